@@ -1,0 +1,157 @@
+"""What passes between the api and an agent: sessions, assignments, reports. The one wire format of `/v1/agent/*`.
+
+Unknown fields are ignored in both directions, so that an agent may be one release behind the api, and the reverse.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from heroctl.domain.lifecycle import Health, Phase, Wanted
+from heroctl.domain.spec import Task
+
+
+class Driver(Struct, frozen=True, gc=False):
+    """A runtime that a node offers: whether it answers now, and its version."""
+
+    healthy: bool
+    version: str = ""
+
+
+class Capacity(Struct, frozen=True, gc=False):
+    """What a node has for allocations: cores, bytes of memory, bytes of disk."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    disk: int = 0
+
+
+class Report(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The whole observed status of one allocation; the newest wins, intermediate ones may be merged.
+
+    Times are elapsed seconds at the moment of sending, never instants: the agent's clock is not trusted.
+    """
+
+    alloc: str
+    attempt: int = 0
+    phase: Phase = "pending"
+    health: Health = "unknown"
+    restarts: int = 0  # attempts begun again within the spec's restart interval
+    exit_code: int | None = None  # of the last attempt that ended
+    oom: bool = False  # whether the kernel killed that attempt for its memory
+    failed_attempt: int = 0  # the newest attempt that ended unasked; 0: none
+    reason: str = ""  # a code for people and machines: image_missing, exited, port_in_use, unhealthy …
+    message: str = ""  # prose, at most 1 KiB
+    ports: dict[str, int] = field(default_factory=dict)  # name -> host port
+    address: str = ""
+    running_for: float | None = None  # since the present attempt's container started
+    healthy_for: float | None = None  # continuously, up to now
+    container: str = ""  # short id
+
+
+class Inventory(Struct, frozen=True):
+    """All that an agent sees of its own at the start of a session."""
+
+    reports: list[Report] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)  # containers with our labels that no assignment names
+
+
+class SessionRequest(Struct, frozen=True):
+    """Body of `POST /v1/agent/session`."""
+
+    boot_id: str
+    inventory: Inventory
+    capacity: Capacity
+    drivers: dict[str, Driver]
+    address: str
+    version: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class RedisAccess(Struct, frozen=True):
+    """How an agent reaches its own doorbell, and nothing else, in Redis."""
+
+    url: str
+    username: str
+    password: str
+    stream: str  # the node's command stream
+
+
+class SessionReply(Struct, frozen=True):
+    """The answer: the session's number, and the doorbell (None: Redis is away or not configured)."""
+
+    cluster: str
+    node: str
+    name: str
+    session: int
+    incarnation: str
+    index: int
+    every: float  # seconds between beats
+    redis: RedisAccess | None = None
+
+
+class Assigned(Struct, frozen=True, omit_defaults=True):
+    """One allocation that a node holds: run it, or stop it."""
+
+    id: str
+    namespace: str
+    job: str
+    task: str
+    slot: int
+    version: int
+    wanted: Wanted
+    digest: str  # of what the container is made from; equal digest, same container
+    spec: Task  # policies (health, restart) are the job's newest, content is the version's
+    cluster: str
+    node: str  # the node's name
+    address: str  # the node's address
+    index: int  # of the event that changed this last
+    seen_attempt: int = 0  # the newest attempt the control plane knows of
+
+
+class SyncRequest(Struct, frozen=True):
+    """Body of `POST /v1/agent/sync`: beat, reports and pull in one. Repeated unchanged until it is answered."""
+
+    session: int
+    seq: int
+    incarnation: str = ""
+    index: int = 0  # of the assignment the agent holds; 0: none
+    state_index: int = 0  # the newest log index the agent has seen
+    applied: int | None = None  # ingress nodes: the routes document served
+    reports: list[Report] = field(default_factory=list)
+    stats: dict[str, float] = field(default_factory=dict)
+    doorbell: str = ""  # id of the last stream entry read; "" when Redis is not used
+    need_redis: bool = False  # ask for the Redis user again
+    wait: float = 0.0  # seconds to wait for a newer assignment, where Redis is away
+
+
+Outcome = Literal["ok", "old", "unknown", "foreign"]
+
+
+class SyncReply(Struct, frozen=True):
+    """The answer: either what changed since the agent's index, or the complete assignment."""
+
+    incarnation: str
+    index: int  # of the assignment
+    state_index: int
+    every: float
+    changed: list[Assigned] = field(default_factory=list)
+    complete: list[Assigned] | None = None
+    results: list[Outcome] = field(default_factory=list)
+    doorbell: str = ""  # newest id on the node's stream; older than the agent's: it was flushed
+    redis: RedisAccess | None = None
+
+
+class Ring(Struct, frozen=True):
+    """One entry of a node's command stream. Applied if `prev` is the index the agent holds, else the agent pulls.
+
+    `changed` is left out (None) when it would be larger than 16 KiB.
+    """
+
+    incarnation: str
+    index: int
+    prev: int
+    changed: list[Assigned] | None = None

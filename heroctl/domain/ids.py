@@ -1,0 +1,36 @@
+"""Ids are derived, never drawn: the same history gives the same ids, and a decision made twice names the same thing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+
+def _derive(*parts: str | int) -> str:
+    text = "/".join(str(part) for part in parts).encode()
+    return base64.b32encode(hashlib.blake2b(text, digest_size=10).digest()).decode().lower()
+
+
+def allocation_id(incarnation: str, uid: int, n: int) -> str:
+    """Name the n-th allocation of the job with this uid: 16 characters of base32. `n` never goes back."""
+    return _derive(incarnation, uid, n)
+
+
+def deployment_id(incarnation: str, index: int) -> str:
+    """Name the deployment that the event at this index began."""
+    return _derive(incarnation, "deployment", index)
+
+
+def event_id(incarnation: str, index: int) -> str:
+    """Name an event for those outside, over all histories of the log."""
+    return f"evt_{incarnation}_{index}"
+
+
+def digest(content: bytes) -> str:
+    """Return the 16 hex digits that stand for some bytes where equality is asked for."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def node_id(name: str, token_id: str) -> str:
+    """Name the node that joins as `name` with a single-use join token."""
+    return _derive("node", name, token_id)

@@ -1,0 +1,169 @@
+"""The job spec: what a user asks for, with every default filled in.
+
+A spec is read by `validate.parse` (all problems at once) and kept as its canonical JSON; `decode` gives it back.
+The structs forbid nothing by themselves, so that a spec written by a newer release survives in an older one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from heroctl.domain.duration import Duration, Size
+from heroctl.domain.ids import digest
+
+MAX_COUNT: Final = 50_000
+MAX_TASKS: Final = 100
+MAX_ENV: Final = 256
+DYNAMIC_PORTS: Final = range(20_000, 32_001)  # the agent picks from these; nobody may ask for one of them
+
+Driver = Literal["docker", "process"]
+JobType = Literal["service"]
+
+
+class Port(Struct, frozen=True, omit_defaults=True):
+    """A named port: what the workload listens on, and the host port (0: the agent picks one)."""
+
+    container: Annotated[int, Meta(ge=1, le=65_535)]
+    host: Annotated[int, Meta(ge=0, le=65_535)] = 0
+
+
+class Resources(Struct, frozen=True):
+    """What is reserved for one replica: cores, memory (enforced), disk (measured)."""
+
+    cpu: Annotated[float, Meta(ge=0.01, le=1024)] = 0.5
+    memory: Size = Size(256 * 10**6)
+    disk: Size = Size(300 * 10**6)
+
+
+class Health(Struct, frozen=True):
+    """One check, of exactly one kind: `http` (a path), `tcp` (a port's name) or `command`."""
+
+    http: str | None = None
+    tcp: str | None = None
+    command: tuple[str, ...] | None = None
+    port: str | None = None  # for http; the only port when there is just one
+    interval: Duration = Duration(10_000)
+    timeout: Duration = Duration(2_000)
+    retries: Annotated[int, Meta(ge=1, le=100)] = 3
+    start_period: Duration = Duration(5_000)
+
+
+class Restart(Struct, frozen=True):
+    """What the agent does on the same node when an attempt ends unasked.
+
+    `attempts` restarts within `interval`, `delay` apart (jittered); then `fail`: the allocation fails, or
+    `delay`: wait for the interval's end and go on.
+    """
+
+    attempts: Annotated[int, Meta(ge=0, le=10_000)] = 2
+    interval: Duration = Duration(30 * 60_000)
+    delay: Duration = Duration(15_000)
+    mode: Literal["fail", "delay"] = "fail"
+
+
+class Reschedule(Struct, frozen=True):
+    """When a failed allocation's slot is placed again: after `delay`, doubled each time up to `max_delay`.
+
+    Not `unlimited`: once only.
+    """
+
+    delay: Duration = Duration(30_000)
+    max_delay: Duration = Duration(3_600_000)
+    unlimited: bool = True
+
+
+class Update(Struct, frozen=True):
+    """How a new version replaces the old: the rolling update's budget and its three clocks."""
+
+    max_parallel: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
+    order: Literal["start-first", "stop-first"] = "start-first"
+    min_healthy_time: Duration = Duration(10_000)
+    healthy_deadline: Duration = Duration(5 * 60_000)
+    progress_deadline: Duration = Duration(10 * 60_000)
+
+
+class Task(Struct, frozen=True):
+    """A part of a job with its own image (or program) and its own number of replicas."""
+
+    name: str
+    driver: Driver = "docker"
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    count: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 1
+    env: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    resources: Resources = Resources()
+    health: Health | None = None
+    restart: Restart = Restart()
+    reschedule: Reschedule = Reschedule()
+    update: Update = Update()
+    kill_timeout: Duration = Duration(5_000)
+    stop_signal: str = "SIGTERM"
+
+
+class Job(Struct, frozen=True):
+    """A named spec. In JSON its name is `job`; `name` is read as the same."""
+
+    name: str = field(name="job")
+    tasks: tuple[Task, ...]
+    namespace: str = "default"
+    type: JobType = "service"
+    meta: dict[str, str] = field(default_factory=dict)
+
+    def task(self, name: str) -> Task | None:
+        """Find a task by its name."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+
+def decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    """Read the two value types that JSON has no word for."""
+    if kind is Duration:
+        return Duration.parse(value)
+    if kind is Size:
+        return Size.parse(value)
+    raise TypeError(kind)
+
+
+def encode_hook(value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    """Write the two value types in their canonical spelling."""
+    if isinstance(value, Duration | Size):
+        return str(value)
+    raise TypeError(type(value))
+
+
+_DECODER: Final = msgspec.json.Decoder(Job, dec_hook=decode_hook)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook, order="deterministic")
+
+# What a container is made from. A change of one of these replaces the allocation; all else is applied in place.
+_CONTENT: Final = (
+    "driver",
+    "image",
+    "command",
+    "args",
+    "env",
+    "ports",
+    "resources",
+    "kill_timeout",
+    "stop_signal",
+)
+
+
+def encode(job: Job) -> bytes:
+    """Return the canonical JSON of a spec: every field, keys of maps sorted."""
+    return _ENCODER.encode(job)
+
+
+@lru_cache(maxsize=8192)
+def decode(raw: bytes) -> Job:
+    """Give back the spec that `encode` wrote. Fields this release does not know are passed over."""
+    return _DECODER.decode(raw)
+
+
+def content_digest(task: Task) -> str:
+    """Stand for what a task's containers are made from. Stored where it is made, never recomputed for old specs."""
+    return digest(_ENCODER.encode([getattr(task, name) for name in _CONTENT]))
