@@ -229,6 +229,7 @@ class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
     name: str
     count: int
     content: str  # digest of what its containers are made from
+    policy: str = ""  # digest of what its agent does with them: health and restart
 
 
 class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):

@@ -167,3 +167,8 @@ def decode(raw: bytes) -> Job:
 def content_digest(task: Task) -> str:
     """Stand for what a task's containers are made from. Stored where it is made, never recomputed for old specs."""
     return digest(_ENCODER.encode([getattr(task, name) for name in _CONTENT]))
+
+
+def policy_digest(task: Task) -> str:
+    """Stand for what an agent does with a task's containers: applied in place, so agents must hear of a change."""
+    return digest(_ENCODER.encode([task.health, task.restart]))

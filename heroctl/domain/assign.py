@@ -1,0 +1,57 @@
+"""What a node should run: a fold of the state, with an index of its own."""
+
+from __future__ import annotations
+
+from heroctl.domain import spec as specs
+from heroctl.domain.assignment import Assigned
+from heroctl.domain.state import Alloc, Job, Node, State, Version, assignment_topic
+
+
+def assignment_index(state: State, node: str) -> int:
+    """Return the index of the last event that changed what the node should run; 0: none ever did."""
+    return state.topics.get(assignment_topic(node), 0)
+
+
+def complete(state: State, node: Node) -> list[Assigned]:
+    """List everything a node holds: to run, or to stop. What is over is not named."""
+    return [assigned(state, node, alloc) for alloc in state.allocs_on(node.id)]
+
+
+def changed(state: State, node: Node, since: int) -> list[Assigned]:
+    """List what changed on a node after an index. Nothing leaves an assignment but by the agent's own report."""
+    return [assigned(state, node, alloc) for alloc in state.allocs_on(node.id) if alloc.assign_index > since]
+
+
+def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
+    """Spell out one allocation for its agent."""
+    return Assigned(
+        id=alloc.id,
+        namespace=alloc.namespace,
+        job=alloc.job,
+        task=alloc.task,
+        slot=alloc.slot,
+        version=alloc.version,
+        wanted=alloc.wanted,
+        digest=alloc.content,
+        spec=_task(state.jobs[alloc.uid], alloc),
+        cluster=state.cluster,
+        node=node.name,
+        address=node.address,
+        index=alloc.assign_index,
+        seen_attempt=alloc.attempt,
+    )
+
+
+def _task(job: Job, alloc: Alloc) -> specs.Task:
+    """Take the newest spec whose containers would be the same: it carries the newest policies."""
+    version = _same_content(job.current, alloc) or job.version(alloc.version) or job.current
+    task = specs.decode(version.spec).task(alloc.task)
+    if task is None:  # versions that run are kept, so this is a broken history
+        msg = f"version {version.version} of job {job.name} has no task {alloc.task}"
+        raise LookupError(msg)
+    return task
+
+
+def _same_content(version: Version, alloc: Alloc) -> Version | None:
+    task = version.task(alloc.task)
+    return version if task is not None and task.content == alloc.content else None

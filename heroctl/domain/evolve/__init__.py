@@ -1,0 +1,34 @@
+"""The fold: state + event → state. One for all processes, so that they cannot disagree.
+
+`evolve` is total over known events and the same on every machine: no clock, no chance, iteration in a fixed order. Each
+function below builds new records first and swaps them in at its end, so that one that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heroctl.domain.evolve import allocs, cluster, jobs, nodes
+from heroctl.domain.evolve.touch import Fold, Touch
+
+if TYPE_CHECKING:
+    from heroctl.domain.events import Event, Record
+    from heroctl.domain.state import State
+
+FOLDS: dict[type[Event], Fold] = {**cluster.FOLDS, **jobs.FOLDS, **allocs.FOLDS, **nodes.FOLDS}
+
+
+def evolve(state: State, record: Record) -> set[str]:
+    """Apply one event and return the topics it touched. An event that this release does not know changes nothing."""
+    touch = Touch(record.index, record.time)
+    fold = FOLDS.get(type(record.event))
+    if fold is not None:
+        fold(state, record.event, touch)
+    state.index = record.index
+    state.time = record.time
+    topics, index = state.topics, record.index
+    for topic in touch.topics:
+        topics[topic] = index
+    for topic in touch.forgotten:
+        topics.pop(topic, None)
+    return touch.topics

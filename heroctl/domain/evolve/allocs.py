@@ -1,0 +1,229 @@
+"""Folding what concerns allocations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from heroctl.domain import events as e
+from heroctl.domain.assignment import Report
+from heroctl.domain.events import Event
+from heroctl.domain.evolve.jobs import forget_if_over
+from heroctl.domain.evolve.touch import Fold, Touch
+from heroctl.domain.lifecycle import TERMINAL, supersedes
+from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, assignment_topic
+
+KEPT_FINISHED_PER_SLOT: Final = 5
+KEPT_FINISHED_PER_JOB: Final = 100
+KEPT_TIMELINE: Final = 12
+_SAME_START_MS: Final = 2_000  # elapsed times jitter by a network's delay; less than this is the same moment
+
+
+def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is None or event.node not in state.nodes or event.id in state.allocs:
+        return
+    alloc = Alloc(
+        id=event.id,
+        uid=event.uid,
+        n=event.n,
+        namespace=event.namespace,
+        job=event.job,
+        task=event.task,
+        slot=event.slot,
+        version=event.version,
+        content=event.content,
+        node=event.node,
+        cpu=round(event.cpu * 1000),
+        memory=event.memory,
+        disk=event.disk,
+        host_ports=event.host_ports,
+        deployment=event.deployment,
+        replaces=event.replaces,
+        reschedules=event.reschedules,
+        created_at=touch.time,
+        create_index=touch.index,
+        modify_index=touch.index,
+        assign_index=touch.index,
+        timeline=((touch.index, touch.time, event.TAG, ""),),
+    )
+    state.allocs[alloc.id] = alloc
+    state.by_job.setdefault(alloc.uid, {})[alloc.id] = None
+    state.by_node.setdefault(alloc.node, {})[alloc.id] = None
+    state.jobs[job.uid] = replace(job, next_n=max(job.next_n, event.n + 1))
+    _reserve(state, alloc, 1)
+    touch.alloc(alloc)
+    touch.topics.update((assignment_topic(alloc.node), f"nodes:{alloc.node}", "nodes"))
+    _touch_deployment(state, alloc, touch)
+
+
+def _reserve(state: State, alloc: Alloc, sign: int) -> None:
+    use = state.usage.get(alloc.node, Usage())
+    state.usage[alloc.node] = Usage(
+        use.cpu + sign * alloc.cpu,
+        use.memory + sign * alloc.memory,
+        use.disk + sign * alloc.disk,
+        use.allocs + sign,
+    )
+
+
+def _touch_deployment(state: State, alloc: Alloc, touch: Touch) -> None:
+    deployment = state.deployments.get(alloc.deployment)
+    if deployment is not None:
+        touch.deployment(deployment)
+
+
+def _line(alloc: Alloc, touch: Touch, event: str, message: str) -> tuple[tuple[int, int, str, str], ...]:
+    return (*alloc.timeline[1 - KEPT_TIMELINE :], (touch.index, touch.time, event, message))
+
+
+def finish(state: State, alloc: Alloc, touch: Touch) -> None:
+    """Record that an allocation is over: its room is free, and old ones of its slot and job are forgotten."""
+    alloc = replace(alloc, finished_at=touch.time)
+    state.allocs[alloc.id] = alloc
+    del state.by_node[alloc.node][alloc.id]
+    _reserve(state, alloc, -1)
+    state.finished.setdefault(alloc.uid, {})[alloc.id] = None
+    touch.alloc(alloc)
+    touch.topics.update((CAPACITY, f"nodes:{alloc.node}", "nodes"))
+    _forget_old(state, alloc, touch)
+    forget_if_over(state, alloc.uid, touch)
+
+
+def _forget_old(state: State, newest: Alloc, touch: Touch) -> None:
+    finished = state.finished[newest.uid]
+    same_slot = [
+        alloc
+        for alloc in finished
+        if (state.allocs[alloc].task, state.allocs[alloc].slot) == (newest.task, newest.slot)
+    ]
+    gone = dict.fromkeys(same_slot[:-KEPT_FINISHED_PER_SLOT])
+    gone.update(dict.fromkeys([alloc for alloc in finished if alloc not in gone][:-KEPT_FINISHED_PER_JOB]))
+    for alloc in gone:
+        del finished[alloc], state.allocs[alloc], state.by_job[newest.uid][alloc]
+        touch.forgotten.append(alloc_topic(alloc))
+
+
+def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None and not alloc.terminal:
+        timeline = _line(alloc, touch, event.TAG, "")
+        alloc = replace(alloc, stop_requested=True, modify_index=touch.index, timeline=timeline)
+        state.allocs[alloc.id] = alloc
+        touch.alloc(alloc)
+
+
+def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is None or alloc.terminal:
+        return
+    alloc = replace(
+        alloc,
+        wanted="stop",
+        why=event.reason,
+        modify_index=touch.index,
+        assign_index=touch.index,
+        timeline=_line(alloc, touch, event.TAG, event.reason),
+    )
+    state.allocs[alloc.id] = alloc
+    touch.alloc(alloc)
+    touch.topics.add(assignment_topic(alloc.node))
+    _touch_deployment(state, alloc, touch)
+
+
+def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is None or alloc.terminal:
+        return
+    alloc = replace(
+        alloc,
+        given_up=True,
+        wanted="stop",
+        why=event.reason,
+        reason=event.reason,
+        modify_index=touch.index,
+        assign_index=touch.index,
+        timeline=_line(alloc, touch, event.TAG, event.reason),
+    )
+    state.allocs[alloc.id] = alloc
+    touch.alloc(alloc)
+    touch.topics.add(assignment_topic(alloc.node))
+    _touch_deployment(state, alloc, touch)
+
+
+def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
+    report = event.report
+    old = state.allocs.get(report.alloc)
+    if old is None or old.node != event.node or not supersedes(report.attempt, report.phase, old.attempt, old.phase):
+        return
+    alloc = _observed(old, report, touch)
+    if alloc.health == "healthy" and old.health != "healthy":
+        _progress(state, alloc, touch)
+    if alloc.phase in TERMINAL:
+        finish(state, alloc, touch)
+    else:
+        state.allocs[alloc.id] = alloc
+        touch.alloc(alloc)
+    _touch_deployment(state, alloc, touch)
+
+
+def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
+    moved = report.phase != old.phase or report.attempt != old.attempt or report.health != old.health
+    return replace(
+        old,
+        attempt=report.attempt,
+        phase=report.phase,
+        health=report.health,
+        restarts=report.restarts,
+        exit_code=report.exit_code,
+        oom=report.oom,
+        failed_attempt=max(report.failed_attempt, old.failed_attempt),
+        reason=old.reason if old.given_up else report.reason,
+        message=report.message,
+        ports=tuple(sorted(report.ports.items())),
+        address=report.address,
+        container=report.container,
+        started_at=_since(report.running_for, _start(old, report), touch),
+        healthy_since=_since(report.healthy_for, old.healthy_since, touch),
+        modify_index=touch.index,
+        timeline=_line(old, touch, f"alloc.{report.phase}", _said(report)) if moved else old.timeline,
+    )
+
+
+def _start(old: Alloc, report: Report) -> int | None:
+    return old.started_at if report.attempt == old.attempt else None
+
+
+def _since(elapsed: float | None, known: int | None, touch: Touch) -> int | None:
+    """Turn elapsed seconds into a moment, which stays put while it is the same one."""
+    if elapsed is None:
+        return None
+    began = touch.time - round(elapsed * 1000)
+    return known if known is not None and abs(began - known) < _SAME_START_MS else began
+
+
+def _said(report: Report) -> str:
+    return report.message or report.reason or (report.health if report.phase == "running" else "")
+
+
+def _progress(state: State, alloc: Alloc, touch: Touch) -> None:
+    deployment = state.deployments.get(alloc.deployment)
+    if deployment is not None and deployment.active:
+        state.deployments[deployment.id] = replace(deployment, progress_at=touch.time)
+
+
+def _failed(state: State, event: e.AllocFailed, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None:
+        touch.alloc(alloc)
+
+
+FOLDS: Final[dict[type[Event], Fold]] = {
+    e.AllocPlaced: _placed,
+    e.AllocStopRequested: _stop_requested,
+    e.AllocStopping: _stopping,
+    e.AllocGivenUp: _given_up,
+    e.AllocReported: _reported,
+    e.AllocFailed: _failed,
+}

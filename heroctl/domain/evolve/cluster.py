@@ -1,0 +1,79 @@
+"""Folding what concerns the cluster itself and those who may use it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from heroctl.domain import events as e
+from heroctl.domain.events import Event
+from heroctl.domain.evolve.touch import Fold, Touch
+from heroctl.domain.state import ACL, CAPACITY, CLUSTER, PEERS, JoinToken, Member, State, Token, User
+
+
+def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:
+    state.cluster = event.cluster
+    state.incarnation = event.incarnation
+    touch.topics.add(CLUSTER)
+
+
+def _elected(state: State, event: e.CoordinatorElected, touch: Touch) -> None:
+    state.coordinator = event.holder
+    state.epoch = event.epoch
+    touch.topics.update((CLUSTER, PEERS))
+
+
+def _joined(state: State, event: e.MemberJoined, touch: Touch) -> None:
+    state.members[event.id] = Member(event.id, event.role, event.address, event.version)
+    touch.topics.update((CLUSTER, PEERS))
+
+
+def _left(state: State, event: e.MemberLeft, touch: Touch) -> None:
+    state.members.pop(event.id, None)
+    touch.topics.update((CLUSTER, PEERS))
+
+
+def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
+    state.brake = True
+    touch.topics.add(CLUSTER)
+
+
+def _brake_off(state: State, _: e.BrakeOff, touch: Touch) -> None:
+    state.brake = False
+    touch.topics.update((CLUSTER, CAPACITY))
+
+
+def _user_created(state: State, event: e.UserCreated, touch: Touch) -> None:
+    state.users[event.name] = User(event.name, event.roles, event.credential)
+    touch.topics.add(ACL)
+
+
+def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
+    state.tokens[event.id] = Token(event.id, event.name, event.user, event.roles, event.credential, event.expires_at)
+    touch.topics.add(ACL)
+
+
+def _token_deleted(state: State, event: e.TokenDeleted, touch: Touch) -> None:
+    state.tokens.pop(event.id, None)
+    touch.topics.add(ACL)
+
+
+def _join_token_created(state: State, event: e.JoinTokenCreated, touch: Touch) -> None:
+    spent = [token.id for token in state.join_tokens.values() if token.expires_at < touch.time]
+    for token in spent:
+        del state.join_tokens[token]
+    state.join_tokens[event.id] = JoinToken(event.id, event.credential, event.expires_at)
+    touch.topics.add(ACL)
+
+
+FOLDS: Final[dict[type[Event], Fold]] = {
+    e.ClusterCreated: _created,
+    e.CoordinatorElected: _elected,
+    e.MemberJoined: _joined,
+    e.MemberLeft: _left,
+    e.BrakeOn: _brake_on,
+    e.BrakeOff: _brake_off,
+    e.UserCreated: _user_created,
+    e.TokenCreated: _token_created,
+    e.TokenDeleted: _token_deleted,
+    e.JoinTokenCreated: _join_token_created,
+}

@@ -1,0 +1,203 @@
+"""Folding what concerns jobs and their deployments."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from heroctl.domain import events as e
+from heroctl.domain.events import Event
+from heroctl.domain.evolve.touch import Fold, Touch
+from heroctl.domain.ids import deployment_id
+from heroctl.domain.lifecycle import DeploymentStatus
+from heroctl.domain.state import (
+    CAPACITY,
+    Deployment,
+    Job,
+    State,
+    Version,
+    alloc_topic,
+    assignment_topic,
+    deployment_topic,
+    job_topic,
+)
+
+KEPT_VERSIONS: Final = 20
+KEPT_DEPLOYMENTS: Final = 10
+
+
+def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
+    old = state.jobs.get(event.uid) if event.uid else None
+    if event.uid and old is None:
+        return
+    version = Version(event.version, bytes(event.spec), event.tasks, event.by, created_at=touch.time, index=touch.index)
+    deployment = deployment_id(state.incarnation, touch.index)
+    job = _new(event, version, deployment, touch) if old is None else _again(state, old, version, deployment, touch)
+    if old is not None:
+        _close(state, old.deployment, "superseded", touch)
+        _hand_on_policy(state, old, version, touch)
+    state.jobs[job.uid] = job
+    state.names[job.namespace, job.name] = job.uid
+    _begin(state, job, old, deployment, touch)
+    touch.job(job)
+
+
+def _new(event: e.JobSubmitted, version: Version, deployment: str, touch: Touch) -> Job:
+    return Job(
+        uid=touch.index,
+        namespace=event.namespace,
+        name=event.name,
+        versions=(version,),
+        deployment=deployment,
+        created_at=touch.time,
+        updated_at=touch.time,
+        create_index=touch.index,
+        modify_index=touch.index,
+        spec_index=touch.index,
+    )
+
+
+def _again(state: State, old: Job, version: Version, deployment: str, touch: Touch) -> Job:
+    return replace(
+        old,
+        versions=_kept(state, old, version),
+        deployment=deployment,
+        updated_at=touch.time,
+        modify_index=touch.index,
+        spec_index=touch.index,
+        stopped=False,
+        blocked=(),
+    )
+
+
+def _kept(state: State, job: Job, newest: Version) -> tuple[Version, ...]:
+    """Keep the newest versions, the stable one, and those that still run somewhere."""
+    versions = (*job.versions, newest)
+    if len(versions) <= KEPT_VERSIONS:
+        return versions
+    needed = {alloc.version for alloc in state.allocs_of(job.uid) if not alloc.terminal}
+    if job.stable is not None:
+        needed.add(job.stable.version)
+    recent = versions[-KEPT_VERSIONS:]
+    return tuple(v for v in versions[:-KEPT_VERSIONS] if v.version in needed) + recent
+
+
+def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> None:
+    """Agents learn of new health and restart settings for containers that stay as they are."""
+    for alloc in state.allocs_of(old.uid):
+        task, before = version.task(alloc.task), old.current.task(alloc.task)
+        if alloc.terminal or task is None or task.content != alloc.content:
+            continue
+        if before is None or before.content != task.content or before.policy != task.policy:
+            state.allocs[alloc.id] = replace(alloc, assign_index=touch.index)
+            touch.topics.add(assignment_topic(alloc.node))
+
+
+def _begin(state: State, job: Job, old: Job | None, deployment: str, touch: Touch) -> None:
+    record = Deployment(
+        id=deployment,
+        uid=job.uid,
+        namespace=job.namespace,
+        job=job.name,
+        version=job.current.version,
+        previous_version=old.current.version if old else None,
+        created_at=touch.time,
+        progress_at=touch.time,
+        create_index=touch.index,
+        modify_index=touch.index,
+    )
+    known = (*state.job_deployments.get(job.uid, ()), deployment)
+    for gone in known[:-KEPT_DEPLOYMENTS]:
+        state.deployments.pop(gone, None)
+        touch.forgotten.append(deployment_topic(gone))
+    state.job_deployments[job.uid] = known[-KEPT_DEPLOYMENTS:]
+    state.deployments[deployment] = record
+    touch.deployment(record)
+
+
+def _close(state: State, deployment: str, status: DeploymentStatus, touch: Touch, reason: str = "") -> None:
+    record = state.deployments.get(deployment)
+    if record is not None and record.active:
+        record = replace(record, status=status, reason=reason, modify_index=touch.index)
+        state.deployments[deployment] = record
+        touch.deployment(record)
+
+
+def _stopped(state: State, event: e.JobStopped, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is not None:
+        job = replace(job, stopped=True, blocked=(), modify_index=touch.index, updated_at=touch.time)
+        _close(state, job.deployment, "cancelled", touch, "job_stopped")
+        state.jobs[job.uid] = job
+        touch.job(job)
+
+
+def _deleted(state: State, event: e.JobDeleted, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is None:
+        return
+    job = replace(job, deleted=True, blocked=(), modify_index=touch.index, updated_at=touch.time)
+    _close(state, job.deployment, "cancelled", touch, "job_deleted")
+    state.jobs[job.uid] = job
+    if state.names.get((job.namespace, job.name)) == job.uid:
+        del state.names[job.namespace, job.name]
+    touch.job(job)
+    forget_if_over(state, job.uid, touch)
+
+
+def forget_if_over(state: State, uid: int, touch: Touch) -> None:
+    """Drop the record of a deleted job, and all that hangs on it, once its last allocation is over."""
+    job = state.jobs[uid]
+    if not job.deleted or any(not alloc.terminal and alloc.node in state.nodes for alloc in state.allocs_of(uid)):
+        return
+    for alloc in state.by_job.pop(uid, {}):
+        del state.allocs[alloc]
+        touch.forgotten.append(alloc_topic(alloc))
+    for deployment in state.job_deployments.pop(uid, ()):
+        state.deployments.pop(deployment, None)
+        touch.forgotten.append(deployment_topic(deployment))
+    state.finished.pop(uid, None)
+    del state.jobs[uid]
+    if (job.namespace, job.name) not in state.names:
+        touch.forgotten.append(job_topic(job.namespace, job.name))
+
+
+def _blocked(state: State, event: e.JobBlocked, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is not None:
+        job = replace(job, blocked=event.reasons, modify_index=touch.index)
+        state.jobs[job.uid] = job
+        touch.job(job)
+
+
+def _deployment_finished(state: State, event: e.DeploymentFinished, touch: Touch) -> None:
+    deployment = state.deployments.get(event.deployment)
+    job = state.jobs.get(event.uid)
+    if deployment is None or job is None:
+        return
+    _close(state, event.deployment, event.status, touch, event.reason)
+    if event.status == "successful":
+        versions = tuple(replace(v, stable=True) if v.version == deployment.version else v for v in job.versions)
+        job = replace(job, versions=versions)
+    job = replace(job, modify_index=touch.index)
+    state.jobs[job.uid] = job
+    touch.job(job)
+    touch.topics.add(CAPACITY)
+
+
+def _outcome(state: State, event: e.JobDeployed | e.JobFailed, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is not None:
+        touch.job(job)
+
+
+FOLDS: Final[dict[type[Event], Fold]] = {
+    e.JobSubmitted: _submitted,
+    e.JobStopped: _stopped,
+    e.JobDeleted: _deleted,
+    e.JobBlocked: _blocked,
+    e.DeploymentFinished: _deployment_finished,
+    e.JobDeployed: _outcome,
+    e.JobFailed: _outcome,
+}

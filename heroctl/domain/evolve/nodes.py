@@ -1,0 +1,103 @@
+"""Folding what concerns nodes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from heroctl.domain import events as e
+from heroctl.domain.events import Event
+from heroctl.domain.evolve.allocs import finish
+from heroctl.domain.evolve.touch import Fold, Touch
+from heroctl.domain.state import ACL, CAPACITY, CLUSTER, Node, State, assignment_topic
+
+
+def _registered(state: State, event: e.NodeRegistered, touch: Touch) -> None:
+    node = Node(event.id, event.name, event.credential, touch.index, touch.index)
+    state.nodes[node.id] = node
+    state.node_names[node.name] = node.id
+    state.join_tokens.pop(event.join_token, None)
+    touch.node(node)
+    touch.topics.update((CLUSTER, ACL))
+
+
+def _change(state: State, node_id: str, touch: Touch, **fields: object) -> Node | None:
+    node = state.nodes.get(node_id)
+    if node is None:
+        return None
+    node = replace(node, modify_index=touch.index, **fields)
+    state.nodes[node_id] = node
+    touch.node(node)
+    return node
+
+
+def _session_opened(state: State, event: e.NodeSessionOpened, touch: Touch) -> None:
+    changed = _change(
+        state,
+        event.node,
+        touch,
+        session=touch.index,
+        boot_id=event.boot_id,
+        capacity=event.capacity,
+        drivers=event.drivers,
+        address=event.address,
+        version=event.version,
+        labels=event.labels,
+        attributes=event.attributes,
+        unknown=(),
+    )
+    if changed is not None:
+        touch.topics.update((CAPACITY, assignment_topic(event.node)))
+
+
+def _unknown_containers(state: State, event: e.NodeUnknownContainers, touch: Touch) -> None:
+    _change(state, event.node, touch, unknown=event.containers)
+
+
+def _jobs_on(state: State, node: str, touch: Touch) -> None:
+    for alloc in state.allocs_on(node):
+        touch.job(state.jobs[alloc.uid])
+
+
+def _up(state: State, event: e.NodeUp, touch: Touch) -> None:
+    if _change(state, event.node, touch, up=True, down_at=None, changed=touch.index) is not None:
+        _jobs_on(state, event.node, touch)
+        touch.topics.update((CAPACITY, CLUSTER))
+
+
+def _down(state: State, event: e.NodeDown, touch: Touch) -> None:
+    if _change(state, event.node, touch, up=False, down_at=touch.time, changed=touch.index) is not None:
+        _jobs_on(state, event.node, touch)
+        touch.topics.add(CLUSTER)
+
+
+def _eligibility_set(state: State, event: e.NodeEligibilitySet, touch: Touch) -> None:
+    if _change(state, event.node, touch, eligible=event.eligible) is not None:
+        touch.topics.add(CAPACITY)
+
+
+def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
+    node = state.nodes.pop(event.node, None)
+    if node is None:
+        return
+    for alloc in tuple(state.allocs_on(event.node)):
+        lost = replace(alloc, given_up=True, reason="node_removed", modify_index=touch.index)
+        finish(state, lost, touch)
+    state.node_names.pop(node.name, None)
+    state.usage.pop(event.node, None)
+    state.by_node.pop(event.node, None)
+    state.removed_nodes[event.node] = touch.index
+    touch.node(node)
+    touch.topics.update((CLUSTER, CAPACITY, assignment_topic(event.node)))
+
+
+FOLDS: Final[dict[type[Event], Fold]] = {
+    e.NodeRegistered: _registered,
+    e.NodeSessionOpened: _session_opened,
+    e.NodeUnknownContainers: _unknown_containers,
+    e.NodeUp: _up,
+    e.NodeDown: _down,
+    e.NodeEligibilitySet: _eligibility_set,
+    e.NodeRemoved: _removed,
+}

@@ -1,0 +1,355 @@
+"""The state of a cluster: what the events up to an index amount to. Only `evolve` changes it.
+
+Records are frozen and replaced whole; the maps that hold them are changed in place. `topics` gives each topic the index
+of the last event that touched it: a long poll waits on one topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import Struct
+
+from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.events import TaskSummary
+from heroctl.domain.lifecycle import (
+    ACTIVE_DEPLOYMENT,
+    AllocationStatus,
+    DeploymentStatus,
+    Health,
+    JobStatus,
+    NodeStatus,
+    Phase,
+    Wanted,
+    allocation_status,
+)
+
+JOBS: Final = "jobs"
+ALLOCS: Final = "allocs"
+NODES: Final = "nodes"
+DEPLOYMENTS: Final = "deployments"
+CLUSTER: Final = "cluster"
+PEERS: Final = "peers"
+ACL: Final = "acl"
+CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
+COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL})
+
+
+def job_topic(namespace: str, name: str) -> str:
+    """Name the topic of one job; in its collection `jobs`."""
+    return f"jobs:{namespace}/{name}"
+
+
+def alloc_topic(alloc: str) -> str:
+    """Name the topic of one allocation."""
+    return f"allocs:{alloc}"
+
+
+def job_allocs_topic(job: str) -> str:
+    """Name the topic of the allocations of all jobs of this name."""
+    return f"allocs:job={job}"
+
+
+def node_allocs_topic(node: str) -> str:
+    """Name the topic of the allocations on one node."""
+    return f"allocs:node={node}"
+
+
+def node_topic(node: str) -> str:
+    """Name the topic of one node."""
+    return f"nodes:{node}"
+
+
+def deployment_topic(deployment: str) -> str:
+    """Name the topic of one deployment."""
+    return f"deployments:{deployment}"
+
+
+def job_deployments_topic(job: str) -> str:
+    """Name the topic of the deployments of all jobs of this name."""
+    return f"deployments:job={job}"
+
+
+def assignment_topic(node: str) -> str:
+    """Name the topic of what a node should run."""
+    return f"assignment:{node}"
+
+
+class Version(Struct, frozen=True, gc=False):
+    """One distinct spec of a job, kept as its canonical JSON."""
+
+    version: int
+    spec: bytes
+    tasks: tuple[TaskSummary, ...]
+    by: str
+    created_at: int
+    index: int
+    stable: bool = False
+
+    def task(self, name: str) -> TaskSummary | None:
+        """Find a task's summary by name."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+
+class Job(Struct, frozen=True, gc=False):
+    """A job: its versions, and what a user last wanted of it."""
+
+    uid: int
+    namespace: str
+    name: str
+    versions: tuple[Version, ...]  # oldest first; the last is the present one
+    deployment: str  # the newest deployment's id
+    created_at: int
+    updated_at: int
+    create_index: int
+    modify_index: int
+    spec_index: int
+    next_n: int = 1  # number of its next allocation
+    stopped: bool = False
+    deleted: bool = False
+    blocked: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Version:
+        """The version that is wanted."""
+        return self.versions[-1]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any replica should run at all."""
+        return not (self.stopped or self.deleted)
+
+    def version(self, number: int) -> Version | None:
+        """Find a kept version by number."""
+        return next((version for version in reversed(self.versions) if version.version == number), None)
+
+    @property
+    def stable(self) -> Version | None:
+        """The newest version whose deployment was successful."""
+        return next((version for version in reversed(self.versions) if version.stable), None)
+
+
+class Alloc(Struct, frozen=True, gc=False):
+    """The placement of one slot on one node. Wanted is the coordinator's, observed the agent's, given up final."""
+
+    id: str
+    uid: int
+    n: int
+    namespace: str
+    job: str
+    task: str
+    slot: int
+    version: int
+    content: str
+    node: str
+    cpu: int  # thousandths of a core
+    memory: int
+    disk: int
+    host_ports: tuple[int, ...]
+    deployment: str
+    replaces: str
+    reschedules: int
+    created_at: int
+    create_index: int
+    modify_index: int
+    assign_index: int
+    wanted: Wanted = "run"
+    why: str = ""  # why it is wanted stopped
+    stop_requested: bool = False
+    given_up: bool = False
+    attempt: int = 0
+    phase: Phase = "pending"
+    health: Health = "unknown"
+    restarts: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    failed_attempt: int = 0
+    reason: str = ""
+    message: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
+    address: str = ""
+    container: str = ""
+    started_at: int | None = None
+    healthy_since: int | None = None
+    finished_at: int | None = None
+    timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it is over for good: its last phase was reported, or its node was removed."""
+        return self.finished_at is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether it still fills its slot."""
+        return self.wanted == "run" and not self.given_up and self.finished_at is None
+
+    @property
+    def status(self) -> AllocationStatus:
+        """The one word that people see."""
+        return allocation_status(self.wanted, self.phase, given_up=self.given_up)
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """What is reserved on a node by allocations that are not over."""
+
+    cpu: int = 0  # thousandths of a core
+    memory: int = 0
+    disk: int = 0
+    allocs: int = 0
+
+
+class Node(Struct, frozen=True, gc=False):
+    """A server that runs allocations."""
+
+    id: str
+    name: str
+    credential: str
+    create_index: int
+    modify_index: int
+    session: int = 0  # index of the event that opened the present session; 0: none yet
+    boot_id: str = ""
+    up: bool | None = None  # None: never was
+    down_at: int | None = None  # ms; None while up
+    changed: int = 0  # index of the last node.up or node.down
+    eligible: bool = True
+    capacity: Capacity = Capacity()
+    drivers: dict[str, Driver] = {}
+    labels: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    address: str = ""
+    version: str = ""
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> NodeStatus:
+        """The one word that people see."""
+        if self.up is None:
+            return "unknown"
+        return "ready" if self.up else "down"
+
+
+class Deployment(Struct, frozen=True, gc=False):
+    """One version of a job being rolled out."""
+
+    id: str
+    uid: int
+    namespace: str
+    job: str
+    version: int
+    previous_version: int | None
+    created_at: int
+    progress_at: int  # when it was created or a replica last became healthy
+    create_index: int
+    modify_index: int
+    status: DeploymentStatus = "running"
+    reason: str = ""
+    strategy: str = "rolling"
+
+    @property
+    def active(self) -> bool:
+        """Whether it goes on."""
+        return self.status in ACTIVE_DEPLOYMENT
+
+
+class Member(Struct, frozen=True, gc=False):
+    """An api or reconciler process."""
+
+    id: str
+    role: str
+    address: str
+    version: str
+
+
+class User(Struct, frozen=True, gc=False):
+    """Somebody who may log in."""
+
+    name: str
+    roles: tuple[str, ...]
+    credential: str
+
+
+class Token(Struct, frozen=True, gc=False):
+    """An ACL token; its secret's hash is a row of the vault."""
+
+    id: str
+    name: str
+    user: str
+    roles: tuple[str, ...]
+    credential: str
+    expires_at: int | None
+
+
+class JoinToken(Struct, frozen=True, gc=False):
+    """A single-use right to join, until `expires_at` (ms)."""
+
+    id: str
+    credential: str
+    expires_at: int
+
+
+@dataclass(slots=True)
+class State:
+    """All of it. `index` and `time` (ms) are those of the last event applied."""
+
+    index: int = 0
+    time: int = 0
+    cluster: str = ""
+    incarnation: str = ""
+    coordinator: str = ""
+    epoch: int = 0
+    brake: bool = False
+    jobs: dict[int, Job] = field(default_factory=dict)
+    names: dict[tuple[str, str], int] = field(default_factory=dict)
+    allocs: dict[str, Alloc] = field(default_factory=dict)
+    by_job: dict[int, dict[str, None]] = field(default_factory=dict)
+    by_node: dict[str, dict[str, None]] = field(default_factory=dict)  # those not over
+    nodes: dict[str, Node] = field(default_factory=dict)
+    node_names: dict[str, str] = field(default_factory=dict)
+    removed_nodes: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    job_deployments: dict[int, tuple[str, ...]] = field(default_factory=dict)  # oldest first
+    finished: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's finished allocations, oldest first
+    members: dict[str, Member] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    join_tokens: dict[str, JoinToken] = field(default_factory=dict)
+    namespaces: dict[str, int] = field(default_factory=lambda: {"default": 1})
+    topics: dict[str, int] = field(default_factory=dict)
+
+    def job(self, namespace: str, name: str) -> Job | None:
+        """Find the job that holds a name now."""
+        uid = self.names.get((namespace, name))
+        return None if uid is None else self.jobs[uid]
+
+    def allocs_of(self, uid: int) -> Iterator[Alloc]:
+        """Give a job's allocations, oldest first."""
+        return (self.allocs[alloc] for alloc in self.by_job.get(uid, ()))
+
+    def allocs_on(self, node: str) -> Iterator[Alloc]:
+        """Give the allocations of a node that are not over."""
+        return (self.allocs[alloc] for alloc in self.by_node.get(node, ()))
+
+    def topic_index(self, topic: str) -> int:
+        """Return the index of the last event that touched a topic; a missing thing's is its collection's."""
+        found = self.topics.get(topic)
+        if found is None:
+            found = self.topics.get(topic.partition(":")[0], 1)
+        return found
+
+
+def job_status(state: State, job: Job) -> JobStatus:
+    """Return the one word that people see for a job."""
+    if not job.wanted:
+        return "stopped"
+    if job.blocked:
+        return "blocked"
+    deployment = state.deployments.get(job.deployment)
+    if deployment is not None and deployment.status == "failed":
+        return "failed"
+    if deployment is not None and deployment.status == "successful":
+        return "running"
+    return "running" if any(alloc.status == "running" for alloc in state.allocs_of(job.uid)) else "pending"
