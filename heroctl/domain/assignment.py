@@ -155,3 +155,13 @@ class Ring(Struct, frozen=True):
     index: int
     prev: int
     changed: list[Assigned] | None = None
+
+
+def ring_stream(node: str) -> str:
+    """Name the Redis stream on which the coordinator rings a node's agent."""
+    return f"heroctl:ring:{node}"
+
+
+def log_keys(node: str) -> str:
+    """Name the pattern of Redis keys that a node's agent may write its log tails to."""
+    return f"heroctl:logs:{node}:*"

@@ -10,7 +10,8 @@ Within one attempt phases only rise, so of two reports the greater one is right,
 - `complete`   over for good, as asked.
 - `failed`     over for good, and not as asked.
 
-Nothing follows `complete` and `failed`. The attempt number only rises. The diagram in the docs is made from `TRANSITIONS`.
+Nothing follows `complete` and `failed`. The attempt number only rises. The diagram in the docs is made from
+`TRANSITIONS`.
 """
 
 from __future__ import annotations

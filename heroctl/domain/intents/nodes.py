@@ -76,7 +76,7 @@ def open_session(state: State, node: str, request: SessionRequest, *, beating: b
 
 
 def report(state: State, node: str, session: int, reports: list[Report]) -> tuple[Change, list[Outcome]]:
-    """Take an agent's observations: what they change, and one outcome per report. Nothing in a batch blocks the rest."""
+    """Take an agent's observations: what they change, and an outcome each. Nothing in a batch blocks the rest."""
     known = find_node(state, node)
     if known.session != session:
         raise session_replaced()
