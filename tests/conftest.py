@@ -1,0 +1,48 @@
+"""Fixtures for all tests. Real servers start when the first test asks and end with the run, even a killed one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests import image, keeper, needs, servers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests say what they need of the machine."""
+    config.pluginmanager.register(needs, "heroctl-needs")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """DSN of the run's Postgres 18, superuser, one server for all workers; tests want `postgres_dsn`."""
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return keeper.shared("postgres", owner)
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: str) -> Iterator[str]:
+    """DSN of an empty database of the test's own."""
+    with servers.database(postgres_server) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> str:
+    """URL of this worker's Valkey; tests want `redis_url`."""
+    return keeper.shared("redis", os.getpid())
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """URL of a Valkey as good as new."""
+    servers.flush(redis_server)
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def test_image() -> str:
+    """Name of an image with a shell and the usual small tools; for tests that need Docker."""
+    return image.ensure()

@@ -1,0 +1,39 @@
+"""Waiting for a condition instead of sleeping: the one place in the tests that lets time pass."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_PAUSE: Final = 0.01
+
+
+def until(look: Callable[[], T], *, timeout: float = 10.0, what: str = "") -> T:
+    """Look again and again until there is something true, and return it. AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(_too_late(look, timeout, what))
+        time.sleep(_PAUSE)
+    return seen
+
+
+async def eventually(look: Callable[[], Awaitable[T] | T], *, timeout: float = 10.0, what: str = "") -> T:
+    """As `until`, on the event loop; `look` may be a plain or an async function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = look()
+        seen = await answer if isinstance(answer, Awaitable) else answer
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(_too_late(look, timeout, what))
+        await asyncio.sleep(_PAUSE)
+
+
+def _too_late(look: Callable[[], object], timeout: float, what: str) -> str:
+    return f"{what or getattr(look, '__qualname__', 'the condition')} did not come true within {timeout:g} s"
