@@ -6,7 +6,7 @@ Both are values with one canonical spelling, so that a spec written in two ways 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import total_ordering
 from typing import Final
 
 _UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -28,11 +28,38 @@ _LONGEST_MS: Final = 366 * _UNITS_MS["d"]
 _LARGEST: Final = 1 << 60
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Duration:
+class _Amount:
+    """A whole number with a unit, compared by value. (No dataclass: msgspec would read those as objects.)"""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._value))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._value})"
+
+
+@total_ordering
+class Duration(_Amount):
     """A length of time, kept in whole milliseconds; at most a year."""
 
-    ms: int
+    __slots__ = ()
+
+    @property
+    def ms(self) -> int:
+        """The length in milliseconds."""
+        return self._value
+
+    def __lt__(self, other: Duration) -> bool:
+        """Tell whether this is the shorter one."""
+        return self._value < other._value
 
     @property
     def seconds(self) -> float:
@@ -76,11 +103,20 @@ class Duration:
         return "".join(parts)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Size:
+@total_ordering
+class Size(_Amount):
     """A number of bytes."""
 
-    bytes: int
+    __slots__ = ()
+
+    @property
+    def bytes(self) -> int:
+        """The number itself."""
+        return self._value
+
+    def __lt__(self, other: Size) -> bool:
+        """Tell whether this is the smaller one."""
+        return self._value < other._value
 
     @classmethod
     def parse(cls, text: object) -> Size:

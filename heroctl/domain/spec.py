@@ -79,6 +79,7 @@ class Reschedule(Struct, frozen=True):
 class Update(Struct, frozen=True):
     """How a new version replaces the old: the rolling update's budget and its three clocks."""
 
+    strategy: Literal["rolling"] = "rolling"
     max_parallel: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
     order: Literal["start-first", "stop-first"] = "start-first"
     min_healthy_time: Duration = Duration(10_000)

@@ -1,0 +1,300 @@
+"""Reading a job spec: a document in, a `spec.Job` out, or every problem with the path of its field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeVar, get_args
+
+import msgspec
+
+from heroctl.domain import spec as specs
+from heroctl.domain.errors import Problem, invalid_spec
+from heroctl.domain.spec import DYNAMIC_PORTS, MAX_ENV, MAX_TASKS, Health, Job, Task
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+_ENV_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+_PORT_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
+_CODES: Final = ((re.compile(r"[<>]=? ?\d"), "out_of_range"), (re.compile("^Expected"), "invalid_type"))
+_CONVERT_ERROR: Final = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_DRIVERS: Final = get_args(specs.Driver)
+_SIGNALS: Final = frozenset(
+    {"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGABRT"}
+)
+
+# Fields of the job model that this release cannot honour yet. They are refused by name: ignoring one would be a lie.
+_LATER_JOB: Final = frozenset({"priority", "periodic", "ingress", "metrics"})
+_LATER_TASK: Final = frozenset(
+    {
+        "files",
+        "image_auth",
+        "volumes",
+        "shutdown_delay",
+        "constraints",
+        "affinities",
+        "spread",
+        "depends_on",
+        "on_disconnect",
+        "on_secret_change",
+        "migrate",
+        "logs",
+    }
+)
+_LATER_STRATEGIES: Final = frozenset({"canary", "blue-green", "rainbow"})
+_LATER_UPDATE: Final = frozenset({"auto_revert", "canary", "blue_green", "rainbow"})
+
+
+def parse(raw: object) -> Job:
+    """Read a decoded JSON or YAML document as a job spec. Raises Invalid `invalid_spec` with all problems."""
+    problems: list[Problem] = []
+    job = _read_job(raw, problems)
+    if job is not None:
+        _check_job(job, problems)
+    if problems or job is None:
+        raise invalid_spec(problems)
+    return job
+
+
+def warnings(job: Job) -> list[Problem]:
+    """List what is allowed and probably not meant."""
+    return [
+        Problem(
+            f"tasks[{number}].health",
+            "no_health_check",
+            f"task '{task.name}' has no health check: it counts as healthy as soon as it runs",
+        )
+        for number, task in enumerate(job.tasks)
+        if task.health is None
+    ]
+
+
+# ── reading: shapes and types ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_job(raw: object, problems: list[Problem]) -> Job | None:
+    if not isinstance(raw, dict):
+        problems.append(Problem("", "invalid_type", "a job spec is an object: {job, tasks: [...]}"))
+        return None
+    fields = _one_name(dict(raw), problems)
+    _known(fields, Job, _LATER_JOB, "", problems)
+    kinds = ("batch", "system")
+    if fields.get("type") in kinds:
+        problems.append(_later("type", f"type '{fields['type']}'"))
+    tasks = _read_tasks(fields.get("tasks"), problems)
+    _text_map(fields, "meta", "", problems)
+    if problems:
+        return None
+    return _convert({**fields, "tasks": ()}, Job, "", problems, tasks=tasks)
+
+
+def _one_name(fields: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """`name` is another word for `job`."""
+    name = fields.pop("name", None)
+    if name is None:
+        return fields
+    if "job" in fields and fields["job"] != name:
+        problems.append(Problem("name", "invalid_value", "`job` and `name` mean the same and differ here"))
+    return {"job": name, **fields}
+
+
+def _read_tasks(raw: object, problems: list[Problem]) -> tuple[Task, ...]:
+    if raw is None:
+        problems.append(Problem("tasks", "required", "a job needs at least one task"))
+        return ()
+    if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_TASKS:
+        problems.append(Problem("tasks", "invalid_value", f"expected a list of 1 to {MAX_TASKS} tasks"))
+        return ()
+    tasks = [_read_task(item, f"tasks[{number}]", problems) for number, item in enumerate(raw)]
+    return tuple(task for task in tasks if task is not None)
+
+
+def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
+    if not isinstance(raw, dict):
+        problems.append(Problem(path, "invalid_type", "a task is an object: {name, driver, ...}"))
+        return None
+    before = len(problems)
+    fields = dict(raw)
+    if fields.get("driver", "docker") not in _DRIVERS:
+        known = " or ".join(_DRIVERS)
+        problems.append(Problem(f"{path}.driver", "unknown_driver", f"expected {known}, got {fields['driver']!r}"))
+    _known(fields, Task, _LATER_TASK, f"{path}.", problems)
+    _known(fields.get("update"), specs.Update, _LATER_UPDATE, f"{path}.update.", problems)
+    update = fields.get("update")
+    if isinstance(update, dict) and update.get("strategy") in _LATER_STRATEGIES:
+        problems.append(_later(f"{path}.update.strategy", f"strategy '{update['strategy']}'"))
+    for name, kind in (
+        ("health", Health),
+        ("restart", specs.Restart),
+        ("reschedule", specs.Reschedule),
+        ("resources", specs.Resources),
+    ):
+        _known(fields.get(name), kind, frozenset(), f"{path}.{name}.", problems)
+    _text_map(fields, "env", f"{path}.", problems)
+    _ports(fields, f"{path}.", problems)
+    return None if len(problems) > before else _convert(fields, Task, path, problems)
+
+
+def _known(
+    fields: object, kind: type[msgspec.Struct], later: frozenset[str], prefix: str, problems: list[Problem]
+) -> None:
+    """Report fields that the job model does not have, and those that this release does not have yet."""
+    if not isinstance(fields, dict):
+        return
+    known = {item.encode_name for item in msgspec.structs.fields(kind)}
+    for name in fields:
+        if name in later:
+            problems.append(_later(f"{prefix}{name}", f"`{name}`"))
+        elif name not in known:
+            close = f"; known are {', '.join(sorted(known))}"
+            problems.append(Problem(f"{prefix}{name}", "unknown_field", f"there is no field `{name}`{close}"))
+
+
+def _later(path: str, what: str) -> Problem:
+    return Problem(path, "not_supported", f"{what} is not supported by this release")
+
+
+def _text_map(fields: dict[str, Any], name: str, prefix: str, problems: list[Problem]) -> None:
+    """Check a map of texts entry by entry, so that a problem names its key. Numbers and booleans are not guessed at."""
+    entries = fields.get(name)
+    if entries is None:
+        return
+    if not isinstance(entries, dict):
+        problems.append(Problem(f"{prefix}{name}", "invalid_type", "expected an object of texts"))
+        return
+    for key, value in entries.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            problems.append(Problem(f"{prefix}{name}.{key}", "invalid_type", "expected a text: put it in quotes"))
+
+
+def _ports(fields: dict[str, Any], prefix: str, problems: list[Problem]) -> None:
+    """Write `http: 8080` as `http: {container: 8080}`, and check each entry under its own name."""
+    entries = fields.get("ports")
+    if entries is None:
+        return
+    if not isinstance(entries, dict):
+        problems.append(Problem(f"{prefix}ports", "invalid_type", "expected an object: name -> port"))
+        return
+    read = {}
+    for name, value in entries.items():
+        path = f"{prefix}ports.{name}"
+        whole = {"container": value} if isinstance(value, int) and not isinstance(value, bool) else value
+        _known(whole, specs.Port, frozenset(), f"{path}.", problems)
+        port = _convert(whole, specs.Port, path, problems)
+        if port is not None:
+            read[name] = msgspec.to_builtins(port)
+    fields["ports"] = read
+
+
+def _convert(fields: object, kind: type[_T], path: str, problems: list[Problem], **given: object) -> _T | None:
+    try:
+        value = msgspec.convert(fields, kind, dec_hook=specs.decode_hook)
+    except msgspec.ValidationError as error:
+        problems.append(_problem(str(error), path))
+        return None
+    return msgspec.structs.replace(value, **given) if given else value
+
+
+def _problem(text: str, prefix: str) -> Problem:
+    match = _CONVERT_ERROR.match(text)
+    message, path = (match["message"], match["path"] or "") if match else (text, "")
+    missing = re.match(r"^Object missing required field `(.+)`$", message)
+    if missing:
+        path, message = f"{path}.{missing[1]}", "this field is required"
+    where = f"{prefix}{path}" if prefix else path.removeprefix(".")
+    code = (
+        "required" if missing else next((code for pattern, code in _CODES if pattern.search(message)), "invalid_value")
+    )
+    return Problem(where, code, message.replace("`", ""))
+
+
+# ── checking: names, ranges, what belongs together ───────────────────────────────────────────────────────────────────
+
+
+def _check_job(job: Job, problems: list[Problem]) -> None:
+    _name(job.name, "job", problems)
+    _name(job.namespace, "namespace", problems)
+    seen: set[str] = set()
+    hosts: dict[int, str] = {}
+    for number, task in enumerate(job.tasks):
+        path = f"tasks[{number}]"
+        if task.name in seen:
+            problems.append(Problem(f"{path}.name", "duplicate", f"two tasks are named '{task.name}'"))
+        seen.add(task.name)
+        _check_task(task, path, problems)
+        _check_ports(task, path, hosts, problems)
+
+
+def _name(name: str, path: str, problems: list[Problem]) -> None:
+    if not _NAME.fullmatch(name):
+        problems.append(
+            Problem(path, "invalid_name", f"{name!r}: use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit")
+        )
+
+
+def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
+    _name(task.name, f"{path}.name", problems)
+    if task.driver == "docker" and not task.image:
+        problems.append(Problem(f"{path}.image", "required", "driver docker needs an image"))
+    if task.driver == "process" and not task.command:
+        problems.append(Problem(f"{path}.command", "required", "driver process needs a command"))
+    if task.driver == "process" and task.image:
+        problems.append(Problem(f"{path}.image", "invalid_value", "driver process has no image"))
+    if task.stop_signal not in _SIGNALS:
+        known = ", ".join(sorted(_SIGNALS))
+        problems.append(Problem(f"{path}.stop_signal", "invalid_value", f"expected one of {known}"))
+    for field, texts in (("command", task.command), ("args", task.args), ("env", tuple(task.env.values()))):
+        if any("\0" in text for text in texts):
+            problems.append(Problem(f"{path}.{field}", "invalid_value", "a NUL cannot be handed to a program"))
+    _check_env(task, path, problems)
+    if task.health is not None:
+        _check_health(task, task.health, f"{path}.health", problems)
+
+
+def _check_env(task: Task, path: str, problems: list[Problem]) -> None:
+    if len(task.env) > MAX_ENV:
+        problems.append(Problem(f"{path}.env", "out_of_range", f"at most {MAX_ENV} entries"))
+    for name in task.env:
+        if not _ENV_NAME.fullmatch(name):
+            problems.append(Problem(f"{path}.env.{name}", "invalid_name", "use letters, digits and _"))
+        elif name.startswith("HEROCTL_"):
+            problems.append(Problem(f"{path}.env.{name}", "invalid_name", "HEROCTL_ names are set by the agent"))
+
+
+def _check_ports(task: Task, path: str, hosts: dict[int, str], problems: list[Problem]) -> None:
+    containers: dict[int, str] = {}
+    for name, port in task.ports.items():
+        where = f"{path}.ports.{name}"
+        if not _PORT_NAME.fullmatch(name):
+            problems.append(Problem(where, "invalid_name", "use a-z, 0-9, - and _, beginning with a letter"))
+        if port.container in containers:
+            other = containers[port.container]
+            problems.append(Problem(where, "duplicate", f"port {port.container} is '{other}' already"))
+        containers.setdefault(port.container, name)
+        if not port.host:
+            continue
+        if port.host in DYNAMIC_PORTS:
+            span = f"{DYNAMIC_PORTS.start} to {DYNAMIC_PORTS.stop - 1}"
+            problems.append(Problem(f"{where}.host", "out_of_range", f"{span} are for dynamic ports"))
+        if port.host in hosts:
+            problems.append(Problem(f"{where}.host", "duplicate", f"host port {port.host} is {hosts[port.host]}'s"))
+        hosts.setdefault(port.host, where)
+
+
+def _check_health(task: Task, health: Health, path: str, problems: list[Problem]) -> None:
+    kinds = [kind for kind in ("http", "tcp", "command") if getattr(health, kind)]
+    if len(kinds) != 1:
+        problems.append(Problem(path, "invalid_value", "give exactly one of http, tcp, command"))
+        return
+    if health.http is not None and not re.fullmatch(r"/[\x21-\x7e]*", health.http):
+        problems.append(Problem(f"{path}.http", "invalid_value", "expected a path such as /healthz"))
+    if health.http is None and health.port is not None:
+        problems.append(Problem(f"{path}.port", "invalid_value", "port goes with http"))
+    if health.interval.ms < 1 or health.timeout.ms < 1:
+        problems.append(Problem(path, "out_of_range", "interval and timeout must be longer than 0s"))
+    port = health.tcp or health.port
+    field = "tcp" if health.tcp else "port"
+    if kinds != ["command"] and port is None and len(task.ports) != 1:
+        problems.append(Problem(f"{path}.port", "required", "say which of the task's ports to ask"))
+    elif port is not None and port not in task.ports:
+        problems.append(Problem(f"{path}.{field}", "invalid_value", f"the task has no port '{port}'"))
