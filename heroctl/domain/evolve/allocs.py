@@ -54,7 +54,8 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
     state.jobs[job.uid] = replace(job, next_n=max(job.next_n, event.n + 1))
     _reserve(state, alloc, 1)
     touch.alloc(alloc)
-    touch.topics.update((assignment_topic(alloc.node), f"nodes:{alloc.node}", "nodes"))
+    touch.node(alloc.node)
+    touch.topics.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
 
 
@@ -86,7 +87,8 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
     _reserve(state, alloc, -1)
     state.finished.setdefault(alloc.uid, {})[alloc.id] = None
     touch.alloc(alloc)
-    touch.topics.update((CAPACITY, f"nodes:{alloc.node}", "nodes"))
+    touch.node(alloc.node)
+    touch.topics.add(CAPACITY)
     _forget_old(state, alloc, touch)
     forget_if_over(state, alloc.uid, touch)
 

@@ -18,7 +18,7 @@ def _registered(state: State, event: e.NodeRegistered, touch: Touch) -> None:
     state.nodes[node.id] = node
     state.node_names[node.name] = node.id
     state.join_tokens.pop(event.join_token, None)
-    touch.node(node)
+    touch.node(node.id)
     touch.topics.update((CLUSTER, ACL))
 
 
@@ -28,7 +28,7 @@ def _change(state: State, node_id: str, touch: Touch, **fields: object) -> Node 
         return None
     node = replace(node, modify_index=touch.index, **fields)
     state.nodes[node_id] = node
-    touch.node(node)
+    touch.node(node.id)
     return node
 
 
@@ -88,7 +88,7 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     state.usage.pop(event.node, None)
     state.by_node.pop(event.node, None)
     state.removed_nodes[event.node] = touch.index
-    touch.node(node)
+    touch.node(node.id)
     touch.topics.update((CLUSTER, CAPACITY, assignment_topic(event.node)))
 
 

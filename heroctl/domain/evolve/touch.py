@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from heroctl.domain.state import (
@@ -13,13 +14,36 @@ from heroctl.domain.state import (
     Alloc,
     Deployment,
     Job,
-    Node,
     State,
+    alloc_topic,
     deployment_topic,
+    job_allocs_topic,
     job_deployments_topic,
     job_topic,
+    node_allocs_topic,
     node_topic,
 )
+
+
+@lru_cache(maxsize=65_536)
+def _alloc_lists(namespace: str, job: str) -> tuple[str, ...]:
+    """Name the lists that an allocation of a job stands in. Cached: the fold asks at nearly every event."""
+    return (ALLOCS, job_allocs_topic(job), JOBS, job_topic(namespace, job))
+
+
+@lru_cache(maxsize=65_536)
+def _deployment_topics(deployment: str, job: str) -> tuple[str, ...]:
+    return (DEPLOYMENTS, deployment_topic(deployment), job_deployments_topic(job))
+
+
+@lru_cache(maxsize=65_536)
+def _node_topics(node: str) -> tuple[str, ...]:
+    return (NODES, node_topic(node))
+
+
+@lru_cache(maxsize=65_536)
+def _node_allocs(node: str) -> str:
+    return node_allocs_topic(node)
 
 
 class Touch:
@@ -40,25 +64,18 @@ class Touch:
 
     def alloc(self, alloc: Alloc) -> None:
         """Raise an allocation's topic, every list it stands in, and its job's, which counts it."""
-        job = alloc.job
-        self.topics.update(
-            (
-                ALLOCS,
-                f"allocs:{alloc.id}",
-                f"allocs:job={job}",
-                f"allocs:node={alloc.node}",
-                JOBS,
-                f"jobs:{alloc.namespace}/{job}",
-            )
-        )
+        topics = self.topics
+        topics.update(_alloc_lists(alloc.namespace, alloc.job))
+        topics.add(alloc_topic(alloc.id))
+        topics.add(_node_allocs(alloc.node))
 
-    def node(self, node: Node) -> None:
+    def node(self, node: str) -> None:
         """Raise a node's topic and the list of nodes."""
-        self.topics.update((NODES, node_topic(node.id)))
+        self.topics.update(_node_topics(node))
 
     def deployment(self, deployment: Deployment) -> None:
         """Raise a deployment's topic and the lists it stands in."""
-        self.topics.update((DEPLOYMENTS, deployment_topic(deployment.id), job_deployments_topic(deployment.job)))
+        self.topics.update(_deployment_topics(deployment.id, deployment.job))
 
 
 Fold = Callable[[State, Any, Touch], None]
