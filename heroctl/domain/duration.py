@@ -6,6 +6,7 @@ Both are values with one canonical spelling, so that a spec written in two ways 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import total_ordering
 from typing import Final
 
@@ -129,7 +130,7 @@ class Size(_Amount):
             msg = f"{text!r} is not a size such as 256MB or 1GiB"
             raise ValueError(msg)
         number, unit = match.groups()
-        total = round(float(number) * _UNITS_BYTES[(unit or "B").replace("kB", "KB")])
+        total = round(Decimal(number) * _UNITS_BYTES[(unit or "B").replace("kB", "KB")])
         if total > _LARGEST:
             msg = f"{text!r} is more than 1 EiB"
             raise ValueError(msg)

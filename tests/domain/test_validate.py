@@ -1,0 +1,149 @@
+"""Job specs: what is read, what is refused, and with which path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from heroctl.domain import spec, validate
+from heroctl.domain.duration import Duration, Size
+from heroctl.domain.errors import Invalid
+
+TASK = {"name": "web", "driver": "process", "command": ["serve"]}
+
+
+def job(**task: Any) -> dict[str, Any]:  # noqa: ANN401 - a spec's fields
+    """Make a document of one task."""
+    return {"job": "shop", "tasks": [{**TASK, **task}]}
+
+
+BAD = [
+    (job(count=-1), "tasks[0].count", "out_of_range"),
+    (job(count=10**9), "tasks[0].count", "out_of_range"),
+    (job(count="2"), "tasks[0].count", "invalid_type"),
+    (job(colour="red"), "tasks[0].colour", "unknown_field"),
+    (job(volumes=[]), "tasks[0].volumes", "not_supported"),
+    (job(update={"canary": {}}), "tasks[0].update.canary", "not_supported"),
+    (job(update={"strategy": "blue-green"}), "tasks[0].update.strategy", "not_supported"),
+    (job(driver="exec"), "tasks[0].driver", "unknown_driver"),
+    (job(command=[]), "tasks[0].command", "required"),
+    (job(driver="docker"), "tasks[0].image", "required"),
+    (job(name="No Name"), "tasks[0].name", "invalid_name"),
+    (job(env={"A": 1}), "tasks[0].env.A", "invalid_type"),
+    (job(env={"1A": "x"}), "tasks[0].env.1A", "invalid_name"),
+    (job(env={"A": "x\0"}), "tasks[0].env", "invalid_value"),
+    (job(env={"HEROCTL_SLOT": "x"}), "tasks[0].env.HEROCTL_SLOT", "invalid_name"),
+    (job(ports={"a": 80, "b": 80}), "tasks[0].ports.b", "duplicate"),
+    (job(ports={"a": 0}), "tasks[0].ports.a.container", "out_of_range"),
+    (job(ports={"a": {"container": 80, "host": 20_000}}), "tasks[0].ports.a.host", "out_of_range"),
+    (job(ports={"a": {"container": 80, "hots": 1}}), "tasks[0].ports.a.hots", "unknown_field"),
+    (job(health={"http": "/", "port": "http"}), "tasks[0].health.port", "invalid_value"),
+    (job(health={"http": "/", "tcp": "http"}), "tasks[0].health", "invalid_value"),
+    (job(health={}), "tasks[0].health", "invalid_value"),
+    (job(kill_timeout="5 sheep"), "tasks[0].kill_timeout", "invalid_value"),
+    (job(resources={"memory": "1 sheep"}), "tasks[0].resources.memory", "invalid_value"),
+    (job(resources={"cpu": 0}), "tasks[0].resources.cpu", "out_of_range"),
+    (job(stop_signal="SIGFUN"), "tasks[0].stop_signal", "invalid_value"),
+    ({**job(), "type": "batch"}, "type", "not_supported"),
+    ({**job(), "priority": 10}, "priority", "not_supported"),
+    ({**job(), "name": "other"}, "name", "invalid_value"),
+    ({**job(), "job": "UP"}, "job", "invalid_name"),
+    ({"tasks": [TASK]}, "job", "required"),
+    ({"job": "shop"}, "tasks", "required"),
+    ({"job": "shop", "tasks": []}, "tasks", "invalid_value"),
+    ({"job": "shop", "tasks": [TASK, TASK]}, "tasks[1].name", "duplicate"),
+    ({"job": "shop", "tasks": ["web"]}, "tasks[0]", "invalid_type"),
+    ([], "", "invalid_type"),
+]
+
+
+@pytest.mark.parametrize(("document", "path", "code"), BAD, ids=[f"{path}-{code}" for _, path, code in BAD])
+def test_refused_with_its_path(document: object, path: str, code: str) -> None:
+    """One thing is wrong, and it is named."""
+    with pytest.raises(Invalid) as refused:
+        validate.parse(document)
+    assert refused.value.code == "invalid_spec"
+    assert [(problem.path, problem.code) for problem in refused.value.details] == [(path, code)]
+
+
+def test_all_problems_at_once() -> None:
+    """A user mends a file once, not five times."""
+    document = {"job": "shop", "tasks": [{**TASK, "count": -1}, {**TASK, "name": "b", "colour": 1}]}
+    with pytest.raises(Invalid) as refused:
+        validate.parse(document)
+    assert [problem.path for problem in refused.value.details] == ["tasks[0].count", "tasks[1].colour"]
+
+
+def test_smallest_spec_and_its_defaults() -> None:
+    """What is not given is as the job model says."""
+    task = validate.parse(job()).tasks[0]
+    assert (task.count, task.kill_timeout, task.stop_signal) == (1, Duration.of(5), "SIGTERM")
+    assert (task.resources.memory, task.restart.attempts) == (Size(256_000_000), 2)
+    assert validate.parse({"name": "shop", "tasks": [TASK]}).name == "shop"
+
+
+def test_canonical_json_reads_back() -> None:
+    """What is stored is what was read, and reading what was stored gives the same."""
+    read = validate.parse(job(ports={"http": 80, "admin": {"container": 90, "host": 9090}}, health={"tcp": "http"}))
+    raw = spec.encode(read)
+    assert spec.decode(raw) == read
+    assert spec.encode(spec.decode(raw)) == raw
+
+
+def test_content_is_what_a_container_is_made_from() -> None:
+    """Policies may change without a new container; content may not."""
+    base = validate.parse(job()).tasks[0]
+    in_place = validate.parse(job(count=5, restart={"attempts": 9}, update={"max_parallel": 2})).tasks[0]
+    replaced = validate.parse(job(env={"A": "b"})).tasks[0]
+    assert spec.content_digest(base) == spec.content_digest(in_place)
+    assert spec.policy_digest(base) != spec.policy_digest(in_place)
+    assert spec.content_digest(base) != spec.content_digest(replaced)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = sorted(item.name for item in structs.fields(spec.Task))
+
+
+@given(st.sampled_from(FIELDS), JSON)
+def test_any_value_anywhere_is_read_or_refused(field: str, value: object) -> None:
+    """Never another error than a refusal; and what is read survives storing."""
+    try:
+        read = validate.parse(job(**{field: value}))
+    except Invalid:
+        return
+    assert spec.decode(spec.encode(read)) == read
+
+
+@given(st.integers(0, 366 * 86_400_000))
+def test_durations_read_back(ms: int) -> None:
+    """The canonical spelling means the same."""
+    assert Duration.parse(str(Duration(ms))) == Duration(ms)
+
+
+@given(st.integers(0, 1 << 60))
+def test_sizes_read_back(count: int) -> None:
+    """The canonical spelling means the same."""
+    assert Size.parse(str(Size(count))) == Size(count)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("30s", 30_000), ("1h30m", 5_400_000), ("250ms", 250), (2, 2000), ("1.5h", 5_400_000), ("0", 0)]
+)
+def test_durations(text: object, ms: int) -> None:
+    """As people write them."""
+    assert Duration.parse(text).ms == ms
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "-1s", "1y", True, None, "367d", "1s 2s"])
+def test_no_durations(text: object) -> None:
+    """As people mistype them."""
+    with pytest.raises(ValueError, match=r"duration|between"):
+        Duration.parse(text)
