@@ -19,8 +19,9 @@ ARGS ?=
 # make bench: ONLY=<case> runs one, JSON=<file> also writes the figures there.
 ONLY ?=
 JSON ?=
-# make test, make torture: a path, a node id or any pytest flag.
+# make test, make torture: a path, a node id or any pytest flag. WORKERS=0 runs all tests in one process.
 TESTS ?=
+WORKERS ?= auto
 
 .PHONY: help
 help: ## Show the targets
@@ -55,14 +56,14 @@ dev: $(VENV)/.installed ## Start a whole cluster here (DEMO=0: without the demo;
 
 .PHONY: test
 test: $(VENV)/.installed-test ## Run all tests (TESTS=path narrows)
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 .PHONY: check
 check: $(VENV)/.installed-test ## Lint, format, types and import floors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(PACKAGES) tests
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: $(VENV)/.installed-test ## Apply the formatter and the safe lint fixes
