@@ -1,0 +1,66 @@
+"""Documents that are made from the code. `python -m tests.generated` writes them; a test holds them to it."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Final
+
+from msgspec import structs
+
+from heroctl.domain.events import EVENTS
+from heroctl.domain.lifecycle import RANK, TERMINAL
+
+DOCS: Final = pathlib.Path(__file__).parent.parent / "docs"
+
+_EVENTS_HEAD: Final = """\
+# Events
+
+Every change of a cluster is one of these events, at one index of one log. A tag stays for ever; a payload that changes its shape raises its
+schema number. The writer says who may append it: an api for a user's *intent* or an agent's *report*, or the coordinator as a *decision*, under its epoch.
+
+| tag | schema | writer | what happened | payload |
+|---|---|---|---|---|
+"""
+_LIFECYCLE_HEAD: Final = """\
+# The life of an allocation
+
+Within one attempt phases only rise; a phase may be skipped. When an attempt ends and another will follow, the attempt number rises and the
+phase begins again at `starting`. Nothing follows `complete` and `failed`.
+
+```mermaid
+stateDiagram-v2
+    [*] --> pending
+"""
+
+
+def events() -> str:
+    """Write a table of all events."""
+    rows = []
+    for tag, kind in sorted(EVENTS.items()):
+        fields = ", ".join(f"`{field.encode_name}`" for field in structs.fields(kind))
+        said = " ".join((kind.__doc__ or "").split())
+        rows.append(f"| `{tag}` | {kind.SCHEMA} | {kind.WRITER} | {said} | {fields} |\n")
+    return _EVENTS_HEAD + "".join(rows)
+
+
+def lifecycle() -> str:
+    """Draw the table of phases: each step to the next rank, and the new attempt."""
+    ladder = sorted((phase for phase in RANK if phase not in TERMINAL), key=RANK.__getitem__)
+    lines = [f"    {low} --> {high}\n" for low, high in zip(ladder, ladder[1:], strict=False)]
+    lines += [f"    {phase} --> {end}\n" for phase in ladder for end in sorted(TERMINAL)]
+    lines.append("    ended --> starting : attempt + 1\n")
+    lines += [f"    {end} --> [*]\n" for end in sorted(TERMINAL)]
+    return _LIFECYCLE_HEAD + "".join(lines) + "```\n"
+
+
+DOCUMENTS: Final = {"events.md": events, "lifecycle.md": lifecycle}
+
+
+def main() -> None:
+    """Write every document anew."""
+    for name, make in DOCUMENTS.items():
+        (DOCS / name).write_text(make())
+
+
+if __name__ == "__main__":
+    main()
