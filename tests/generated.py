@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from typing import Final
 
@@ -15,8 +16,9 @@ DOCS: Final = pathlib.Path(__file__).parent.parent / "docs"
 _EVENTS_HEAD: Final = """\
 # Events
 
-Every change of a cluster is one of these events, at one index of one log. A tag stays for ever; a payload that changes its shape raises its
-schema number. The writer says who may append it: an api for a user's *intent* or an agent's *report*, or the coordinator as a *decision*, under its epoch.
+Every change of a cluster is one of these events, at one index of one log. A tag stays for ever; a payload that changes
+its shape raises its schema number. The writer says who may append it: an api for a user's *intent* or an agent's
+*report*, or the coordinator as a *decision*, under its epoch.
 
 | tag | schema | writer | what happened | payload |
 |---|---|---|---|---|
@@ -24,8 +26,8 @@ schema number. The writer says who may append it: an api for a user's *intent* o
 _LIFECYCLE_HEAD: Final = """\
 # The life of an allocation
 
-Within one attempt phases only rise; a phase may be skipped. When an attempt ends and another will follow, the attempt number rises and the
-phase begins again at `starting`. Nothing follows `complete` and `failed`.
+Within one attempt phases only rise; a phase may be skipped. When an attempt ends and another will follow, the attempt
+number rises and the phase begins again at `starting`. Nothing follows `complete` and `failed`.
 
 ```mermaid
 stateDiagram-v2
@@ -46,7 +48,7 @@ def events() -> str:
 def lifecycle() -> str:
     """Draw the table of phases: each step to the next rank, and the new attempt."""
     ladder = sorted((phase for phase in RANK if phase not in TERMINAL), key=RANK.__getitem__)
-    lines = [f"    {low} --> {high}\n" for low, high in zip(ladder, ladder[1:], strict=False)]
+    lines = [f"    {low} --> {high}\n" for low, high in itertools.pairwise(ladder)]
     lines += [f"    {phase} --> {end}\n" for phase in ladder for end in sorted(TERMINAL)]
     lines.append("    ended --> starting : attempt + 1\n")
     lines += [f"    {end} --> [*]\n" for end in sorted(TERMINAL)]
