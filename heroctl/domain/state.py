@@ -350,6 +350,6 @@ def job_status(state: State, job: Job) -> JobStatus:
     deployment = state.deployments.get(job.deployment)
     if deployment is not None and deployment.status == "failed":
         return "failed"
-    if deployment is not None and deployment.status == "successful":
+    if all(task.count == 0 for task in job.current.tasks):
         return "running"
     return "running" if any(alloc.status == "running" for alloc in state.allocs_of(job.uid)) else "pending"
