@@ -189,8 +189,11 @@ def test_old_content_keeps_its_own_spec() -> None:
 def test_deployment_lives_and_is_superseded() -> None:
     """One active deployment a job; the newest wins; success makes the version stable."""
     world = World()
+    node = world.node()
     first = world.submit()
     assert job_status(world.state, first) == "pending"
+    alloc = world.place(first, node)
+    world.report(node, Report(alloc.id, 1, "running"))
     second = world.submit(command=["serve", "v2"])
     assert world.state.deployments[first.deployment].status == "superseded"
     world.add(DeploymentFinished(second.deployment, second.uid, "default", "web", "successful"))
