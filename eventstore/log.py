@@ -1,7 +1,7 @@
 """The log: what every store of events promises. `postgres` and `memory` keep the same contract tests.
 
-An append is all or nothing and takes one place in the one total order: its events get consecutive indexes, without gaps,
-and readers see whole appends, in index order, or nothing. Inside, in this order, under the lock of the head row:
+An append is all or nothing and takes one place in the one total order: its events get consecutive indexes, without
+gaps, and readers see whole appends, in index order, or nothing. Inside, in this order, under the lock of the head row:
 
 1. the epoch, if the append carries one (`Fenced`);
 2. the batch id: an append sent again after a broken connection gets its first answer;
@@ -10,11 +10,14 @@ and readers see whole appends, in index order, or nothing. Inside, in this order
 
 A stream is a line of writers; its version is the index of its last event. A writer that decided on a view at index N
 expects N of every stream it read, so a view needs no table of stream versions.
+
+Each append is hashed together with the hash of the one before (`codec.link`). A reader that stands at a `Position`
+proves with every append it reads that it still reads the same history.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
@@ -22,6 +25,10 @@ from heroctl.domain.events import Event, Meta, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+MAX_EVENTS: Final = 5_000  # of one append; a planner stays under 1,000
+# One encoded event: index, last, time (ms), tag, schema, meta, data, chain (on the last event of an append, else None).
+Row = tuple[int, int, int, str, int, bytes, bytes, bytes | None]
 
 
 class Append(Struct, frozen=True):
@@ -42,6 +49,13 @@ class Appended(Struct, frozen=True):
     time: int
 
 
+class Position(Struct, frozen=True):
+    """Where a reader stands: it has read everything up to `index`, which hashes to `chain`."""
+
+    index: int = 0
+    chain: bytes = bytes(32)
+
+
 class Head(Struct, frozen=True):
     """The log's end, and whose history this is."""
 
@@ -50,6 +64,7 @@ class Head(Struct, frozen=True):
     incarnation: str
     chain: bytes  # hash over everything up to here
     time: int
+    level: int = 1  # events of a newer release are written only once every member can fold them
 
 
 class Lease(Struct, frozen=True):
@@ -71,7 +86,10 @@ class Conflicted(Exception):  # noqa: N818 - an answer: decide again
 
 
 class Fenced(Exception):  # noqa: N818 - an answer: step down
-    """Another coordinator was elected since: `epoch` is the head row's."""
+    """Another coordinator was elected since: `epoch` is the head row's.
+
+    An append whose connection broke may have happened before that election all the same: the view tells.
+    """
 
     def __init__(self, epoch: int) -> None:
         """Hold the epoch that is on the head row."""
@@ -84,18 +102,46 @@ class Busy(Exception):  # noqa: N818 - an answer: try later
 
 
 class LogUnavailable(Exception):  # noqa: N818 - an answer: try later
-    """The log cannot be reached or does not answer in time. Whether the append happened was found out: it did not."""
+    """The log cannot be reached or does not answer in time.
+
+    An append did not happen, unless `unknown`: then it was sent, its connection broke, and no other could be had
+    before its deadline. It may be in the log, or still enter it within seconds. A coordinator that gets `unknown` lets
+    itself be elected anew: the new epoch fences what may be under way. An api says 503, and the view tells in time.
+    """
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        """Say what is away, and whether the append may have happened."""
+        super().__init__(message)
+        self.unknown = unknown
+
+
+class Rejected(Exception):  # noqa: N818 - an answer, though one that only a bug gets
+    """The store refuses this very append, now and ever: a bug of its writer. Nothing of it happened."""
+
+
+class OtherHistory(Exception):  # noqa: N818 - an answer: reload
+    """The log is not a continuation of what the reader has read: a lossy fail-over, or a restore."""
 
 
 class Log(Protocol):
     """An append-only, totally ordered, gapless log of events."""
 
     async def append(self, append: Append) -> Appended:
-        """Add all events or none. Raises Conflicted, Fenced, Busy or LogUnavailable."""
+        """Add all events or none. Raises Conflicted, Fenced, Busy, LogUnavailable or Rejected.
+
+        A caller that is cancelled while its append waits in the queue takes it back; later it happens unheard.
+        """
         ...
 
     async def head(self) -> Head:
         """Read the log's end. Raises LogUnavailable."""
+        ...
+
+    async def page(self, after: int) -> list[Row]:
+        """Give encoded events after an index, in order: some thousand, whole appends, none at the log's end.
+
+        Raises LogUnavailable.
+        """
         ...
 
     def read(self, after: int) -> AsyncIterator[list[Record]]:
@@ -103,5 +149,15 @@ class Log(Protocol):
         ...
 
     def wakes(self) -> AsyncIterator[int]:
-        """Yield the log's head index whenever it may have moved, never ending; a wake is no promise of a change."""
+        """Yield whenever the log may have moved, never ending; a wake is no promise of a change.
+
+        The number is an index that the log is said to have reached; 0: it is time to look at the head all the same.
+        """
+        ...
+
+    async def redraw(self, held: str, reason: str) -> None:
+        """Give the log a new incarnation, told by an event, unless it has another than `held` already.
+
+        Raises LogUnavailable.
+        """
         ...

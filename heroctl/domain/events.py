@@ -63,6 +63,14 @@ class ClusterCreated(Event, frozen=True, gc=False, omit_defaults=True):
     incarnation: str
 
 
+class IncarnationDrawn(Event, frozen=True, gc=False, omit_defaults=True):
+    """From here on this is another history than one that was read before: events were lost or brought back."""
+
+    TAG: ClassVar[str] = "cluster.incarnation_drawn"
+    incarnation: str
+    reason: str = ""
+
+
 class CoordinatorElected(Event, frozen=True, gc=False, omit_defaults=True):
     """A reconciler took the lease. Written by the take-over transaction itself."""
 

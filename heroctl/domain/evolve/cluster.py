@@ -16,6 +16,11 @@ def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:
     touch.topics.add(CLUSTER)
 
 
+def _drawn(state: State, event: e.IncarnationDrawn, touch: Touch) -> None:
+    state.incarnation = event.incarnation
+    touch.topics.add(CLUSTER)
+
+
 def _elected(state: State, event: e.CoordinatorElected, touch: Touch) -> None:
     state.coordinator = event.holder
     state.epoch = event.epoch
@@ -67,6 +72,7 @@ def _join_token_created(state: State, event: e.JoinTokenCreated, touch: Touch) -
 
 FOLDS: Final[dict[type[Event], Fold]] = {
     e.ClusterCreated: _created,
+    e.IncarnationDrawn: _drawn,
     e.CoordinatorElected: _elected,
     e.MemberJoined: _joined,
     e.MemberLeft: _left,

@@ -1,0 +1,103 @@
+"""Between events and rows: encoding, the hash chain over appends, and the check of an append before it is sent.
+
+The chain's bytes are fixed for ever: `sql/0002.append.sql` computes the same under the head row's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from eventstore.log import MAX_EVENTS, Append, OtherHistory, Position, Row
+from heroctl.domain.events import Meta, Opaque, Record, decode, decode_meta, encode, encode_meta
+
+Encoded = tuple[str, int, bytes]  # tag, schema, data
+
+_APPEND: Final = struct.Struct("!qqqi").pack  # first, last, time, length of meta
+_EVENT: Final = struct.Struct("!i").pack
+_MAX_BIGINT: Final = 2**63 - 1
+
+
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """An append in bytes, checked."""
+
+    append: Append
+    events: tuple[Encoded, ...]
+    meta: bytes
+    size: int  # bytes, about
+
+
+def seal(append: Append) -> Sealed:
+    """Encode an append. Raises ValueError for what no log may take; that is a bug of the writer."""
+    if not 0 < len(append.events) <= MAX_EVENTS:
+        raise ValueError(f"an append has 1 to {MAX_EVENTS} events, not {len(append.events)}")
+    if append.epoch is None and any(event.WRITER == "decision" for event in append.events):
+        raise ValueError("a decision needs the coordinator's epoch")
+    if append.epoch is not None and not 0 <= append.epoch <= _MAX_BIGINT:
+        raise ValueError(f"no epoch: {append.epoch}")
+    for stream in append.moves:
+        _check_text("stream", stream)
+    for stream, seen in append.expects:
+        _check_text("stream", stream)
+        if not 0 <= seen <= _MAX_BIGINT:
+            raise ValueError(f"no index: {seen}")
+    events = tuple(encode(event) for event in append.events)
+    for tag, schema, _ in events:
+        _check_text("tag", tag)
+        if not 0 <= schema < 2**15:
+            raise ValueError(f"no schema number: {schema}")
+    meta = encode_meta(append.meta)
+    size = sum(len(data) + len(meta) + 100 for _, _, data in events) + 100 * (len(append.moves) + len(append.expects))
+    return Sealed(append, events, meta, size)
+
+
+def _check_text(what: str, text: str) -> None:
+    # A text column takes neither a NUL nor half of a surrogate pair: one such append would fail a whole batch.
+    if not text or "\0" in text or len(text) > 1024:
+        raise ValueError(f"no name of a {what}: {text[:80]!r}")
+    text.encode()
+
+
+def link(end: Position, time: int, meta: bytes, events: Sequence[Encoded]) -> Position:
+    """Return the log's end once an append stands in it, after the present one."""
+    last = end.index + len(events)
+    parts = [end.chain, _APPEND(end.index + 1, last, time, len(meta)), meta]
+    for tag, schema, data in events:
+        name = tag.encode()
+        parts += (_EVENT(len(name)), name, _EVENT(schema), _EVENT(len(data)), data)
+    return Position(last, hashlib.sha256(b"".join(parts)).digest())
+
+
+def verify(rows: Sequence[Row], position: Position) -> Position:
+    """Follow whole appends from a position to their end. Raises OtherHistory where number or chain is another."""
+    start = 0
+    while start < len(rows):
+        first, last, time, _, _, meta, _, _ = rows[start]
+        if first != position.index + 1:
+            raise OtherHistory(f"event {first} stands where {position.index + 1} must")
+        end = start + last - first + 1
+        if end > len(rows) or rows[end - 1][0] != last:
+            raise OtherHistory(f"the append of {first} does not end at {last}")
+        position = link(position, time, meta, [(row[3], row[4], row[6]) for row in rows[start:end]])
+        if position.chain != rows[end - 1][7]:
+            raise OtherHistory(f"the chain at {last} is another")
+        start = end
+    return position
+
+
+def records(rows: Iterable[Row]) -> Iterator[Record]:
+    """Decode rows. An event whose payload cannot be read comes back `Opaque`, like one of an unknown tag."""
+    known: dict[bytes, Meta] = {}
+    for index, last, time, tag, schema, meta, data, _ in rows:
+        who = known.get(meta)
+        if who is None:
+            who = known[meta] = decode_meta(meta)
+        try:
+            event = decode(tag, schema, data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            event = Opaque(tag, schema, data)
+        yield Record(index, last, time, event, who)

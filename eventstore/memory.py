@@ -1,0 +1,123 @@
+"""The log in memory: the same contract as the Postgres log, for tests and for whatever needs no durability.
+
+Deterministic: the clock is given, ids are given, and nothing happens between two awaits. It keeps encoded bytes, so
+that what is read has gone through the codec, chain included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from eventstore import codec
+from eventstore.bell import Bell
+from eventstore.log import Append, Appended, Conflicted, Fenced, Head, LogUnavailable, Position, Row
+from heroctl.domain.events import ClusterCreated, IncarnationDrawn, Record
+
+_PAGE: Final = 5_000
+
+
+class MemoryLog:
+    """A log that begins with `cluster.created`.
+
+    `clock` gives ms since the epoch; by default it stands still. `away = True` makes every call raise LogUnavailable.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], int] = lambda: 0,
+        cluster: str = "cluster",
+        incarnation: str = "incarnation",
+    ) -> None:
+        """Begin a log at index 1."""
+        self.away = False
+        self.epoch = 0
+        self.incarnation = incarnation
+        self._clock = clock
+        self._time = 0
+        self._end = Position()
+        self._rows: list[Row] = []
+        self._streams: dict[str, int] = {}
+        self._moves: list[tuple[str, int]] = []
+        self._bell = Bell()
+        self._drawn = 0
+        self._put(codec.seal(Append((ClusterCreated(cluster, incarnation),))))
+
+    async def append(self, append: Append) -> Appended:
+        """See Log.append; never Busy."""
+        sealed = codec.seal(append)
+        self._reach()
+        if append.epoch is not None and append.epoch != self.epoch:
+            raise Fenced(self.epoch)
+        for stream, seen in append.expects:
+            if (now := self._streams.get(stream, 0)) > seen:
+                raise Conflicted(stream, now)
+        return self._put(sealed)
+
+    async def head(self) -> Head:
+        """See Log.head."""
+        self._reach()
+        return Head(self._end.index, self.epoch, self.incarnation, self._end.chain, self._time)
+
+    async def page(self, after: int) -> list[Row]:
+        """See Log.page."""
+        self._reach()
+        rows = self._rows
+        if after >= len(rows):
+            return []
+        to = rows[min(after + _PAGE, len(rows)) - 1][1]
+        return rows[after:to]
+
+    async def read(self, after: int) -> AsyncIterator[list[Record]]:
+        """See Log.read."""
+        while rows := await self.page(after):
+            after = rows[-1][0]
+            yield list(codec.records(rows))
+
+    def wakes(self) -> AsyncIterator[int]:
+        """See Log.wakes: at once, then at every append and every `ring`."""
+        return self._bell.wakes()
+
+    async def redraw(self, held: str, reason: str) -> None:
+        """See Log.redraw."""
+        self._reach()
+        if self.incarnation != held:
+            return
+        self._drawn += 1
+        self.incarnation = f"{held}{self._drawn}"
+        self._put(codec.seal(Append((IncarnationDrawn(self.incarnation, reason),))))
+
+    def ring(self, index: int = 0) -> None:
+        """Wake every reader."""
+        self._bell.ring(index)
+
+    def elect(self, append: Append) -> Appended:
+        """Raise the epoch and append the event that says so, in one."""
+        self.epoch += 1
+        return self._put(codec.seal(append))
+
+    def lose(self, index: int) -> None:
+        """Forget what came after an index, as a lossy fail-over does. The incarnation stays: nobody has noticed yet."""
+        self._rows = self._rows[: self._rows[index - 1][1]]
+        last = self._rows[-1]
+        self._end = Position(last[0], last[7] or b"")
+        self._moves = [move for move in self._moves if move[1] <= last[0]]
+        self._streams = dict(self._moves)
+        self.ring()
+
+    def _reach(self) -> None:
+        if self.away:
+            raise LogUnavailable("the log is away")
+
+    def _put(self, sealed: codec.Sealed) -> Appended:
+        first = self._end.index + 1
+        time = self._time = max(self._clock(), self._time)
+        end = self._end = codec.link(self._end, time, sealed.meta, sealed.events)
+        for index, (tag, schema, data) in enumerate(sealed.events, first):
+            chain = end.chain if index == end.index else None
+            self._rows.append((index, end.index, time, tag, schema, sealed.meta, data, chain))
+        moves = [(stream, end.index) for stream in sealed.append.moves]
+        self._moves += moves
+        self._streams.update(moves)
+        self.ring(end.index)
+        return Appended(first, end.index, time)
