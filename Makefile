@@ -31,13 +31,16 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "HeroCtl needs Python 3.11 or newer: none found in PATH (set PYTHON=...)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.locked: requirements.lock | $(BIN)/python
 	@echo "installing HeroCtl into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.lock $(VENV)/.installed
+$(VENV)/.installed-test: requirements-test.lock $(VENV)/.locked | $(VENV)/.installed
 	@echo "installing the test parts into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements-test.lock
 	@touch $@
