@@ -173,6 +173,7 @@ class Alloc(Struct, frozen=True, gc=False):
     container: str = ""
     started_at: int | None = None
     healthy_since: int | None = None
+    first_healthy_at: int | None = None  # whatever became of it since
     finished_at: int | None = None
     timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
 
@@ -301,6 +302,7 @@ class State:
     coordinator: str = ""
     epoch: int = 0
     brake: bool = False
+    brake_changed: int = 0  # ms: when it last went on or off
     jobs: dict[int, Job] = field(default_factory=dict)
     names: dict[tuple[str, str], int] = field(default_factory=dict)
     allocs: dict[str, Alloc] = field(default_factory=dict)
@@ -313,6 +315,7 @@ class State:
     deployments: dict[str, Deployment] = field(default_factory=dict)
     job_deployments: dict[int, tuple[str, ...]] = field(default_factory=dict)  # oldest first
     finished: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's finished allocations, oldest first
+    unreplaced: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's failed ones, until one replaces them
     members: dict[str, Member] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)

@@ -39,11 +39,13 @@ def _left(state: State, event: e.MemberLeft, touch: Touch) -> None:
 
 def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
     state.brake = True
+    state.brake_changed = touch.time
     touch.topics.add(CLUSTER)
 
 
 def _brake_off(state: State, _: e.BrakeOff, touch: Touch) -> None:
     state.brake = False
+    state.brake_changed = touch.time
     touch.topics.update((CLUSTER, CAPACITY))
 
 

@@ -158,6 +158,7 @@ def forget_if_over(state: State, uid: int, touch: Touch) -> None:
         state.deployments.pop(deployment, None)
         touch.forgotten.append(deployment_topic(deployment))
     state.finished.pop(uid, None)
+    state.unreplaced.pop(uid, None)
     del state.jobs[uid]
     if (job.namespace, job.name) not in state.names:
         touch.forgotten.append(job_topic(job.namespace, job.name))

@@ -1,0 +1,145 @@
+"""Every event there is. A tag is a domain word and stays for ever; a changed payload raises its schema number.
+
+Each class names its writer: `intent` (an api, for a user or an agent's session), `report` (an api, for an agent's
+observations) or `decision` (the coordinator, under its epoch). Payloads hold no secret value and no hash: credentials
+are rows of the vault, named here by their id. Times that an agent gives are elapsed seconds, never instants.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from heroctl.domain.events.access import (
+    JoinTokenCreated,
+    TokenCreated,
+    TokenDeleted,
+    UserCreated,
+)
+from heroctl.domain.events.allocs import (
+    AllocFailed,
+    AllocGivenUp,
+    AllocPlaced,
+    AllocReported,
+    AllocStopping,
+    AllocStopRequested,
+)
+from heroctl.domain.events.cluster import (
+    BrakeOff,
+    BrakeOn,
+    ClusterCreated,
+    CoordinatorElected,
+    IncarnationDrawn,
+    MemberJoined,
+    MemberLeft,
+)
+from heroctl.domain.events.event import Event, Meta, Opaque, Record, Writer
+from heroctl.domain.events.jobs import (
+    DeploymentFinished,
+    JobBlocked,
+    JobDeleted,
+    JobDeployed,
+    JobFailed,
+    JobStopped,
+    JobSubmitted,
+    TaskSummary,
+)
+from heroctl.domain.events.nodes import (
+    NodeDown,
+    NodeEligibilitySet,
+    NodeRegistered,
+    NodeRemoved,
+    NodeSessionOpened,
+    NodeUnknownContainers,
+    NodeUp,
+)
+from heroctl.domain.spec import decode_hook, encode_hook
+
+__all__ = [
+    "EVENTS",
+    "AllocFailed",
+    "AllocGivenUp",
+    "AllocPlaced",
+    "AllocReported",
+    "AllocStopRequested",
+    "AllocStopping",
+    "BrakeOff",
+    "BrakeOn",
+    "ClusterCreated",
+    "CoordinatorElected",
+    "DeploymentFinished",
+    "Event",
+    "IncarnationDrawn",
+    "JobBlocked",
+    "JobDeleted",
+    "JobDeployed",
+    "JobFailed",
+    "JobStopped",
+    "JobSubmitted",
+    "JoinTokenCreated",
+    "MemberJoined",
+    "MemberLeft",
+    "Meta",
+    "NodeDown",
+    "NodeEligibilitySet",
+    "NodeRegistered",
+    "NodeRemoved",
+    "NodeSessionOpened",
+    "NodeUnknownContainers",
+    "NodeUp",
+    "Opaque",
+    "Record",
+    "TaskSummary",
+    "TokenCreated",
+    "TokenDeleted",
+    "UserCreated",
+    "Writer",
+    "decode",
+    "decode_meta",
+    "encode",
+    "encode_meta",
+    "payload",
+]
+
+
+def _classes(parent: type[Event]) -> dict[str, type[Event]]:
+    return {kind.TAG: kind for kind in parent.__subclasses__() if kind.TAG}
+
+
+EVENTS: Final[dict[str, type[Event]]] = _classes(Event)
+_DECODERS: Final[dict[tuple[str, int], msgspec.json.Decoder[Event]]] = {
+    (tag, kind.SCHEMA): msgspec.json.Decoder(kind, dec_hook=decode_hook) for tag, kind in EVENTS.items()
+}
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
+_META_DECODER: Final = msgspec.json.Decoder(Meta)
+
+
+def encode(event: Event) -> tuple[str, int, bytes]:
+    """Return an event's tag, schema number and payload (JSON)."""
+    if isinstance(event, Opaque):
+        return event.tag, event.schema, event.data
+    return event.TAG, event.SCHEMA, _ENCODER.encode(event)
+
+
+def decode(tag: str, schema: int, data: bytes) -> Event:
+    """Read an event back. One whose tag or schema is unknown comes back `Opaque`; a broken payload raises."""
+    decoder = _DECODERS.get((tag, schema))
+    if decoder is None:
+        return Opaque(tag, schema, data)
+    return decoder.decode(data)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Write who and why of an append."""
+    return _ENCODER.encode(meta)
+
+
+def decode_meta(data: bytes) -> Meta:
+    """Read who and why of an append."""
+    return _META_DECODER.decode(data)
+
+
+def payload(event: Event) -> Any:  # noqa: ANN401 - JSON
+    """Return an event's payload as plain JSON values, for those who show it."""
+    return msgspec.json.decode(encode(event)[2])

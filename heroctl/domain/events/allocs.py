@@ -1,0 +1,91 @@
+"""Events of allocations."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from heroctl.domain.assignment import Report
+from heroctl.domain.events.event import Event, Writer
+
+
+class AllocPlaced(Event, frozen=True, gc=False, omit_defaults=True):
+    """A slot of a task goes to a node. `n` numbers the job's allocations and never goes back."""
+
+    TAG: ClassVar[str] = "alloc.placed"
+    WRITER: ClassVar[Writer] = "decision"
+    id: str
+    uid: int
+    n: int
+    namespace: str
+    job: str
+    task: str
+    slot: int
+    version: int
+    content: str
+    node: str
+    cpu: float
+    memory: int
+    disk: int
+    host_ports: tuple[int, ...] = ()
+    deployment: str = ""
+    replaces: str = ""
+    reschedules: int = 0  # how often this slot has been rescheduled after failures, in a row
+
+
+class AllocStopRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants this one stopped; its slot is filled again."""
+
+    TAG: ClassVar[str] = "alloc.stop_requested"
+    alloc: str
+    namespace: str
+    job: str
+
+
+class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
+    """The coordinator wants it stopped: scaled_down, updated, job_stopped, job_deleted, requested …"""
+
+    TAG: ClassVar[str] = "alloc.stopping"
+    WRITER: ClassVar[Writer] = "decision"
+    alloc: str
+    namespace: str
+    job: str
+    reason: str
+
+
+class AllocGivenUp(Event, frozen=True, gc=False, omit_defaults=True):
+    """Final: the slot may be replaced, and should the node come back it stops this one."""
+
+    TAG: ClassVar[str] = "alloc.given_up"
+    WRITER: ClassVar[Writer] = "decision"
+    alloc: str
+    namespace: str
+    job: str
+    reason: str
+
+
+class AllocReported(Event, frozen=True, gc=False, omit_defaults=True):
+    """The whole observed status of an allocation, as its agent saw it."""
+
+    TAG: ClassVar[str] = "alloc.reported"
+    WRITER: ClassVar[Writer] = "report"
+    node: str
+    report: Report
+
+
+class AllocFailed(Event, frozen=True, gc=False, omit_defaults=True):
+    """An attempt ended unasked. In the same append as the report that shows it."""
+
+    TAG: ClassVar[str] = "alloc.failed"
+    WRITER: ClassVar[Writer] = "report"
+    alloc: str
+    namespace: str
+    job: str
+    task: str
+    slot: int
+    node: str  # the node's name
+    attempt: int
+    reason: str
+    message: str = ""
+    exit_code: int | None = None
+    oom: bool = False
+    will_restart: bool = False

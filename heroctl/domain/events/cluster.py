@@ -1,0 +1,68 @@
+"""Events of the cluster itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from heroctl.domain.events.event import Event, Writer
+
+
+class ClusterCreated(Event, frozen=True, gc=False, omit_defaults=True):
+    """Index 1 of every log: the cluster's name for itself and this history's identity."""
+
+    TAG: ClassVar[str] = "cluster.created"
+    cluster: str
+    incarnation: str
+
+
+class IncarnationDrawn(Event, frozen=True, gc=False, omit_defaults=True):
+    """From here on this is another history than one that was read before: events were lost or brought back."""
+
+    TAG: ClassVar[str] = "cluster.incarnation_drawn"
+    incarnation: str
+    reason: str = ""
+
+
+class CoordinatorElected(Event, frozen=True, gc=False, omit_defaults=True):
+    """A reconciler took the lease. Written by the take-over transaction itself."""
+
+    TAG: ClassVar[str] = "coordinator.elected"
+    WRITER: ClassVar[Writer] = "decision"
+    holder: str
+    epoch: int
+
+
+class MemberJoined(Event, frozen=True, gc=False, omit_defaults=True):
+    """An api or reconciler process was first seen."""
+
+    TAG: ClassVar[str] = "member.joined"
+    WRITER: ClassVar[Writer] = "decision"
+    id: str
+    role: str
+    address: str
+    version: str = ""
+
+
+class MemberLeft(Event, frozen=True, gc=False, omit_defaults=True):
+    """A member has not renewed its row for 15 seconds, or said goodbye."""
+
+    TAG: ClassVar[str] = "member.left"
+    WRITER: ClassVar[Writer] = "decision"
+    id: str
+
+
+class BrakeOn(Event, frozen=True, gc=False, omit_defaults=True):
+    """So many nodes are down at once that it is more likely us who are cut off: replacement of them is held."""
+
+    TAG: ClassVar[str] = "cluster.brake_on"
+    WRITER: ClassVar[Writer] = "decision"
+    down: int
+    of: int
+
+
+class BrakeOff(Event, frozen=True, gc=False, omit_defaults=True):
+    """Few enough nodes are down again, or an operator said go."""
+
+    TAG: ClassVar[str] = "cluster.brake_off"
+    WRITER: ClassVar[Writer] = "decision"
+    reason: str = ""
