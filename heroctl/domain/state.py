@@ -315,7 +315,7 @@ class State:
     deployments: dict[str, Deployment] = field(default_factory=dict)
     job_deployments: dict[int, tuple[str, ...]] = field(default_factory=dict)  # oldest first
     finished: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's finished allocations, oldest first
-    unreplaced: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's failed ones, until one replaces them
+    unreplaced: dict[int, dict[tuple[str, int], str]] = field(default_factory=dict)  # a job's failed ones, by slot
     members: dict[str, Member] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from heroctl.domain.events import (
     Record,
 )
 from heroctl.domain.evolve import FOLDS, evolve
-from heroctl.domain.evolve.allocs import KEPT_FINISHED_PER_SLOT
+from heroctl.domain.evolve.allocs import KEPT_FINISHED_PER_JOB, KEPT_FINISHED_PER_SLOT
 from heroctl.domain.evolve.jobs import KEPT_DEPLOYMENTS, KEPT_VERSIONS
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.lifecycle import Health
@@ -219,7 +219,35 @@ def test_histories_are_bounded() -> None:
         other = world.place(job, node, slot=1)
         world.report(node, Report(other.id, 1, "failed", failed_attempt=1))
     finished = [one for one in world.state.allocs_of(job.uid) if one.terminal]
-    assert len(finished) == KEPT_FINISHED_PER_SLOT
+    assert len(finished) == KEPT_FINISHED_PER_SLOT + 1  # the last one waits for its replacement
+
+
+def test_a_failed_replica_is_remembered_until_its_slot_is_filled() -> None:
+    """However many fail at once: when a slot's turn comes is told by the one that failed there."""
+    world = World()
+    node = world.node()
+    job = world.submit(count=KEPT_FINISHED_PER_JOB + 50)
+    placed = [world.place(job, node, slot) for slot in range(KEPT_FINISHED_PER_JOB + 50)]
+    world.report(node, *(Report(alloc.id, 1, "failed", failed_attempt=1) for alloc in placed))
+    assert len(world.state.by_job[job.uid]) == len(placed)
+    for slot in range(len(placed)):
+        world.place(job, node, slot)
+    finished = [one for one in world.state.allocs_of(job.uid) if one.terminal]
+    assert len(finished) == KEPT_FINISHED_PER_JOB
+
+
+def test_only_a_replica_that_is_healthy_for_the_first_time_is_progress() -> None:
+    """One that comes and goes does not keep a deployment alive."""
+    world = World()
+    node = world.node()
+    job = world.submit()
+    alloc = world.place(job, node)
+    world.report(node, Report(alloc.id, 1, "running", "healthy", healthy_for=0.0))
+    first = world.state.time
+    world.report(node, Report(alloc.id, 1, "running", "unhealthy"))
+    world.report(node, Report(alloc.id, 1, "running", "healthy", healthy_for=0.0))
+    assert world.state.deployments[job.deployment].progress_at == first
+    assert world.state.allocs[alloc.id].first_healthy_at == first
 
 
 @pytest.mark.parametrize("reported", [None, 12.5])

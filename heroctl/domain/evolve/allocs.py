@@ -57,6 +57,13 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
     touch.node(alloc.node)
     touch.topics.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
+    _shelve_replaced(state, alloc, touch)
+
+
+def _shelve_replaced(state: State, alloc: Alloc, touch: Touch) -> None:
+    replaced = state.unreplaced.get(alloc.uid, {}).pop((alloc.task, alloc.slot), None)
+    if replaced is not None:
+        _shelve(state, state.allocs[replaced], touch)
 
 
 def _reserve(state: State, alloc: Alloc, sign: int) -> None:
@@ -85,16 +92,21 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
     state.allocs[alloc.id] = alloc
     del state.by_node[alloc.node][alloc.id]
     _reserve(state, alloc, -1)
-    state.finished.setdefault(alloc.uid, {})[alloc.id] = None
     touch.alloc(alloc)
     touch.node(alloc.node)
     touch.topics.add(CAPACITY)
-    _forget_old(state, alloc, touch)
+    if alloc.phase == "failed" and alloc.wanted == "run":
+        _shelve_replaced(state, alloc, touch)
+        state.unreplaced.setdefault(alloc.uid, {})[alloc.task, alloc.slot] = alloc.id
+    else:
+        _shelve(state, alloc, touch)
     forget_if_over(state, alloc.uid, touch)
 
 
-def _forget_old(state: State, newest: Alloc, touch: Touch) -> None:
-    finished = state.finished[newest.uid]
+def _shelve(state: State, newest: Alloc, touch: Touch) -> None:
+    """Keep an allocation as history. (One that failed is more until it is replaced: it tells when its slot's turn is.)"""
+    finished = state.finished.setdefault(newest.uid, {})
+    finished[newest.id] = None
     same_slot = [
         alloc
         for alloc in finished
@@ -160,7 +172,7 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
     if old is None or old.node != event.node or not supersedes(report.attempt, report.phase, old.attempt, old.phase):
         return
     alloc = _observed(old, report, touch)
-    if alloc.health == "healthy" and old.health != "healthy":
+    if old.first_healthy_at is None and alloc.first_healthy_at is not None:
         _progress(state, alloc, touch)
     if alloc.phase in TERMINAL:
         finish(state, alloc, touch)
@@ -172,6 +184,7 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
 
 def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
     moved = report.phase != old.phase or report.attempt != old.attempt or report.health != old.health
+    first_healthy = touch.time if old.first_healthy_at is None and report.health == "healthy" else old.first_healthy_at
     return replace(
         old,
         attempt=report.attempt,
@@ -188,6 +201,7 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
         container=report.container,
         started_at=_since(report.running_for, _start(old, report), touch),
         healthy_since=_since(report.healthy_for, old.healthy_since, touch),
+        first_healthy_at=first_healthy,
         modify_index=touch.index,
         timeline=_line(old, touch, f"alloc.{report.phase}", _said(report)) if moved else old.timeline,
     )
