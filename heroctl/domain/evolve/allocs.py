@@ -104,7 +104,7 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
 
 
 def _shelve(state: State, newest: Alloc, touch: Touch) -> None:
-    """Keep an allocation as history. (One that failed is more until it is replaced: it tells when its slot's turn is.)"""
+    """Keep as history. (One that failed is more than that until it is replaced: it tells when its slot's turn is.)"""
     finished = state.finished.setdefault(newest.uid, {})
     finished[newest.id] = None
     same_slot = [
