@@ -1,0 +1,92 @@
+"""How quickly a log is folded: a recorded history, many times over, from stored bytes to one state."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from eventstore.log import Row
+from heroctl.domain.events import Record, decode
+from heroctl.domain.evolve import evolve
+from heroctl.domain.ids import deployment_id
+from heroctl.domain.state import State
+from tests.bench.rows import Case, Gauge
+from tests.histories import history
+
+_EVENTS: Final = 200_000
+_ROUNDS: Final = 5
+_TAGS: Final = 15
+# Fields that hold the name or id of something that a copy of the history has for itself.
+_NAMES: Final = frozenset({"alloc", "deployment", "id", "job", "join_token", "name", "node", "replaces"})
+_HISTORY: Final = "run-1"
+
+Stored = tuple[int, int, int, str, int, bytes]
+
+
+def run(say: Callable[[str], None]) -> dict[str, float]:
+    """Give events a second: decode and evolve, on a state that grows with them."""
+    rows = history.read(_HISTORY)
+    tags = {row[3] for row in rows}
+    assert len(tags) >= _TAGS, f"only {len(tags)} tags were recorded: python -m tests.histories.record"
+    copies = _EVENTS // len(rows)
+    log = widen(rows, copies)
+    say(f"{len(log)} events of {len(tags)} tags")
+    once, often = history.fold(rows), fold(log)[1]
+    assert (len(often.jobs), len(often.allocs)) == (len(once.jobs) * copies, len(once.allocs) * copies), "other states"
+    rates = [len(log) / fold(log)[0] for _ in range(_ROUNDS)]
+    say(f"{min(rates):,.0f}..{max(rates):,.0f} events/s")
+    return {"fold_events_s": statistics.median(rates)}
+
+
+def fold(log: list[Stored]) -> tuple[float, State]:
+    """Give the seconds that a fold of stored events takes, and the state."""
+    gc.collect()
+    state = State()
+    began = time.perf_counter()
+    for index, last, at, tag, schema, data in log:
+        evolve(state, Record(index, last, at, decode(tag, schema, data)))
+    return time.perf_counter() - began, state
+
+
+def widen(rows: list[Row], copies: int) -> list[Stored]:
+    """Repeat a history with everything in it renamed: as many jobs, nodes and allocations as copies."""
+    log: list[Stored] = []
+    once = [row for row in rows if row[3] != "cluster.created"]
+    first = next(row for row in rows if row[3] == "cluster.created")
+    log.append((1, 1, first[2], first[3], first[4], first[6]))
+    incarnation = str(msgspec.json.decode(first[6])["incarnation"])
+    deployments = {deployment_id(incarnation, row[0]): row[0] for row in rows if row[3] == "job.submitted"}
+    for copy in range(copies):
+        shift = copy * len(once)
+        words = {old: deployment_id(incarnation, index + shift) for old, index in deployments.items()}
+        for index, last, at, tag, schema, _, data, _ in once:
+            changed = _rename(msgspec.json.decode(data), copy, shift, words)
+            log.append((index + shift, last + shift, at, tag, schema, msgspec.json.encode(changed)))
+    return log
+
+
+def _rename(value: Any, copy: int, shift: int, words: dict[str, str], field: str = "") -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        if field in {"spec", "drivers", "attributes", "labels", "ports"}:
+            return value
+        return {name: _rename(each, copy, shift, words, name) for name, each in value.items()}
+    if field == "uid":
+        return value + shift if value else 0
+    if isinstance(value, str) and field in _NAMES and value:
+        return words.get(value, f"{value}-{copy}")
+    return value
+
+
+CASE: Final = Case(
+    gauges=(Gauge("fold_events_s", "events/s", at_least=250_000),),
+    run=run,
+    method=(
+        f"A history recorded from a real run, repeated under new names to {_EVENTS:,} events; decoding the stored "
+        f"bytes and evolving one state, in one process; median of {_ROUNDS}."
+    ),
+)

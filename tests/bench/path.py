@@ -1,0 +1,10 @@
+"""The group `path`: what a cluster does most often, from the request to the container."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.bench import fold, version
+from tests.bench.rows import Case
+
+CASES: Final[tuple[Case, ...]] = (fold.CASE, version.CASE)

@@ -1,0 +1,132 @@
+"""A history made by hand: every event of the first release, told as one small story.
+
+`python -m tests.histories.made NAME` writes it as a new recorded history.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from eventstore import codec
+from eventstore.log import Position, Row
+from heroctl.domain import events as e
+from heroctl.domain.assignment import Report
+from heroctl.domain.events import encode, encode_meta
+from heroctl.domain.intents import access, jobs, nodes
+from heroctl.domain.state import Alloc, Job, Node
+from tests.domain.worlds import World
+from tests.histories import history
+
+
+def story() -> list[Row]:
+    """Tell it from the first event to the last."""
+    world = World()
+    _people(world)
+    first, second = world.node("n1"), world.node("n2")
+    web = world.submit(count=2)
+    allocs = [world.place(web, first, 0), world.place(web, second, 1)]
+    _rolled_out(world, web, allocs)
+    _crash(world, allocs[0])
+    _asked_to_stop(world, allocs[1], first)
+    _bad_version(world, first)
+    _node_lost(world, second)
+    _other_history(world, first)
+    _goodbye(world)
+    return rows(world)
+
+
+def rows(world: World) -> list[Row]:
+    """Give a world's events as a log keeps them."""
+    found: list[Row] = []
+    end, meta = Position(), encode_meta(e.Meta("tester", "req_made", "127.0.0.1"))
+    start = 0
+    while start < len(world.records):
+        append = world.records[start : world.records[start].last]
+        payloads = [encode(record.event) for record in append]
+        end = codec.link(end, append[0].time, meta, payloads)
+        for record, (tag, schema, data) in zip(append, payloads, strict=True):
+            chain = end.chain if record.index == record.last else None
+            found.append((record.index, record.last, record.time, tag, schema, meta, data, chain))
+        start += len(append)
+    return found
+
+
+def _people(world: World) -> None:
+    world.add(e.CoordinatorElected("r1", 1), e.MemberJoined("r1", "reconciler", "10.0.0.9:9000", "0.1.0"))
+    world.add(e.MemberJoined("a1", "api", "10.0.0.9:8080", "0.1.0"))
+    world.do(access.create_user(world.state, "admin", ("admin",), "vault-admin"))
+    token = e.TokenCreated("t1", "ci", "admin", ("deployer",), "vault-t1", world.state.time + 3_600_000)
+    world.do(access.create_token(world.state, token))
+    world.do(access.create_token(world.state, e.TokenCreated("t2", "old", "admin", ("viewer",), "vault-t2")))
+    world.do(access.delete_token(world.state, "t2"))
+
+
+def _report(world: World, alloc: Alloc, **fields: object) -> None:
+    known = {"attempt": 1, "phase": "running", "health": "unknown", "address": "10.0.0.1", "container": "c0ffee"}
+    node = world.state.nodes[alloc.node]
+    outcomes = world.report(node, Report(**{"alloc": alloc.id, **known, **fields}))  # type: ignore[arg-type] # checked by outcome
+    assert outcomes == ["ok"], (outcomes, fields)
+
+
+def _rolled_out(world: World, job: Job, allocs: list[Alloc]) -> None:
+    for alloc in allocs:
+        _report(world, alloc, phase="starting")
+        _report(world, alloc, ports={"http": 20_000 + alloc.slot}, running_for=0.5)
+        _report(world, alloc, health="healthy", ports={"http": 20_000 + alloc.slot}, running_for=11.0, healthy_for=10.0)
+    job = world.state.jobs[job.uid]
+    finished = e.DeploymentFinished(job.deployment, job.uid, job.namespace, job.name, "successful")
+    world.add(finished, e.JobDeployed(job.uid, job.namespace, job.name, job.current.version, job.deployment))
+
+
+def _crash(world: World, alloc: Alloc) -> None:
+    _report(world, alloc, phase="ended", failed_attempt=1, exit_code=1, reason="exited", message="exit code 1")
+    _report(world, alloc, attempt=2, restarts=1, failed_attempt=1, health="healthy", running_for=12.0, healthy_for=11.0)
+
+
+def _asked_to_stop(world: World, alloc: Alloc, node: Node) -> None:
+    world.do(jobs.stop_alloc(world.state.allocs[alloc.id]))
+    world.add(e.AllocStopping(alloc.id, alloc.namespace, alloc.job, "requested"))
+    _report(world, alloc, phase="stopping")
+    _report(world, alloc, phase="complete", exit_code=0)
+    world.place(world.state.jobs[alloc.uid], node, alloc.slot)
+
+
+def _bad_version(world: World, node: Node) -> None:
+    job = world.submit(count=2, command=["serve", "--broken"])
+    alloc = world.place(job, node, 0)
+    _report(world, alloc, phase="failed", failed_attempt=1, exit_code=137, oom=True, reason="out_of_memory")
+    job = world.state.jobs[job.uid]
+    world.add(
+        e.DeploymentFinished(job.deployment, job.uid, job.namespace, job.name, "failed", "restarts_spent"),
+        e.JobFailed(job.uid, job.namespace, job.name, 2, job.deployment, "restarts_spent"),
+    )
+
+
+def _node_lost(world: World, node: Node) -> None:
+    job = world.submit(job="db")
+    alloc = world.place(job, node)
+    _report(world, alloc, running_for=1.0)
+    world.do(nodes.set_eligibility(world.state.nodes[node.id], eligible=False))
+    world.add(e.NodeDown(node.id, node.name, 13.2, (alloc.id,)))
+    world.add(e.BrakeOn(1, 2))
+    world.add(e.BrakeOff("operator"))
+    world.add(e.AllocGivenUp(alloc.id, alloc.namespace, alloc.job, "node_down"))
+    world.add(e.JobBlocked(job.uid, job.namespace, job.name, ("memory",)))
+    world.do(nodes.remove_node(world.state.nodes[node.id]))
+    world.do(jobs.stop_job(world.state, "default", "db"))
+
+
+def _other_history(world: World, node: Node) -> None:
+    world.add(e.IncarnationDrawn("inc2", "restored"))
+    world.add(e.NodeUnknownContainers(node.id, ("c0ffee", "decade")))
+    world.place(world.submit(job="late"), node)
+
+
+def _goodbye(world: World) -> None:
+    world.do(jobs.delete_job(world.state, "default", "db"))
+    world.do(jobs.delete_job(world.state, "default", "web"))
+    world.add(e.MemberLeft("a1"))
+
+
+if __name__ == "__main__":
+    history.write(sys.argv[1], story())

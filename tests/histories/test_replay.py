@@ -1,0 +1,44 @@
+"""Every event there is occurs in a recorded history, and every recorded history folds to what it always folded to."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from eventstore import codec
+from heroctl.domain.events import EVENTS, Opaque, encode
+from tests.histories import history, made
+
+NAMES = history.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_history_folds_to_its_golden_state(name: str) -> None:
+    golden = msgspec.json.decode(history.golden_file(name).read_bytes(), type=history.Amount)
+    assert history.amount(history.fold(history.read(name))) == golden
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_event_of_a_history_is_still_known(name: str) -> None:
+    rows = history.read(name)
+    unread = [row[0] for row, record in zip(rows, codec.records(rows), strict=True) if isinstance(record.event, Opaque)]
+    assert unread == []
+
+
+def test_every_tag_occurs_in_a_history() -> None:
+    told = {row[3] for name in NAMES for row in history.read(name)}
+    assert EVENTS.keys() - told == set(), "tests/histories/made.py tells new ones"
+
+
+def test_a_story_made_today_folds_too() -> None:
+    rows = made.story()
+    assert history.fold(rows).index == len(rows)
+
+
+def test_an_event_survives_reading_and_writing() -> None:
+    for name in NAMES:
+        rows = history.read(name)
+        for row, record in zip(rows, codec.records(rows), strict=True):
+            tag, schema, data = encode(record.event)
+            assert (tag, schema) == (row[3], row[4])
+            assert msgspec.json.decode(data) == msgspec.json.decode(row[6])
