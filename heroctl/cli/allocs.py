@@ -1,0 +1,115 @@
+"""`heroctl alloc`: the replicas of jobs, each on its node."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from heroctl.cli import output
+from heroctl.cli.client import path
+from heroctl.cli.options import SCOPE, Scope, Watch
+from heroctl.cli.output import Facts, Grid, Sheet
+from heroctl.cli.reading import Page, read
+from heroctl.cli.session import Session
+from heroctl.cli.shapes import Allocation
+
+app = App(name="alloc")
+
+Id = Annotated[str, Parameter(help="Its id, or the beginning of it (4 characters at least).")]
+
+
+@app.command(name="list")
+def list_allocations(
+    *,
+    job: Annotated[str | None, Parameter(metavar="JOB", help="Only this job's.")] = None,
+    node: Annotated[str | None, Parameter(metavar="NODE", help="Only those on this node.")] = None,
+    status: Annotated[str | None, Parameter(metavar="STATUS", help="Only those in this status.")] = None,
+    watch: Watch = False,
+    scope: Scope = SCOPE,
+) -> None:
+    """List allocations."""
+    session = Session(scope)
+    query = {"job": job, "node": node, "status": status, "namespace": session.namespace}
+    page = Page(path("allocations"), list[Allocation], lambda all_: [grid(all_)], _names, query)
+    read(session, page, scope.output, watch=watch)
+
+
+@app.command
+def status(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
+    """Show one allocation: where it runs, how it is, and all that happened to it."""
+    page = Page(path("allocations", alloc), Allocation, sheet, lambda one: [one.id])
+    read(Session(scope), page, scope.output, watch=watch)
+
+
+@app.command
+def stop(alloc: Id, /, *, scope: Scope = SCOPE) -> None:
+    """Stop an allocation; its job gets another in its place."""
+    answer = Session(scope).client.ask("POST", path("allocations", alloc, "stop"))
+    if scope.output in ("json", "yaml"):
+        output.dump(answer.raw, scope.output)
+    else:
+        output.note(f"allocation {alloc} stops; its slot is filled again")
+
+
+def grid(allocations: list[Allocation]) -> Grid:
+    """Make the table of a list."""
+    titles = ("ID", "JOB", "TASK", "VERSION", "NODE", "STATUS", "HEALTH", "ATTEMPT", "ADDRESS", "CREATED")
+    rows = [
+        (
+            a.id,
+            a.job,
+            f"{a.task}[{a.slot}]",
+            a.version,
+            a.node,
+            a.status,
+            a.health,
+            a.attempt,
+            _address(a),
+            a.created_at,
+        )
+        for a in allocations
+    ]
+    return Grid(titles, rows)
+
+
+def sheet(alloc: Allocation) -> Sheet:
+    """Make the page of one."""
+    facts = Facts(
+        [
+            ("ID", alloc.id),
+            ("Job", alloc.job),
+            ("Namespace", alloc.namespace),
+            ("Task", f"{alloc.task}[{alloc.slot}]"),
+            ("Version", alloc.version),
+            ("Node", alloc.node),
+            ("Status", alloc.status),
+            ("Wanted", alloc.wanted),
+            ("Health", alloc.health),
+            ("Attempt", alloc.attempt),
+            ("Reason", alloc.reason),
+            ("Exit code", alloc.exit_code),
+            ("Out of memory", "yes" if alloc.oom else ""),
+            *((f"Port {name}", text) for name, text in addresses(alloc).items()),
+            ("Created", alloc.created_at),
+            ("Started", alloc.started_at),
+            ("Finished", alloc.finished_at),
+        ]
+    )
+    steps = [(step.index, step.time, step.event, step.message) for step in alloc.timeline]
+    return [facts, Grid(("INDEX", "TIME", "EVENT", "MESSAGE"), steps)] if steps else [facts]
+
+
+def addresses(alloc: Allocation) -> dict[str, str]:
+    """Say where each port can be reached, by its name: `127.0.0.1:20001`."""
+    host = alloc.address or ""
+    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return {name: f"{bracketed}:{port.host}" for name, port in sorted(alloc.ports.items()) if port.host}
+
+
+def _address(alloc: Allocation) -> str:
+    return ",".join(addresses(alloc).values())
+
+
+def _names(allocations: list[Allocation]) -> list[str]:
+    return [alloc.id for alloc in allocations]

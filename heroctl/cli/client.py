@@ -1,0 +1,184 @@
+"""The one place of the command line that speaks HTTP: one connection pool, one way to ask, to wait and to be refused.
+
+Every request carries the highest `X-HeroCtl-Index` that this run has seen, so that a read never falls behind a write,
+whichever api process answers it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from heroctl.cli.faults import Caller, Fault, Refused, Unreachable, refused, stranger, unreachable
+
+T = TypeVar("T")
+
+INDEX: Final = "X-HeroCtl-Index"
+WAIT_S: Final = 300
+_TIMEOUT_S: Final = 30.0
+_CONNECT_S: Final = 10.0
+_PATIENCE_S: Final = 60.0  # how long in all a command waits when it is asked to come back later
+_PAUSE_S: Final = 1.0
+
+Query = Mapping[str, str | int | None]
+Renew = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the body as it was sent, and the index it stands for (0: none was told)."""
+
+    status: int
+    raw: bytes
+    index: int
+
+
+def path(*parts: str) -> str:
+    """Build a path under /v1 from words of which none may leave its place."""
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+class Client:
+    """Asks one API as one caller. Threads may share it.
+
+    `renew` is given the token that was refused and returns a fresh one, or None; `say` hears why it takes longer.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        token: str = "",
+        *,
+        ca_cert: str | None = None,
+        renew: Renew | None = None,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.caller = caller
+        self.seen = 0
+        self._token = token
+        self._renew = renew
+        self._say = say
+        self._lock = threading.Lock()
+        self._http = httpx2.Client(
+            base_url=caller.address,
+            verify=_trust(ca_cert) if caller.address.startswith("https://") else False,
+            timeout=httpx2.Timeout(_TIMEOUT_S, connect=_CONNECT_S),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8),
+            headers={"Accept": "application/json", "User-Agent": "heroctl"},
+        )
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
+    def get(self, where: str, query: Query | None = None) -> Answer:
+        """Read something now."""
+        return self.ask("GET", where, query=query)
+
+    def poll(self, where: str, query: Query | None = None, *, index: int, wait: int = WAIT_S) -> Answer:
+        """Read something once its index has passed `index`, or after `wait` seconds as it is."""
+        held = {**(query or {}), "index": index, "wait": f"{wait}s"}
+        return self.ask("GET", where, query=held, timeout=wait + _TIMEOUT_S)
+
+    def ask(
+        self,
+        method: str,
+        where: str,
+        *,
+        query: Query | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        timeout: float = _TIMEOUT_S,
+    ) -> Answer:
+        """Ask, and ask again where that is safe and the API says so; `Refused` and `Unreachable` tell why not."""
+        body = msgspec.json.encode(json) if json is not None else content
+        request = self._http.build_request(
+            method,
+            where,
+            params={key: value for key, value in (query or {}).items() if value is not None},
+            content=body,
+            headers={"Content-Type": content_type} if body is not None else {},
+            timeout=httpx2.Timeout(timeout, connect=_CONNECT_S),
+        )
+        patience = _PATIENCE_S
+        while True:
+            try:
+                return self._once(request)
+            except Refused as fault:
+                # 429 and 503 are said before anything is done, so that asking again is safe for writes too.
+                pause = fault.retry_after or _PAUSE_S
+                if fault.status not in (429, 503) or pause > patience:
+                    raise
+                patience -= pause
+                self._say(f"{fault.message}; trying again in {pause:.0f} s")
+                time.sleep(pause)
+
+    def _once(self, request: httpx2.Request) -> Answer:
+        token = self._token
+        response = self._send(request, token)
+        if response.status_code == 401 and self._renew is not None:
+            with self._lock:
+                fresh = self._token if self._token != token else self._renew(token)
+                self._token = fresh or token
+            if fresh:
+                response = self._send(request, fresh)
+        return self._read(response)
+
+    def _send(self, request: httpx2.Request, token: str) -> httpx2.Response:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        if self.seen:
+            request.headers[INDEX] = str(self.seen)
+        try:
+            return self._http.send(request)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise unreachable(error, self.caller) from error
+
+    def _read(self, response: httpx2.Response) -> Answer:
+        status, raw = response.status_code, response.content
+        if status >= 400:
+            raise refused(status, raw, self.caller, retry_after=_seconds(response.headers.get("Retry-After")))
+        if status >= 300 or not response.headers.get("Content-Type", "").startswith("application/json"):
+            seen = response.headers.get("Location", "") if status < 400 else ""
+            raise stranger(status, response.headers.get("Content-Type", ""), self.caller, location=seen)
+        index = _index(response.headers.get(INDEX))
+        self.seen = max(self.seen, index)
+        return Answer(status, raw, index)
+
+
+def decode(answer: Answer, kind: type[T], caller: Caller) -> T:
+    """Read a body as this shape; what does not fit comes from something else than our API."""
+    try:
+        return msgspec.json.decode(answer.raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = f"it is too old or too new for this command line, or no HeroCtl API ({error})"
+        raise Unreachable(f"the answer of {caller.address} cannot be read", hints=[hint]) from error
+
+
+def _trust(ca_cert: str | None) -> ssl.SSLContext | bool:
+    if ca_cert is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_cert)
+    except (OSError, ssl.SSLError) as error:
+        raise Fault(f"{ca_cert} is no PEM file of certificates: {error}", hints=["check --ca-cert"]) from error
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return max(0.0, float(text or 0))
+    except ValueError:
+        return 0.0
+
+
+def _index(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 20 else 0

@@ -1,0 +1,143 @@
+"""`heroctl node`: the servers that run allocations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from heroctl.cli import output
+from heroctl.cli.client import decode, path
+from heroctl.cli.options import ACCESS, Access, Watch
+from heroctl.cli.output import Facts, Grid, Sheet, size
+from heroctl.cli.reading import Page, read
+from heroctl.cli.session import Session
+from heroctl.cli.shapes import Amount, JoinToken, Node
+
+app = App(name="node")
+
+Name = Annotated[str, Parameter(help="The node's name or id.")]
+
+
+@app.command(name="list")
+def list_nodes(*, watch: Watch = False, access: Access = ACCESS) -> None:
+    """List the nodes."""
+    page = Page(path("nodes"), list[Node], grid, lambda nodes: [node.name or node.id for node in nodes])
+    read(Session(access), page, access.output, watch=watch)
+
+
+@app.command
+def status(node: Name, /, *, watch: Watch = False, access: Access = ACCESS) -> None:
+    """Show one node: its state, its capacity, its drivers and labels."""
+    page = Page(path("nodes", node), Node, sheet, lambda one: [one.name or one.id])
+    read(Session(access), page, access.output, watch=watch)
+
+
+@app.command
+def eligibility(
+    node: Name,
+    want: Annotated[Literal["on", "off"], Parameter(help="on: it may get new allocations; off: it keeps what it has.")],
+    /,
+    *,
+    access: Access = ACCESS,
+) -> None:
+    """Let a node get new allocations, or not."""
+    session = Session(access)
+    answer = session.client.ask("POST", path("nodes", node, "eligibility"), json={"eligible": want == "on"})
+    if access.output in ("json", "yaml"):
+        output.dump(answer.raw, access.output)
+    else:
+        output.note(f"node {node} gets {'new' if want == 'on' else 'no new'} allocations")
+
+
+@app.command
+def remove(node: Name, /, *, access: Access = ACCESS) -> None:
+    """Remove a node for good: it stops everything, and what it ran is placed elsewhere."""
+    answer = Session(access).client.ask("DELETE", path("nodes", node))
+    if access.output in ("json", "yaml"):
+        output.dump(answer.raw, access.output)
+    else:
+        output.note(f"node {node} is removed")
+
+
+@app.command
+def join_token(*, access: Access = ACCESS) -> None:
+    """Make a token with which one node may join, once and soon. It is shown once."""
+    session = Session(access)
+    answer = session.client.ask("POST", path("cluster", "join-tokens"), json={})
+    if access.output in ("json", "yaml"):
+        output.dump(answer.raw, access.output)
+        return
+    made = decode(answer, JoinToken, session.client.caller)
+    output.lines([made.token])
+    until = f", until {made.expires_at}" if made.expires_at else ""
+    address = session.client.caller.address
+    output.note(f"good for one node{until}. On that node: heroctl agent --api {address} --join-token TOKEN")
+
+
+def grid(nodes: list[Node]) -> Sheet:
+    """Make the table of a list."""
+    titles = ("NAME", "STATUS", "ELIGIBILITY", "CPU", "MEMORY", "ALLOCATIONS", "DRIVERS", "ADDRESS", "ID")
+    rows = [
+        (
+            node.name,
+            node.status,
+            _eligibility(node),
+            _share(node.cpu, "{:g}"),
+            f"{size(node.ram.reserved)}/{size(node.ram.total)}",
+            node.allocations,
+            ",".join(name for name, driver in sorted(node.drivers.items()) if driver.healthy),
+            node.address,
+            node.id,
+        )
+        for node in nodes
+    ]
+    return [Grid(titles, rows)]
+
+
+def sheet(node: Node) -> Sheet:
+    """Make the page of one."""
+    drain = f"until {node.drain.deadline}, {node.drain.remaining} left" if node.drain else ""
+    facts = Facts(
+        [
+            ("ID", node.id),
+            ("Name", node.name),
+            ("Status", node.status),
+            ("Eligibility", _eligibility(node)),
+            ("Drain", drain),
+            ("Address", node.address),
+            ("Version", node.version),
+            ("Last seen", f"{node.last_seen_s:.0f}s ago" if node.last_seen_s is not None else ""),
+            ("Allocations", node.allocations),
+            *((f"Label {name}", value) for name, value in sorted(node.labels.items())),
+        ]
+    )
+    amounts = [
+        ("cpu", *(_number(value, "{:g}") for value in (node.cpu.total, node.cpu.reserved, node.cpu.used))),
+        ("memory", size(node.ram.total), size(node.ram.reserved), _used(node.ram)),
+        ("disk", size(node.disk.total), size(node.disk.reserved), _used(node.disk)),
+    ]
+    drivers = [(name, "yes" if d.healthy else "no", d.version) for name, d in sorted(node.drivers.items())]
+    return [
+        facts,
+        Grid(("RESOURCE", "TOTAL", "RESERVED", "USED"), amounts),
+        Grid(("DRIVER", "HEALTHY", "VERSION"), drivers),
+    ]
+
+
+def _eligibility(node: Node) -> str:
+    if isinstance(node.eligibility, bool):
+        return "eligible" if node.eligibility else "ineligible"
+    return node.eligibility
+
+
+def _share(amount: Amount, form: str) -> str:
+    return f"{form.format(amount.reserved)}/{form.format(amount.total)}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _used(amount: Amount) -> str:
+    return "" if amount.used is None else size(amount.used)

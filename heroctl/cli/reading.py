@@ -1,0 +1,72 @@
+"""How every command that reads shows what it read: once, or at every change."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from heroctl.cli import output
+from heroctl.cli.client import Answer, Query, decode
+from heroctl.cli.faults import Refused, Unreachable
+from heroctl.cli.options import Output
+from heroctl.cli.session import Session
+
+T = TypeVar("T")
+
+_LONGEST_PAUSE_S: Final = 15.0
+
+
+class Page(NamedTuple, Generic[T]):
+    """Something to read: its shape, and what of it makes the table and the names."""
+
+    where: str
+    kind: type[T]
+    sheet: Callable[[T], output.Sheet]
+    names: Callable[[T], Sequence[str]]
+    query: Query | None = None
+
+
+def read(session: Session, page: Page[T], how: Output, *, watch: bool = False) -> None:
+    """Print a page; with `watch` again whenever it changes, until interrupted."""
+    answer = session.client.get(page.where, page.query)
+    _print(session, page, how, answer, watch=watch)
+    last = answer
+    while watch:
+        answer = wait(session, page.where, page.query, last.index)
+        if answer.raw != last.raw:
+            _print(session, page, how, answer, watch=True)
+        last = answer
+
+
+def wait(session: Session, where: str, query: Query | None, index: int) -> Answer:
+    """Return the page as it is after `index`; sits out an API that is away, and says so once."""
+    pause = 0.5
+    while True:
+        try:
+            return session.client.poll(where, query, index=index)
+        except (Unreachable, Refused) as fault:
+            if isinstance(fault, Refused) and fault.status < 500:
+                raise
+            if pause == 0.5:
+                output.note(f"lost contact: {fault.message}; trying again")
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads retries, keeps no secret
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _print(session: Session, page: Page[T], how: Output, answer: Answer, *, watch: bool) -> None:
+    if how in ("json", "yaml"):
+        output.dump(answer.raw, how, compact=watch)
+        return
+    body = decode(answer, page.kind, session.client.caller)
+    if how == "name":
+        output.lines(page.names(body))
+        return
+    if watch and output.fancy(sys.stdout):
+        sys.stdout.write("\x1b[2J\x1b[H")
+    output.show(page.sheet(body))
+    if watch and not output.fancy(sys.stdout):
+        sys.stdout.write("\n")
+        sys.stdout.flush()

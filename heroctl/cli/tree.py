@@ -1,0 +1,82 @@
+"""The tree of commands. Each noun's file is imported when one of its commands runs, not before."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+
+from heroctl.cli import processes
+
+HELP: Final = "Submit jobs to a HeroCtl cluster, see what they do, and run the cluster's processes."
+NOUNS: Final = {
+    "job": ("heroctl.cli.jobs:app", "Submit, watch, stop and remove jobs."),
+    "alloc": ("heroctl.cli.allocs:app", "Look at allocations, the replicas of jobs, and stop them."),
+    "deployment": ("heroctl.cli.deployments:app", "Look at deployments, the roll-outs of jobs' versions."),
+    "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, hold them out of placement, remove them."),
+    "context": ("heroctl.cli.contexts:app", "Choose among the clusters that this machine knows."),
+}
+VERBS: Final = {
+    "login": ("heroctl.cli.contexts:login", "Log in to a cluster and save it as a context."),
+    "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
+}
+_EXITS: Final = "Exit codes: 0 done, 1 usage or refused by the API, 2 failed, 3 timed out, 4 blocked, 130 interrupted."
+
+Words = Annotated[str, Parameter(allow_leading_hyphen=True, help="Settings of the process; --help lists them.")]
+
+
+def make(*, plain: bool) -> App:
+    """Make the tree; `plain` help has neither boxes nor colour."""
+    app = App(
+        name="heroctl",
+        help=HELP,
+        help_epilogue=_EXITS,
+        help_formatter="plain" if plain else "default",
+        help_format="markdown",
+        version=processes.version,
+        default_parameter=Parameter(negative="", show_env_var=False),
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (where, text) in NOUNS.items():
+        app.command(where, name=name, help=text)
+    for name, (where, text) in VERBS.items():
+        app.command(where, name=name, help=text)
+    serve = App(name="serve", help="Run one process of the control plane.")
+    serve.command(_api, name="api")
+    serve.command(_reconciler, name="reconciler")
+    app.command(serve)
+    app.command(_agent, name="agent")
+    app.command(_dev, name="dev")
+    app.command(_version, name="version")
+    return app
+
+
+def _api(*settings: Words) -> None:
+    """Run an api: HTTP for people, machines and agents."""
+    _become("serve", "api", *settings)
+
+
+def _reconciler(*settings: Words) -> None:
+    """Run a reconciler: one of them coordinates, the others stand by."""
+    _become("serve", "reconciler", *settings)
+
+
+def _agent(*settings: Words) -> None:
+    """Run the agent of this node: it starts, watches and stops allocations."""
+    _become("agent", *settings)
+
+
+def _dev(*settings: Words) -> None:
+    """Run a whole cluster on this machine: Postgres, Valkey, api, reconciler and agents."""
+    _become("dev", *settings)
+
+
+def _version() -> None:
+    """Show the version of this command line."""
+    sys.stdout.write(f"heroctl {processes.version()}\n")
+
+
+def _become(*words: str) -> None:
+    if command := processes.command(words):
+        processes.replace(command)
