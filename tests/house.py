@@ -12,7 +12,13 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("heroctl", "api", "reconciler", "eventstore", "agents")
 PURE_ROOMS: Final = ("heroctl/domain", "reconciler/planner")
-PURE_FILES: Final = ("agents/step.py", "agents/container.py", "agents/caddy.py")
+PURE_FILES: Final = (
+    "agents/caddy.py",
+    "agents/container.py",
+    "agents/desired.py",
+    "agents/record.py",
+    "agents/step.py",
+)
 
 AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -1,0 +1,199 @@
+"""From an assigned allocation to the container that runs it. Pure: what a runtime is asked for, and what it shows.
+
+Labels are the memory that survives everything: an agent that lost its files finds its containers by them again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from heroctl.domain.assignment import Assigned
+
+PREFIX: Final = "heroctl."
+CLUSTER: Final = PREFIX + "cluster"
+NODE: Final = PREFIX + "node"
+ALLOC: Final = PREFIX + "alloc"
+DIGEST: Final = PREFIX + "digest"
+ATTEMPT: Final = PREFIX + "attempt"
+INCARNATION: Final = PREFIX + "incarnation"
+PORTS: Final = PREFIX + "ports"
+
+State = Literal["created", "running", "exited"]
+
+# `${alloc.id}` is a reference; `${HOME}` and `${PORT:-80}` have no dot and are left to the program.
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_]\w*\.[^}\s]*)\}")
+_NOT_A_WORD: Final = re.compile(r"\W", re.ASCII)
+
+
+class UnknownReference(ValueError):  # noqa: N818 - it says what it is about
+    """An env value or argument refers to something that this node does not have."""
+
+
+class Node(Struct, frozen=True):
+    """What containers may know of their node. `id` and `cluster` go into the labels."""
+
+    id: str
+    name: str
+    cluster: str
+    address: str
+    labels: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class Publish(Struct, frozen=True, gc=False):
+    """A port of the workload and the host port that leads to it."""
+
+    name: str
+    container: int
+    host: int
+
+
+class Description(Struct, frozen=True):
+    """All that a runtime needs to make and start one container; nothing is left to choose."""
+
+    name: str
+    alloc: str
+    image: str
+    command: tuple[str, ...]  # docker: the entrypoint ((): the image's own); process: argv together with `args`
+    args: tuple[str, ...]
+    env: dict[str, str]
+    labels: dict[str, str]
+    cpu: float  # cores, a hard limit
+    memory: int  # bytes, a hard limit
+    ports: tuple[Publish, ...] = ()
+    stop_signal: str = "SIGTERM"
+    log_bytes: int = 10 * 1024 * 1024  # of each log file
+    log_files: int = 3
+
+
+class Container(Struct, frozen=True):
+    """One container as its runtime shows it. Times are of this machine's monotonic clock, in seconds."""
+
+    id: str
+    alloc: str
+    digest: str
+    attempt: int
+    state: State
+    incarnation: str = ""
+    ports: dict[str, int] = field(default_factory=dict)
+    started_at: float | None = None
+    exit_code: int | None = None
+    oom: bool = False
+    message: str = ""
+
+
+def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, int], incarnation: str) -> Description:
+    """Describe the container of one attempt. `ports` holds a host port for every port of the task.
+
+    UnknownReference says which `${…}` means nothing here.
+    """
+    spec = assigned.spec
+    publish = tuple(Publish(name, spec.ports[name].container, ports[name]) for name in sorted(spec.ports))
+    listen = {port.name: port.host if spec.driver == "process" else port.container for port in publish}
+    known = _references(assigned, node, attempt, listen)
+    env = {name: _filled(value, known) for name, value in spec.env.items()}
+    return Description(
+        name=f"{assigned.job}.{assigned.task}.{assigned.slot}.{assigned.id}.{attempt}",
+        alloc=assigned.id,
+        image=spec.image or "",
+        command=tuple(_filled(word, known) for word in spec.command),
+        args=tuple(_filled(word, known) for word in spec.args),
+        env=env | _given(assigned, node, attempt) | _port_variables(publish, listen, node.address),
+        labels=_labels(assigned, node, attempt, ports, incarnation),
+        cpu=spec.resources.cpu,
+        memory=spec.resources.memory.bytes,
+        ports=publish,
+        stop_signal=spec.stop_signal,
+    )
+
+
+def identified(labels: Mapping[str, str], *, id: str, state: State, **seen: object) -> Container | None:  # noqa: A002 - a field's name
+    """Read back from its labels which allocation a container runs; None where they do not say so."""
+    alloc, digest, attempt = (labels.get(label, "") for label in (ALLOC, DIGEST, ATTEMPT))
+    if not alloc or not attempt.isdecimal():
+        return None
+    pairs = (pair.partition("=") for pair in labels.get(PORTS, "").split(",") if pair)
+    return Container(
+        id=id,
+        alloc=alloc,
+        digest=digest,
+        attempt=int(attempt),
+        state=state,
+        incarnation=labels.get(INCARNATION, ""),
+        ports={name: int(port) for name, _, port in pairs if port.isdecimal()},
+        **seen,  # type: ignore[arg-type] # the remaining fields of Container, by name
+    )
+
+
+def _labels(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, int], incarnation: str) -> dict[str, str]:
+    return {
+        CLUSTER: node.cluster,
+        NODE: node.id,
+        ALLOC: assigned.id,
+        DIGEST: assigned.digest,
+        ATTEMPT: str(attempt),
+        INCARNATION: incarnation,
+        PORTS: ",".join(f"{name}={port}" for name, port in sorted(ports.items())),
+        PREFIX + "namespace": assigned.namespace,
+        PREFIX + "job": assigned.job,
+        PREFIX + "task": assigned.task,
+    }
+
+
+def _given(assigned: Assigned, node: Node, attempt: int) -> dict[str, str]:
+    return {
+        "HEROCTL_CLUSTER": node.cluster,
+        "HEROCTL_NODE": node.name,
+        "HEROCTL_NAMESPACE": assigned.namespace,
+        "HEROCTL_JOB": assigned.job,
+        "HEROCTL_TASK": assigned.task,
+        "HEROCTL_SLOT": str(assigned.slot),
+        "HEROCTL_ALLOC": assigned.id,
+        "HEROCTL_VERSION": str(assigned.version),
+        "HEROCTL_ATTEMPT": str(attempt),
+    }
+
+
+def _port_variables(publish: tuple[Publish, ...], listen: Mapping[str, int], address: str) -> dict[str, str]:
+    """HEROCTL_PORT_<NAME> is where the workload listens, HEROCTL_ADDR_<NAME> where others reach it."""
+    variables = {}
+    for port in publish:
+        name = _NOT_A_WORD.sub("_", port.name).upper()
+        variables[f"HEROCTL_PORT_{name}"] = str(listen[port.name])
+        variables[f"HEROCTL_ADDR_{name}"] = f"{_host(address)}:{port.host}"
+    return variables
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _references(assigned: Assigned, node: Node, attempt: int, listen: Mapping[str, int]) -> dict[str, str]:
+    known = {f"node.{key}": value for key, value in node.attributes.items()}
+    known |= {f"node.attributes.{key}": value for key, value in node.attributes.items()}
+    known |= {f"node.labels.{key}": value for key, value in node.labels.items()}
+    known |= {"node.id": node.id, "node.name": node.name, "node.address": node.address}
+    known |= {
+        "alloc.id": assigned.id,
+        "alloc.namespace": assigned.namespace,
+        "alloc.job": assigned.job,
+        "alloc.task": assigned.task,
+        "alloc.slot": str(assigned.slot),
+        "alloc.version": str(assigned.version),
+        "alloc.attempt": str(attempt),
+    }
+    return known | {f"port.{name}": str(port) for name, port in listen.items()}
+
+
+def _filled(text: str, known: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        found = known.get(match[1])
+        if found is None:
+            raise UnknownReference(f"{match[0]} means nothing on this node")
+        return found
+
+    return _REFERENCE.sub(value, text) if "${" in text else text

@@ -1,0 +1,152 @@
+"""What an agent remembers of an allocation, and how an attempt of it ends. Pure.
+
+(attempt, phase) only rises; `complete` and `failed` are final.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from heroctl.domain.assignment import Report
+from heroctl.domain.lifecycle import Health, Phase
+from heroctl.domain.spec import Restart
+
+MESSAGE_BYTES: Final = 1024
+_JITTER: Final = 0.25
+
+
+class Record(Struct, frozen=True, omit_defaults=True):
+    """What an agent remembers of an allocation. Times are of the machine's monotonic clock, in seconds."""
+
+    alloc: str
+    attempt: int = 0
+    phase: Phase = "pending"
+    container: str = ""
+    ports: dict[str, int] = field(default_factory=dict)
+    started_at: float | None = None
+    begun: tuple[float, ...] = ()  # when attempts were begun again
+    not_before: float = 0.0
+    counts: bool = False  # whether the next attempt is a restart by the spec's policy
+    failed_attempt: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    reason: str = ""
+    message: str = ""  # prose about `reason`
+    absent: bool = False  # the image is not here yet
+    avoid: tuple[int, ...] = ()  # host ports found taken by others
+    ending: str = ""  # the container that was asked to end
+    ending_at: float = 0.0
+    killed_at: float = 0.0
+
+
+def fresh(record: Record) -> Record:
+    """Forget what belongs to one container; the next one has nothing of it."""
+    return replace(
+        record, container="", started_at=None, not_before=0.0, counts=False, ending="", ending_at=0.0, killed_at=0.0
+    )
+
+
+def over(record: Record, policy: Restart, now: float, *, reason: str, message: str) -> Record:
+    """The attempt ended unasked: another follows as the policy says, or the allocation has failed."""
+    begun = recent(record, policy, now)
+    record = replace(record, begun=begun, failed_attempt=record.attempt, reason=reason, message=message)
+    delay = policy.delay.seconds * (1 + _JITTER * _fraction(record.alloc, record.attempt))
+    if len(begun) < policy.attempts:
+        return ended(record, now + delay, counts=True)
+    if policy.mode == "delay":
+        free_at = (begun[-policy.attempts] if begun and policy.attempts else now) + policy.interval.seconds
+        return ended(record, max(now + delay, free_at), counts=True)
+    return failed(record, reason, message)
+
+
+def ended(record: Record, not_before: float, *, counts: bool = False) -> Record:
+    """The attempt is over and another follows, not before the time given. `counts`: as a restart by the policy."""
+    return replace(
+        record,
+        phase="ended",
+        not_before=not_before,
+        counts=counts,
+        started_at=None,
+        ending="",
+        ending_at=0.0,
+        killed_at=0.0,
+    )
+
+
+def failed(record: Record, reason: str, message: str) -> Record:
+    """The allocation is over for good, and not as asked."""
+    return replace(
+        record,
+        phase="failed",
+        failed_attempt=record.attempt,
+        reason=reason,
+        message=message,
+        started_at=None,
+        not_before=0.0,
+    )
+
+
+def interrupted(record: Record) -> Record:
+    """The workload was stopped together with its agent: it is begun again at once, and no restart is counted."""
+    return ended(record, 0.0) if record.phase in ("starting", "running", "stopping") else record
+
+
+def restored(record: Record, shift: float) -> Record:
+    """Take up a record after a restart of the agent. `shift`: what to add to times of a boot that is over."""
+    return replace(
+        record,
+        started_at=None if record.started_at is None else record.started_at + shift,
+        begun=tuple(at + shift for at in record.begun),
+        not_before=record.not_before + shift if record.not_before else 0.0,
+        ending="",
+        ending_at=0.0,
+        killed_at=0.0,
+    )
+
+
+def report(
+    record: Record, now: float, *, address: str, health: Health, healthy_since: float | None, said: str
+) -> Report:
+    """Say all there is to say of an allocation. `said`: what its health check said last, when it said no."""
+    running = record.phase == "running"
+    unhealthy = running and health == "unhealthy"
+    return Report(
+        alloc=record.alloc,
+        attempt=record.attempt,
+        phase=record.phase,
+        health=health if running else "unknown",
+        restarts=len(record.begun),
+        exit_code=record.exit_code,
+        oom=record.oom,
+        failed_attempt=record.failed_attempt,
+        reason="unhealthy" if unhealthy else record.reason,
+        message=_short(said if unhealthy else record.message),
+        ports=record.ports,
+        address=address,
+        running_for=_elapsed(now, record.started_at) if running else None,
+        healthy_for=_elapsed(now, healthy_since) if running and health == "healthy" else None,
+        container=record.container[:12],
+    )
+
+
+def recent(record: Record, policy: Restart, now: float) -> tuple[float, ...]:
+    """When attempts were begun again within the policy's interval up to now, oldest first."""
+    return tuple(at for at in record.begun if at > now - policy.interval.seconds)
+
+
+def _elapsed(now: float, since: float | None) -> float | None:
+    return None if since is None else round(max(0.0, now - since), 3)
+
+
+def _short(message: str) -> str:
+    return message.encode()[:MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _fraction(alloc: str, attempt: int) -> float:
+    """Spread restarts: the same attempt always waits equally long, different ones do not."""
+    hashed = hashlib.blake2b(f"{alloc}/{attempt}".encode(), digest_size=4).digest()
+    return int.from_bytes(hashed) / (1 << 32)
