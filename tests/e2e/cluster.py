@@ -1,0 +1,251 @@
+"""A whole cluster of real processes on this machine, for tests to use, watch and break.
+
+Its Postgres, its Valkey, any number of apis, reconcilers and agents, in one folder. Agents join with join tokens over
+the API, as servers do. `close` ends everything by its pid and says what was left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests import servers
+from tests.e2e import history, leftovers
+from tests.e2e.client import Client, RefusedError
+from tests.e2e.observer import Observer
+from tests.e2e.parts import Part
+from tests.e2e.runtimes import Containers, Runtime, Workload
+from tests.waiting import until
+
+PORTS_EACH: Final = 400
+ADMIN: Final = "admin"
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Start it with `cluster(...)`. Parts are known by name: `api-1`, `reconciler-1`, `agent-1` …"""
+
+    folder: Path
+    runtime: Runtime
+    apis: int = 1
+    reconcilers: int = 1
+    agents: int = 1
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    parts: dict[str, Part] = field(default_factory=dict)
+    id: str = ""
+    postgres: servers.Postgres = field(init=False)
+    redis: servers.Redis = field(init=False)
+    client: Client = field(init=False)
+    _api_ports: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start everything; return when every node is ready."""
+        self.postgres = servers.Postgres(_made(self.folder / "postgres"), {"shared_buffers": "64MB"})
+        self.redis = servers.Redis(_made(self.folder / "redis"))
+        self.postgres.start()
+        self.redis.start()
+        self._api_ports = [servers.free_port() for _ in range(self.apis)]
+        self.client = Client([self.url(number) for number in range(1, self.apis + 1)])
+        for number in range(1, self.apis + 1):
+            self._add(self._api(number)).start()
+        for number in range(1, self.reconcilers + 1):
+            self._add(self._reconciler(number)).start()
+        self._ready()
+        for number in range(1, self.agents + 1):
+            self.add_agent(number)
+        self.wait_nodes(self.agents)
+
+    def url(self, api: int = 1) -> str:
+        """Where an api listens."""
+        return f"http://127.0.0.1:{self._api_ports[api - 1]}"
+
+    def close(self) -> list[str]:
+        """End everything and remove the folder; return what ought not to have been there."""
+        complaints = [f"{name} had ended" for name, part in self.parts.items() if not part.runs]
+        for part in reversed(self.parts.values()):
+            with contextlib.suppress(ProcessLookupError):
+                part.sigcont()
+            if part.runs:
+                part.kill9()
+        if self.id:
+            engine = self.runtime.url if isinstance(self.runtime, Containers) else None
+            if left := leftovers.remove_containers(self.id, engine):
+                complaints.append(f"{left} containers were left")
+        for server in (self.redis, self.postgres):
+            server.stop()
+        self.client.close()
+        killed = leftovers.remove(self.folder)
+        return complaints + [f"left behind: {command}" for command in killed.values()]
+
+    # ── breaking it ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def restart(self, name: str, *, kill: bool = True) -> None:
+        """End a part, by kill -9 or in order, and start it again."""
+        part = self.parts[name]
+        if part.runs:
+            part.kill9() if kill else part.stop()
+        part.start()
+
+    def flushall(self) -> None:
+        """Take everything from Valkey: keys, scripts and users."""
+        servers.flush(self.redis.url)
+
+    def restart_postgres(self, *, kill: bool = False) -> None:
+        """End Postgres, in order or by kill -9, and start it again."""
+        self.postgres.kill() if kill else self.postgres.stop()
+        self.postgres.start()
+
+    def restart_redis(self) -> None:
+        """Crash Valkey and start it again, empty."""
+        self.redis.kill()
+        self.redis.start()
+
+    def coordinating_part(self) -> str:
+        """Return the name of the reconciler that holds the lease."""
+        raise AssertionError
+
+    # ── using it ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Submit a job; return the answer's body."""
+        return dict(self.client.post("/v1/jobs", spec).body)
+
+    def allocations(self, job: str) -> list[dict[str, Any]]:
+        """List a job's allocations."""
+        return list(self.client.get("/v1/allocations", job=job).body)
+
+    def wait_healthy(
+        self, job: str, count: int, *, version: int | None = None, timeout: float = 45
+    ) -> list[dict[str, Any]]:
+        """Wait until exactly so many allocations are wanted, all of them healthy and no other left; return them."""
+
+        def settled(allocs: list[dict[str, Any]]) -> bool:
+            there = [alloc for alloc in allocs if alloc["status"] not in ("complete", "failed", "lost")]
+            return len(there) == count and all(healthy(alloc, version) for alloc in there)
+
+        found = self.client.wait_until(
+            "/v1/allocations", settled, job=job, timeout=timeout, what=f"{count} healthy replicas of {job}"
+        )
+        return [alloc for alloc in found if healthy(alloc, version)]
+
+    def wait_deployed(self, job: str, version: int, *, timeout: float = 45) -> dict[str, Any]:
+        """Wait until a version's deployment was successful; return the job."""
+
+        def successful(body: dict[str, Any] | None) -> bool:
+            deployment = body["deployment"] if body and body["version"] == version else None
+            return deployment is not None and deployment["status"] == "successful"
+
+        what = f"the deployment of version {version} of {job}"
+        return dict(self.client.wait_until(f"/v1/jobs/{job}", successful, timeout=timeout, what=what))
+
+    def wait_nodes(self, count: int, *, timeout: float = 30) -> None:
+        """Wait until so many nodes are ready."""
+
+        def ready(nodes: list[dict[str, Any]]) -> bool:
+            return sum(node["status"] == "ready" for node in nodes) >= count
+
+        self.client.wait_until("/v1/nodes", ready, timeout=timeout, what=f"{count} ready nodes")
+
+    def running(self, job: str | None = None) -> list[Workload]:
+        """Return what really runs on this machine, of one job or of all."""
+        return [found for found in self.runtime.running(self.id) if job in (None, found.job)]
+
+    def wait_running(self, job: str, count: int, *, timeout: float = 20) -> list[Workload]:
+        """Wait until so many of a job's workloads really run; return them."""
+        what = f"{count} running workloads of {job}"
+        until(lambda: len(self.running(job)) == count, timeout=timeout, what=what)
+        return self.running(job)
+
+    def delete(self, job: str) -> None:
+        """Delete a job and wait until nothing of it runs."""
+        with contextlib.suppress(RefusedError):
+            self.client.delete(f"/v1/jobs/{job}")
+        self.wait_running(job, 0)
+
+    def delete_all(self) -> None:
+        """Delete every job and wait until nothing runs."""
+        for job in self.client.get("/v1/jobs").body:
+            self.client.delete(f"/v1/jobs/{job['name']}")
+        until(lambda: not self.running(), timeout=30, what="the end of all workloads")
+
+    def wait_quiet(self, *, still: float = 3, within: float = 30) -> int:
+        """Wait until nothing more is decided or reported: the log stands still. Return its head."""
+        return history.wait_quiet(self.postgres.dsn(), still=still, within=within)
+
+    def observe(self, job: str) -> Observer:
+        """Follow the number of a job's healthy allocations, as a user of the API sees it."""
+        client = Client(self.client.urls, self.client.token)
+        return Observer(client, job, lambda allocs: sum(map(healthy, allocs)))
+
+    def fewest_healthy(self, job: str, after: int) -> int:
+        """Return the least number of healthy allocations of a job at any index of the log after this one."""
+        return min(history.replay(self.postgres.dsn(), lambda state: history.healthy(state, job), after=after))
+
+    def logs(self) -> str:
+        """Return the end of every part's log."""
+        return "\n".join(f"── {name}\n{part.tail()}" for name, part in self.parts.items())
+
+    # ── its parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_agent(self, number: int) -> Part:
+        """Join another node and start its agent."""
+        token = self.client.post("/v1/cluster/join-tokens", {}).body["token"]
+        part = self._add(self._agent(number, token))
+        part.start()
+        return part
+
+    def _add(self, part: Part) -> Part:
+        self.parts[part.name] = part
+        return part
+
+    def _ready(self) -> None:
+        until(self._alive, timeout=30, what="a ready api")
+        self.client.login(ADMIN, self.password)
+
+    def _alive(self) -> bool:
+        for part in self.parts.values():
+            assert part.runs, f"{part.name} ended while starting:\n{part.tail()}"
+        return self.client.ready()
+
+    def _api(self, number: int) -> Part:
+        return Part(f"api-{number}", "api", (), self.folder)
+
+    def _reconciler(self, number: int) -> Part:
+        return Part(f"reconciler-{number}", "reconciler", (), self.folder)
+
+    def _agent(self, number: int, token: str) -> Part:
+        return Part(f"agent-{number}", "agents", (), self.folder)
+
+
+def healthy(alloc: dict[str, Any], version: int | None = None) -> bool:
+    """Tell whether an allocation is wanted, runs and is healthy (and of a version)."""
+    seen = (alloc["wanted"], alloc["status"], alloc["health"])
+    return seen == ("run", "running", "healthy") and version in (None, alloc["version"])
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@contextlib.contextmanager
+def cluster(runtime: Runtime, *, apis: int = 1, reconcilers: int = 1, agents: int = 1) -> Iterator[Cluster]:
+    """Run a cluster. Whatever happens, nothing of it stays."""
+    folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
+    watcher = leftovers.watch(folder)
+    made = Cluster(folder, runtime, apis, reconcilers, agents)
+    try:
+        made.start()
+        yield made
+    finally:
+        complaints = made.close()
+        watcher.kill()
+        watcher.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert complaints == []
