@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from eventstore.database import Database
 from eventstore.log import Log
 from eventstore.memory import MemoryLog
+from eventstore.migrate import migrate
+from eventstore.postgres import PostgresLog, open_log
+from heroctl.domain.events import CoordinatorElected, encode
+from tests import servers
 from tests.eventstore.samples import decision
 
 
@@ -20,16 +25,54 @@ class Store:
     elect: Callable[[], Awaitable[int]]  # gives the new epoch
 
 
-@pytest.fixture(params=["memory"])
-async def store(request: pytest.FixtureRequest) -> Store:
-    """One store of each kind."""
+@pytest.fixture(scope="session")
+def migrated(postgres_server: str) -> Iterator[str]:
+    """Name of a migrated database that others are copied from."""
+    with servers.database(postgres_server) as dsn:
+        migrate(dsn)
+        yield dsn.rpartition("/")[2]
+
+
+@pytest.fixture
+def dsn(postgres_server: str, migrated: str) -> Iterator[str]:
+    """DSN of a migrated database of the test's own."""
+    with servers.database(postgres_server, migrated) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def postgres(dsn: str) -> AsyncIterator[PostgresLog]:
+    """A Postgres log."""
+    async with Database(dsn) as database, open_log(database) as log:
+        yield log
+
+
+async def elect(database: Database, holder: str = "me") -> int:
+    """Elect a coordinator by the take-over transaction; give the new epoch."""
+    [(epoch,)] = await database.fetch("SELECT epoch FROM heroctl.head")
+    tag, schema, data = encode(CoordinatorElected(holder, epoch + 1))
+    query = "SELECT heroctl.elect(%b, '', %b::bigint, 15, %b, %b::integer, %b)"
+    assert await database.fetch(query, [holder, epoch, tag, schema, data]) == [(True,)]
+    return int(epoch) + 1
+
+
+def _memory() -> Store:
     log = MemoryLog()
 
-    async def elect() -> int:
+    async def elected() -> int:
         log.elect(decision(log.epoch + 1))
         return log.epoch
 
-    return Store(log, elect)
+    return Store(log, elected)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """One store of each kind."""
+    if request.param == "memory":
+        return _memory()
+    log: PostgresLog = request.getfixturevalue("postgres")
+    return Store(log, lambda: elect(log.database))
 
 
 @pytest.fixture

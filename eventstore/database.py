@@ -1,0 +1,132 @@
+"""Connections to Postgres: how they are made, what they may cost, and what their failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import AsyncConnection, conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from eventstore import arrays
+from eventstore.log import LogUnavailable
+
+# A peer that is gone without a word is noticed within about ten seconds, by the kernel.
+_ALWAYS: Final = {
+    "application_name": "heroctl",
+    "client_encoding": "UTF8",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "target_session_attrs": "read-write",
+}
+# Plans of prepared statements are made while tables are tiny and kept: never by a sequential scan.
+_OPTIONS: Final = "-c statement_timeout=5000 -c lock_timeout=5000 -c enable_seqscan=off"
+# Seconds until a caller without a connection is told so. The pool gives up as early: its own pauses grow without bound,
+# while the next caller makes it try again at once.
+_POOL_TIMEOUT: Final = 2.0
+
+
+def lost(error: psycopg.Error) -> bool:
+    """Tell whether the connection, or the server behind it, went away: nobody knows what became of the statement."""
+    state = error.sqlstate
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+        state is None or state.startswith(("08", "57P"))
+    )
+
+
+def temporary(error: psycopg.Error) -> bool:
+    """Tell whether the same statement may succeed a moment later: a time-out, a full disk, a server in recovery."""
+    return isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction) or lost(error)
+
+
+class Database:
+    """A pool of connections for short statements, and connections of one's own.
+
+    `dsn` may lead through a transaction pooler if `direct`, which does not, is given too. Time-outs must then be set on
+    the role: `ALTER ROLE … SET statement_timeout = '5s'`, and `lock_timeout` alike.
+    """
+
+    def __init__(self, dsn: str, *, direct: str | None = None, connections: int = 4) -> None:
+        self._dsn = _complete(dsn, pooled=direct is not None)
+        self._direct = self._dsn if direct is None else _complete(direct, pooled=False)
+        self.prepare: Final = direct is None
+        self._pool = AsyncConnectionPool(
+            self._dsn,
+            kwargs={"autocommit": True, "prepare_threshold": 5 if self.prepare else None},
+            min_size=1,
+            max_size=connections,
+            timeout=_POOL_TIMEOUT,
+            reconnect_timeout=_POOL_TIMEOUT,
+            configure=_configure,
+            open=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def connect(self, *, direct: bool = False) -> AsyncConnection:
+        """Make a connection of the caller's own, in autocommit. Raises psycopg.Error."""
+        connection = await AsyncConnection.connect(
+            self._direct if direct else self._dsn,
+            autocommit=True,
+            prepare_threshold=5 if direct or self.prepare else None,
+        )
+        arrays.register(connection)
+        return connection
+
+    async def fetch(self, query: str, parameters: Sequence[Any] = (), *, once: bool = False) -> list[tuple[Any, ...]]:
+        """Run a statement on a pooled connection, return its rows. Raises LogUnavailable; other errors are bugs.
+
+        When the connection turns out to be broken it is sent again over another one, unless it may run only `once`.
+        """
+        attempts = 1 if once else self._pool.max_size + 1
+        while True:
+            attempts -= 1
+            try:
+                return await self._fetch(query.encode(), parameters)
+            except psycopg.Error as error:
+                broken = lost(error) and not isinstance(error, PoolTimeout)
+                if broken and attempts:
+                    continue
+                if temporary(error):
+                    raise LogUnavailable(str(error), unknown=broken) from error
+                raise
+
+    async def _fetch(self, query: bytes, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with _heeding_cancellation():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query, parameters, binary=True)
+                return await cursor.fetchall() if cursor.description else []
+
+
+@contextlib.contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    # The pool waits with asyncio.wait_for, which before Python 3.12 loses a cancellation that comes with the result:
+    # a task that is to end would run for ever.
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+async def _configure(connection: AsyncConnection) -> None:
+    arrays.register(connection)
+
+
+def _complete(dsn: str, *, pooled: bool) -> str:
+    given = conninfo.conninfo_to_dict(dsn)
+    settings: dict[str, Any] = {**_ALWAYS, **given}
+    if not pooled:
+        settings["options"] = f"{_OPTIONS} {given.get('options') or ''}".strip()
+    return conninfo.make_conninfo(**settings)

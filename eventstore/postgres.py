@@ -1,0 +1,221 @@
+"""The log in Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, cast
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from eventstore import codec
+from eventstore.appender import Answer, Appender
+from eventstore.arrays import Bigints, Blobs, Integers, Texts
+from eventstore.codec import Sealed
+from eventstore.database import Database, lost, temporary
+from eventstore.listener import Listener
+from eventstore.log import Append, Appended, Conflicted, Fenced, Head, LogUnavailable, Rejected, Row
+from eventstore.migrate import PARTITION, new_incarnation
+from heroctl.domain.events import IncarnationDrawn, Record, encode
+
+_APPEND: Final = b"SELECT * FROM heroctl.append(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+_HEAD: Final = "SELECT index, epoch, incarnation, chain, time, level FROM heroctl.head"
+# Up to the end of the append that holds the page's last place; to the end of the log where there is no such place.
+_PAGE: Final = """
+    SELECT index, last, time, tag, schema, meta, data, chain FROM heroctl.events
+    WHERE index > %b AND index <= coalesce(
+        (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + 5000), 9223372036854775807)
+    ORDER BY index"""
+_FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
+_CALL: Final = 8.0  # seconds; the server's own time-out is 5
+_HOUSEKEEPING: Final = 60.0  # seconds
+
+_log: Final = structlog.get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_log(
+    database: Database, *, queue: int = 4096, patience: float = 10.0, partition: int = PARTITION
+) -> AsyncIterator[PostgresLog]:
+    """Open the log of an open database and run its tasks. The database must be migrated.
+
+    `queue`: appends that may wait, `patience`: seconds that one may wait, `partition`: events in each new partition.
+    """
+    log = PostgresLog(database, queue=queue, patience=patience, partition=partition)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(work()) for work in log.works()]
+        try:
+            yield log
+        finally:
+            for task in running:
+                task.cancel()
+
+
+class PostgresLog:
+    """The log in Postgres; see Log. Made by `open_log`."""
+
+    def __init__(self, database: Database, *, queue: int, patience: float, partition: int) -> None:
+        self.database = database
+        self._line = _Line(database)
+        self._appender = Appender(self._line, self._heard, queue=queue, patience=patience)
+        self._listener = Listener(lambda: database.connect(direct=True), self._greet)
+        self._partition = partition
+        self._due = 0  # the index at which partitions are to be made
+        self._housekeep = asyncio.Event()
+
+    @property
+    def proven(self) -> bool:
+        """Whether notifications are known to arrive; else the log is looked at every 250 ms."""
+        return self._listener.proven
+
+    def works(self) -> tuple[Any, ...]:
+        """Give what must run for ever beside the log's callers."""
+        return self._append, self._listener.run, self._keep
+
+    async def append(self, append: Append) -> Appended:
+        """See Log.append."""
+        return await self._appender.append(codec.seal(append))
+
+    async def head(self) -> Head:
+        """See Log.head."""
+        [row] = await self.database.fetch(_HEAD)
+        return Head(*row)
+
+    async def page(self, after: int) -> list[Row]:
+        """See Log.page."""
+        return cast("list[Row]", await self.database.fetch(_PAGE, [after, after]))
+
+    async def read(self, after: int) -> AsyncIterator[list[Record]]:
+        """See Log.read."""
+        while rows := await self.page(after):
+            after = rows[-1][0]
+            yield list(codec.records(rows))
+
+    def wakes(self) -> AsyncIterator[int]:
+        """See Log.wakes."""
+        return self._listener.bell.wakes()
+
+    async def redraw(self, held: str, reason: str) -> None:
+        """See Log.redraw."""
+        await self.database.fetch(*_redraw(held, reason))
+
+    def _heard(self, index: int) -> None:
+        self._listener.bell.ring(index)
+        if index >= self._due:
+            self._housekeep.set()
+
+    async def _append(self) -> None:
+        try:
+            await self._appender.run()
+        finally:
+            await self._line.close()
+
+    async def _greet(self, connection: AsyncConnection) -> None:
+        """Draw a new incarnation when the log lives on another server than before: it may have lost its end."""
+        for (held,) in await (await connection.execute(_FOREIGN)).fetchall():
+            _log.warning("another_server", incarnation=held)
+            await connection.execute(*_redraw(held, "another server"))
+
+    async def _keep(self) -> None:
+        """Make partitions ahead, when the head passes half of one; forget old batches."""
+        while True:
+            self._housekeep.clear()
+            try:
+                [(self._due,)] = await self.database.fetch("SELECT heroctl.make_partitions(%b)", [self._partition])
+                await self.database.fetch("SELECT heroctl.prune_batches()")
+            except LogUnavailable as error:
+                _log.error("housekeeping_failed", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HOUSEKEEPING * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
+                    await self._housekeep.wait()
+
+
+class _Line:
+    """The appender's own connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: AsyncConnection | None = None
+
+    async def ready(self) -> None:
+        """See Sender.ready."""
+        if self._connection is None or self._connection.closed:
+            try:
+                self._connection = await self._database.connect()
+            except psycopg.Error as error:
+                raise LogUnavailable(str(error)) from error
+
+    async def send(self, batch: UUID, appends: Sequence[Sealed]) -> list[Answer]:
+        """See Sender.send."""
+        assert self._connection is not None  # noqa: S101 - `ready` came before
+        try:
+            async with asyncio.timeout(_CALL):
+                cursor = await self._connection.execute(
+                    _APPEND, _parameters(batch, appends), prepare=self._database.prepare, binary=True
+                )
+                row = await cursor.fetchone()
+        except TimeoutError:
+            await self.close()
+            raise LogUnavailable("the database does not answer", unknown=True) from None
+        except psycopg.Error as error:
+            if lost(error):
+                await self.close()
+            if lost(error) or temporary(error):
+                raise LogUnavailable(str(error), unknown=lost(error)) from error
+            raise Rejected(str(error)) from error
+        return _answers(appends, cast("_Result", row))
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+
+_Result = tuple[int, int, list[int], list[int], list[int]]  # time, epoch, firsts, failed expectations, their versions
+
+
+def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
+    events = [(number, *event) for number, each in enumerate(appends, 1) for event in each.events]
+    moves = [(number, stream) for number, each in enumerate(appends, 1) for stream in each.append.moves]
+    expects = [(number, *expect) for number, each in enumerate(appends, 1) for expect in each.append.expects]
+    return [
+        batch,
+        Bigints([-1 if each.append.epoch is None else each.append.epoch for each in appends]),
+        Integers([len(each.events) for each in appends]),
+        Blobs([each.meta for each in appends]),
+        Integers([event[0] for event in events]),
+        Texts([event[1] for event in events]),
+        Integers([event[2] for event in events]),
+        Blobs([event[3] for event in events]),
+        Integers([move[0] for move in moves]),
+        Texts([move[1] for move in moves]),
+        Integers([expect[0] for expect in expects]),
+        Texts([expect[1] for expect in expects]),
+        Bigints([expect[2] for expect in expects]),
+    ]
+
+
+def _answers(appends: Sequence[Sealed], result: _Result) -> list[Answer]:
+    time, epoch, firsts, failed, moved = result
+    streams = [stream for each in appends for stream, _ in each.append.expects]
+    answers: list[Answer] = []
+    for each, first, expect, index in zip(appends, firsts, failed, moved, strict=True):
+        if first:
+            answers.append(Appended(first, first + len(each.events) - 1, time))
+        elif expect:
+            answers.append(Conflicted(streams[expect - 1], index))
+        else:
+            answers.append(Fenced(epoch))
+    return answers
+
+
+def _redraw(held: str, reason: str) -> tuple[str, list[object]]:
+    incarnation = new_incarnation()
+    tag, schema, data = encode(IncarnationDrawn(incarnation, reason))
+    return "SELECT heroctl.redraw(%b, %b, %b, %b::integer, %b)", [held, incarnation, tag, schema, data]

@@ -1,0 +1,128 @@
+"""Sessions: what a login began, until it is revoked or ends. Refresh tokens are numbered; only the newest rotates.
+
+A token that was rotated already comes from a client that did not hear the answer, within `GRACE` seconds of it: it gets
+the same successor. Any other one is stolen, or its thief was first: the whole session is revoked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventstore.database import Database
+
+GRACE: Final = 10.0  # seconds
+
+_OPEN: Final = """
+    WITH gone AS (DELETE FROM heroctl.sessions WHERE expires_at < clock_timestamp())
+    INSERT INTO heroctl.sessions (id, username, token, expires_at) VALUES (%b, %b, %b, to_timestamp(%b::float8))"""
+_ROTATE: Final = f"""
+    UPDATE heroctl.sessions AS s SET
+        number = greatest(s.number, n.given + 1),
+        rotated_at = CASE WHEN s.number <= n.given THEN clock_timestamp() ELSE s.rotated_at END,
+        revoked = s.revoked OR s.number > n.given + 1
+            OR (s.number = n.given + 1 AND s.rotated_at < clock_timestamp() - interval '{GRACE} seconds')
+    FROM (SELECT %b::text AS id, %b::integer AS given) AS n
+    WHERE s.id = n.id AND s.expires_at > clock_timestamp()
+    RETURNING s.id, s.username, s.token, extract(epoch FROM s.expires_at)::float8, s.number, s.revoked"""  # noqa: S608 - a constant
+_REVOKE: Final = "UPDATE heroctl.sessions SET revoked = true WHERE id = %b"
+_REVOKED: Final = "SELECT id FROM heroctl.sessions WHERE revoked"
+
+
+class Session(Struct, frozen=True):
+    """A login: whose, by which ACL token (""; by password), and until when (seconds since the epoch)."""
+
+    id: str
+    user: str
+    token: str
+    until: float
+    number: int = 0  # of the newest refresh token
+    revoked: bool = False
+
+
+class Sessions(Protocol):
+    """Where sessions are kept. Every call raises LogUnavailable when that cannot be reached."""
+
+    async def open(self, session: Session) -> None:
+        """Begin a session."""
+        ...
+
+    async def rotate(self, session: str, number: int) -> Session | None:
+        """Take refresh token `number` for the next. None: unknown or over; `revoked`: this token's use has ended it."""
+        ...
+
+    async def revoke(self, session: str) -> None:
+        """End a session, and with it all of its tokens."""
+        ...
+
+    async def revoked(self) -> frozenset[str]:
+        """Name the revoked sessions of which tokens may still be about."""
+        ...
+
+
+class PostgresSessions:
+    """Sessions as rows; see Sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, session: Session) -> None:
+        """See Sessions.open; forgets what is over."""
+        await self._database.fetch(_OPEN, [session.id, session.user, session.token, session.until])
+
+    async def rotate(self, session: str, number: int) -> Session | None:
+        """See Sessions.rotate."""
+        rows = await self._database.fetch(_ROTATE, [session, number])
+        return Session(*rows[0]) if rows else None
+
+    async def revoke(self, session: str) -> None:
+        """See Sessions.revoke."""
+        await self._database.fetch(_REVOKE, [session])
+
+    async def revoked(self) -> frozenset[str]:
+        """See Sessions.revoked."""
+        return frozenset(row[0] for row in await self._database.fetch(_REVOKED))
+
+
+class MemorySessions:
+    """Sessions in memory, for tests; see Sessions. `clock` gives seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._rows: dict[str, Session] = {}
+        self._rotated: dict[str, float] = {}
+
+    async def open(self, session: Session) -> None:
+        """See Sessions.open."""
+        self._rows[session.id] = session
+
+    async def rotate(self, session: str, number: int) -> Session | None:
+        """See Sessions.rotate."""
+        now = self._clock()
+        row = self._rows.get(session)
+        if row is None or row.until <= now:
+            return None
+        late = row.number == number + 1 and self._rotated.get(session, now) < now - GRACE
+        if row.number <= number:
+            self._rotated[session] = now
+        row = replace(
+            row,
+            number=max(row.number, number + 1),
+            revoked=row.revoked or late or row.number > number + 1,
+        )
+        self._rows[session] = row
+        return row
+
+    async def revoke(self, session: str) -> None:
+        """See Sessions.revoke."""
+        row = self._rows.get(session)
+        if row is not None:
+            self._rows[session] = replace(row, revoked=True)
+
+    async def revoked(self) -> frozenset[str]:
+        """See Sessions.revoked."""
+        return frozenset(row.id for row in self._rows.values() if row.revoked)

@@ -1,0 +1,151 @@
+-- depends: 0001.log
+-- The append: many intents in one call, under the head row's lock, which is the first and the only one taken. VOLATILE
+-- at READ COMMITTED, so that each statement sees every earlier append. Scalar sub-selects and no sequential scans: the
+-- plans are kept for the session and were made when the tables were tiny.
+
+-- Intents are numbered 1..n; `p_*_of` say whose an event, a moved stream or an expectation is, in that order. No intent
+-- may expect a stream that an earlier one of the same batch moves: the caller begins another batch before it.
+-- Answers for each intent its first index, or 0 and the number of the expectation that failed with its stream's
+-- version, or 0 and 0: fenced.
+CREATE FUNCTION heroctl.append(
+    p_batch uuid,
+    p_epochs bigint[], p_counts integer[], p_metas bytea[],
+    p_event_of integer[], p_tags text[], p_schemas integer[], p_datas bytea[],
+    p_move_of integer[], p_moves text[],
+    p_expect_of integer[], p_expects text[], p_seen bigint[],
+    OUT r_time bigint, OUT r_epoch bigint, OUT r_firsts bigint[], OUT r_expects integer[], OUT r_moved bigint[]
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = heroctl, pg_temp SET enable_seqscan = off SET lock_timeout = '5s' AS $$
+DECLARE
+    v_head head%ROWTYPE;
+    v_batch batches%ROWTYPE;
+    v_intents integer := cardinality(p_counts);
+    v_index bigint;
+    v_chain bytea;
+    v_now bigint[];
+    v_bytes bytea[];
+    v_shifts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
+    v_lasts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
+    v_chains bytea[] := array_fill(''::bytea, ARRAY[v_intents]);
+    v_event integer := 0;
+    v_expect integer := 1;
+BEGIN
+    SELECT * INTO STRICT v_head FROM head FOR UPDATE;
+    r_epoch := v_head.epoch;
+    SELECT * INTO v_batch FROM batches b WHERE b.id = p_batch;
+    IF FOUND THEN
+        r_time := v_batch.time;
+        r_firsts := v_batch.firsts;
+        r_expects := v_batch.expects;
+        r_moved := v_batch.moved;
+        FOR i IN 1 .. v_intents LOOP
+            IF p_epochs[i] >= 0 AND p_epochs[i] <> v_head.epoch THEN
+                r_firsts[i] := 0;
+                r_expects[i] := 0;
+            END IF;
+        END LOOP;
+        RETURN;
+    END IF;
+
+    r_firsts := array_fill(0::bigint, ARRAY[v_intents]);
+    r_expects := array_fill(0, ARRAY[v_intents]);
+    r_moved := array_fill(0::bigint, ARRAY[v_intents]);
+    r_time := greatest(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, v_head.time);
+    v_index := v_head.index;
+    v_chain := v_head.chain;
+    IF cardinality(p_expects) > 0 THEN
+        v_now := ARRAY(
+            SELECT coalesce((SELECT s.last FROM streams s WHERE s.name = e.name), 0)
+            FROM unnest(p_expects) WITH ORDINALITY AS e(name, n) ORDER BY e.n);
+    END IF;
+    v_bytes := ARRAY(
+        SELECT string_agg(
+            int4send(octet_length(e.tag)) || convert_to(e.tag, 'UTF8') || int4send(e.schema)
+            || int4send(octet_length(e.data)) || e.data, ''::bytea ORDER BY e.n)
+        FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
+        GROUP BY e.i ORDER BY e.i);
+
+    FOR i IN 1 .. v_intents LOOP
+        WHILE p_expect_of[v_expect] = i LOOP
+            IF v_now[v_expect] > p_seen[v_expect] AND r_expects[i] = 0 THEN
+                r_expects[i] := v_expect;
+                r_moved[i] := v_now[v_expect];
+            END IF;
+            v_expect := v_expect + 1;
+        END LOOP;
+        IF p_epochs[i] >= 0 AND p_epochs[i] <> v_head.epoch THEN
+            r_expects[i] := 0;
+        ELSIF r_expects[i] = 0 THEN
+            r_firsts[i] := v_index + 1;
+            v_shifts[i] := v_index - v_event;
+            v_index := v_index + p_counts[i];
+            v_lasts[i] := v_index;
+            v_chain := sha256(
+                v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(r_time)
+                || int4send(octet_length(p_metas[i])) || p_metas[i] || v_bytes[i]);
+            v_chains[i] := v_chain;
+        END IF;
+        v_event := v_event + p_counts[i];
+    END LOOP;
+    IF v_index = v_head.index THEN
+        RETURN; -- a refused intent leaves no trace
+    END IF;
+
+    INSERT INTO events (index, last, time, tag, schema, meta, data, chain)
+    SELECT v_shifts[e.i] + e.n, v_lasts[e.i], r_time, e.tag, e.schema, p_metas[e.i], e.data,
+        CASE WHEN v_shifts[e.i] + e.n = v_lasts[e.i] THEN v_chains[e.i] END
+    FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
+    WHERE v_lasts[e.i] > 0 ORDER BY e.n;
+    IF cardinality(p_moves) > 0 THEN
+        INSERT INTO streams (name, last)
+        SELECT m.name, max(v_lasts[m.i]) FROM unnest(p_move_of, p_moves) AS m(i, name)
+        WHERE v_lasts[m.i] > 0 GROUP BY m.name
+        ON CONFLICT (name) DO UPDATE SET last = EXCLUDED.last;
+    END IF;
+    UPDATE head SET index = v_index, chain = v_chain, time = r_time;
+    INSERT INTO batches VALUES (p_batch, clock_timestamp(), r_time, r_firsts, r_expects, r_moved);
+    PERFORM pg_notify('heroctl', v_index::text);
+END $$;
+
+-- One event that the store itself appends, from within its own functions.
+CREATE FUNCTION heroctl.append_one(p_epoch bigint, p_tag text, p_schema integer, p_data bytea) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
+    SELECT r_firsts[1] FROM append(
+        gen_random_uuid(), ARRAY[p_epoch], ARRAY[1], ARRAY['{}'::bytea],
+        ARRAY[1], ARRAY[p_tag], ARRAY[p_schema], ARRAY[p_data],
+        '{}', '{}', '{}', '{}', '{}')
+$$;
+
+-- Which server this history lives on: another system identifier or timeline may be another history.
+CREATE FUNCTION heroctl.origin() RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
+    SELECT s.system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system() s
+$$;
+
+-- Begins an empty log with its first event; answers whether it was empty.
+CREATE FUNCTION heroctl.begin_log(p_incarnation text, p_tag text, p_schema integer, p_data bytea) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM head FOR UPDATE;
+    UPDATE head SET incarnation = p_incarnation, origin = origin() WHERE index = 0;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM append_one(-1, p_tag, p_schema, p_data);
+    RETURN true;
+END $$;
+
+-- Gives the log another incarnation, and the event that says so, if it still has the one that the caller held.
+CREATE FUNCTION heroctl.redraw(
+    p_held text, p_incarnation text, p_tag text, p_schema integer, p_data bytea
+) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM head FOR UPDATE;
+    UPDATE head SET incarnation = p_incarnation, origin = origin() WHERE incarnation = p_held;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM append_one(-1, p_tag, p_schema, p_data);
+    RETURN true;
+END $$;
