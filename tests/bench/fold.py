@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from eventstore import codec
 from eventstore.log import Row
-from heroctl.domain.events import Record, decode
+from heroctl.domain.events import JobSubmitted, Record, decode
 from heroctl.domain.evolve import evolve
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.state import State
@@ -55,19 +56,32 @@ def fold(log: list[Stored]) -> tuple[float, State]:
 
 def widen(rows: list[Row], copies: int) -> list[Stored]:
     """Repeat a history with everything in it renamed: as many jobs, nodes and allocations as copies."""
-    log: list[Stored] = []
-    once = [row for row in rows if row[3] != "cluster.created"]
-    first = next(row for row in rows if row[3] == "cluster.created")
-    log.append((1, 1, first[2], first[3], first[4], first[6]))
+    [first] = [row for row in rows if row[3] == "cluster.created"]
+    # All of it is one incarnation: ids of deployments are made from that, and from where the copy's submits stand.
+    once = [row for row in rows if row[3] not in ("cluster.created", "cluster.incarnation_drawn")]
     incarnation = str(msgspec.json.decode(first[6])["incarnation"])
-    deployments = {deployment_id(incarnation, row[0]): row[0] for row in rows if row[3] == "job.submitted"}
+    deployments = _deployments(rows)
+    log: list[Stored] = [(1, 1, first[2], first[3], first[4], first[6])]
     for copy in range(copies):
-        shift = copy * len(once)
+        shift = copy * len(rows)
         words = {old: deployment_id(incarnation, index + shift) for old, index in deployments.items()}
         for index, last, at, tag, schema, _, data, _ in once:
             changed = _rename(msgspec.json.decode(data), copy, shift, words)
             log.append((index + shift, last + shift, at, tag, schema, msgspec.json.encode(changed)))
     return log
+
+
+def _deployments(rows: list[Row]) -> dict[str, int]:
+    """Give the ids of all deployments that a history begins, and the index of the submit that began each."""
+    state = State()
+    found: dict[str, int] = {}
+    for record in codec.records(rows):
+        evolve(state, record)
+        if isinstance(record.event, JobSubmitted):
+            job = state.job(record.event.namespace, record.event.name)
+            assert job is not None
+            found[job.deployment] = record.index
+    return found
 
 
 def _rename(value: Any, copy: int, shift: int, words: dict[str, str], field: str = "") -> Any:  # noqa: ANN401 - JSON

@@ -33,6 +33,12 @@ class Plan(Struct):
     watchers: int
 
 
+class Gathered(Struct):
+    """All are connected and have asked."""
+
+    waiting: int
+
+
 class Round(Struct):
     """What to write."""
 
@@ -53,7 +59,7 @@ async def _run() -> None:
     plan = msgspec.json.decode(await _line(), type=Plan)
     flock = _Flock(plan)
     await flock.gather()
-    _tell({"waiting": plan.watchers})
+    _tell(Gathered(plan.watchers))
     while line := await _line():
         _tell(await flock.wake(msgspec.json.decode(line, type=Round)))
     flock.close()

@@ -1,0 +1,101 @@
+"""Reads of one job and of a thousand, while those jobs change ten times a second."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from tests.bench import fill, product, wrk
+from tests.bench.client import Api
+from tests.bench.product import Server
+from tests.bench.rows import Case, Gauge
+
+_SECONDS: Final = 8
+_ROUNDS: Final = 3
+_PERIOD: Final = 0.1  # seconds between two writes
+
+
+def run(say: Callable[[str], None]) -> dict[str, float]:
+    """Give requests a second and latencies of both reads, each the median of its rounds."""
+    names = [f"web-{number}" for number in range(1000)]
+    asks = {"get_job": ("/v1/jobs/web-500", ["web-500"]), "list_1000_jobs": ("/v1/jobs", names)}
+    rounds: dict[str, list[wrk.Load]] = {name: [] for name in asks}
+    wrk.ensure()
+    with product.cluster(filled=names) as cluster:
+        api = cluster.api()
+        assert len(api.client().get("/v1/jobs").body) == len(names)
+        for _ in range(_ROUNDS):
+            for name, (path, written) in asks.items():
+                with _writes(api, written) as count:
+                    load = wrk.load(api.url + path, api.token, seconds=_SECONDS)
+                wanted = _SECONDS / _PERIOD
+                assert count() > wanted * 0.8, f"{count()} writes instead of {wanted:.0f}"
+                rounds[name].append(load)
+                say(f"{name}: {load.rps:,.0f}/s, p99 {load.p99:.1f} ms, {load.bytes:,.0f} bytes, {count()} writes")
+    return {
+        f"{name}_{figure}": statistics.median(getattr(load, part) for load in loads)
+        for name, loads in rounds.items()
+        for figure, part in (("rps", "rps"), ("p50_ms", "p50"), ("p99_ms", "p99"))
+    }
+
+
+@contextlib.contextmanager
+def _writes(api: Server, names: Sequence[str]) -> Iterator[Callable[[], int]]:
+    """Change these jobs in turn, ten times a second; yield how often that was done."""
+    stop = threading.Event()
+    done = 0
+    failures: list[Exception] = []
+
+    def write() -> None:
+        nonlocal done
+        client = api.client()
+        try:
+            for number in itertools.count():
+                if stop.wait(_PERIOD):
+                    return
+                _change(client, names[number % len(names)])
+                done += 1
+        except Exception as error:  # noqa: BLE001 - told by the thread that waits
+            failures.append(error)
+        finally:
+            client.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield lambda: done
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+_release: Final = itertools.count()
+
+
+def _change(client: Api, name: str) -> None:
+    answer = client.post("/v1/jobs", fill.spec(name) | {"meta": {"release": str(next(_release))}})
+    assert answer.status == 200, answer
+
+
+CASE: Final = Case(
+    gauges=(
+        Gauge("get_job_rps", "requests/s", at_least=10_000),
+        Gauge("get_job_p50_ms", "ms"),
+        Gauge("get_job_p99_ms", "ms"),
+        Gauge("list_1000_jobs_rps", "requests/s", at_least=2_000),
+        Gauge("list_1000_jobs_p50_ms", "ms"),
+        Gauge("list_1000_jobs_p99_ms", "ms"),
+    ),
+    run=run,
+    method=(
+        "wrk, 64 connections, on one api process with a bearer token; full shapes of jobs with two healthy replicas; "
+        "meanwhile ten `POST /v1/jobs` a second change the job read, or the listed ones in turn, on the same process. "
+        f"Median of {_ROUNDS} runs of {_SECONDS} s, the two reads interleaved."
+    ),
+)
