@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import fold, version
+from tests.bench import fanout, fold, reads, start, submits, version
 from tests.bench.rows import Case
 
-CASES: Final[tuple[Case, ...]] = (fold.CASE, version.CASE)
+CASES: Final[tuple[Case, ...]] = (start.CASE, fanout.CASE, reads.CASE, submits.CASE, fold.CASE, version.CASE)

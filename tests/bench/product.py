@@ -1,9 +1,10 @@
-"""The cluster that a bench measures: a durable Postgres, a Valkey, and as many processes of ours as are asked for."""
+"""The cluster that a bench measures: a durable Postgres, a Valkey, and as many api processes as are asked for."""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,16 +20,122 @@ from tests.e2e import leftovers
 from tests.e2e.parts import Part
 from tests.waiting import until
 
-_ADMIN: Final = "admin"
+_PASSWORD: Final = "a password of this bench"
 _IDLE: Final = 0.3  # seconds without work after which a process has done what it was given
 
 
-class Usage(NamedTuple):
-    """What a process has used: CPU ticks, and bytes of its resident set."""
+@dataclass(slots=True)
+class Server:
+    """One api process, and a token of its admin."""
 
-    ticks: int
+    part: Part
+    address: tuple[str, int]
+    token: str
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    @property
+    def pid(self) -> int:
+        """The process that answers: a server may run its workers below the one that was started."""
+        children = Path(f"/proc/{self.part.pid}/task/{self.part.pid}/children").read_text().split()
+        return max([self.part.pid, *map(int, children)], key=lambda pid: usage(pid).resident)
+
+    def client(self) -> Api:
+        """Open a connection to it."""
+        return Api(self.address, self.token)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self.part.stop()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Made by `cluster`."""
+
+    folder: Path
+    postgres: servers.Postgres
+    redis: servers.Redis
+    parts: list[Part] = field(default_factory=list)
+
+    def api(self) -> Server:
+        """Start an api process; return when it is ready."""
+        address = ("127.0.0.1", servers.free_port())
+        password = self.folder / "password"
+        password.write_text(_PASSWORD)
+        password.chmod(0o600)
+        flags = {
+            "dsn": self.postgres.dsn(),
+            "redis-url": self.redis.url,
+            "listen": f"{address[0]}:{address[1]}",
+            "admin-password-file": str(password),
+            "log-level": "warning",
+        }
+        arguments = tuple(f"--{flag}={value}" for flag, value in flags.items())
+        part = Part(f"api-{len(self.parts) + 1}", "api", arguments, self.folder)
+        self.parts.append(part)
+        part.start()
+        until(lambda: self._ready(part, address), timeout=60, what="a ready api")
+        login = Api(address).post("/v1/auth/login", {"username": "admin", "password": _PASSWORD})
+        return Server(part, address, login.body["token"])
+
+    def _ready(self, part: Part, address: tuple[str, int]) -> bool:
+        if not part.runs:
+            raise RuntimeError(f"{part.name} ended while starting:\n{part.tail()}")
+        with contextlib.suppress(OSError, RuntimeError):
+            return Api(address).get("/v1/health/ready").status == 200
+        return False
+
+
+@contextlib.contextmanager
+def cluster(*, filled: Sequence[str] = (), gone: int = 0) -> Iterator[Cluster]:
+    """Run a database and a doorbell; `filled`: jobs that run already, `gone`: how many came and went before them."""
+    folder = Path(tempfile.mkdtemp(prefix="heroctl-bench-"))
+    watcher = leftovers.watch(folder)
+    try:
+        with servers.postgres(folder / "postgres") as postgres, servers.redis(folder / "redis") as redis:
+            migrate(postgres.dsn())
+            fill.fill(postgres.dsn(), running=filled, gone=gone)
+            made = Cluster(folder, postgres, redis)
+            try:
+                yield made
+            finally:
+                for part in made.parts:
+                    if part.runs:
+                        part.kill9()
+    finally:
+        watcher.kill()
+        watcher.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Usage(NamedTuple):
+    """What a process has used: seconds of CPU, and bytes of memory resident now."""
+
+    cpu: float
     resident: int
 
 
-class Server(Part):
-    """One api process, ready, with a token of the admin."""
+def usage(pid: int) -> Usage:
+    """Read what a process has used."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(stat[11]) + int(stat[12])
+    return Usage(ticks / os.sysconf("SC_CLK_TCK"), int(stat[21]) * os.sysconf("SC_PAGE_SIZE"))
+
+
+def settled(pid: int) -> Usage:
+    """Wait until a process has done all it was given, and return what it has used."""
+    last, since = usage(pid), time.monotonic()
+
+    def idle() -> bool:
+        nonlocal last, since
+        now = usage(pid)
+        if now.cpu - last.cpu > 0.011:  # two ticks: more than what a clock or a heartbeat takes
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > _IDLE
+
+    until(idle, timeout=60, what="an idle api")
+    return usage(pid)

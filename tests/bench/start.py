@@ -7,13 +7,16 @@ import statistics
 import time
 from collections.abc import Callable
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import docker
 
-from tests.bench import product, raw
+from tests.bench import raw
 from tests.bench.client import Api
 from tests.bench.engine import engine
 from tests.bench.rows import Case, Gauge
+from tests.e2e.cluster import cluster
+from tests.e2e.runtimes import Containers
 from tests.waiting import until
 
 _REPLICAS: Final = 20
@@ -24,10 +27,9 @@ def run(say: Callable[[str], None]) -> dict[str, float]:
     """Give the median of the ratios of interleaved pairs, and the medians of both."""
     ours: list[float] = []
     floor: list[float] = []
-    with engine() as image, product.cluster() as cluster, _Containers() as containers:
-        api = cluster.api()
-        cluster.reconciler()
-        cluster.agent(api)
+    with engine() as image, _Containers() as containers, cluster(Containers()) as there:
+        url = urlsplit(there.url())
+        api = Api((url.hostname or "", url.port or 0), there.client.token)
         spec = _spec(containers.mark, image)
         _submit(api, spec | {"job": f"{containers.mark}-first"}, 1)
         like = raw.template(containers.one())

@@ -79,8 +79,9 @@ def _again(alloc: dict[str, Any]) -> bool:
 
 
 def _bad_versions(there: Cluster) -> None:
-    broken = {"restart": {"attempts": 1, "delay": "100ms"}, "reschedule": {"unlimited": False, "delay": "1s"}}
-    there.submit(job(there.runtime, "db", script="exit 3", release="broken", **broken))
+    restart, reschedule = {"attempts": 1, "delay": "100ms"}, {"unlimited": False, "delay": "1s"}
+    broken = job(there.runtime, "db", script="exit 3", release="broken", restart=restart, reschedule=reschedule)
+    there.submit(broken)
     there.client.wait_until("/v1/jobs/db", lambda body: body["status"] == "failed")
     there.submit(job(there.runtime, "huge", resources={"cpu": 0.1, "memory": "900GB", "disk": "1MB"}))
     there.client.wait_until("/v1/jobs/huge", lambda body: body["status"] == "blocked")
