@@ -29,23 +29,23 @@ def list_allocations(
     scope: Scope = SCOPE,
 ) -> None:
     """List allocations."""
-    session = Session(scope)
-    query = {"job": job, "node": node, "status": status, "namespace": session.namespace}
+    query = {"job": job, "node": node, "status": status}
     page = Page(path("allocations"), list[Allocation], lambda all_: [grid(all_)], _names, query)
-    read(session, page, scope.output, watch=watch)
+    read(scope, page, watch=watch)
 
 
 @app.command
 def status(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
     """Show one allocation: where it runs, how it is, and all that happened to it."""
     page = Page(path("allocations", alloc), Allocation, sheet, lambda one: [one.id])
-    read(Session(scope), page, scope.output, watch=watch)
+    read(scope, page, watch=watch)
 
 
 @app.command
 def stop(alloc: Id, /, *, scope: Scope = SCOPE) -> None:
     """Stop an allocation; its job gets another in its place."""
-    answer = Session(scope).client.ask("POST", path("allocations", alloc, "stop"))
+    with Session(scope) as session:
+        answer = session.client.ask("POST", path("allocations", alloc, "stop"))
     if scope.output in ("json", "yaml"):
         output.dump(answer.raw, scope.output)
     else:

@@ -6,14 +6,13 @@ from heroctl.cli.client import path
 from heroctl.cli.options import ACCESS, Access, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
-from heroctl.cli.session import Session
 from heroctl.cli.shapes import Cluster
 
 
 def status(*, watch: Watch = False, access: Access = ACCESS) -> None:
     """Show how the cluster is: its coordinator, its members, its nodes and what it checks."""
     page = Page(path("cluster", "status"), Cluster, sheet, lambda cluster: [cluster.incarnation or cluster.health])
-    read(Session(access), page, access.output, watch=watch)
+    read(access, page, watch=watch)
 
 
 def sheet(cluster: Cluster) -> Sheet:

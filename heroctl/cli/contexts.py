@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated, Final
@@ -51,11 +52,11 @@ def login(
     ca_cert = ca_cert or (previous and previous.ca_cert) or None
     if token_stdin and (username or password_stdin):
         raise Fault("--token-stdin goes without a user name and a password")
-    client = Client(Caller(address), ca_cert=ca_cert, say=output.note)
-    if token_stdin:
-        made = _with_token(client, _stdin("token"))
-    else:
-        made = _with_password(client, username, from_stdin=password_stdin)
+    with contextlib.closing(Client(Caller(address), ca_cert=ca_cert, say=output.note)) as client:
+        if token_stdin:
+            made = _with_token(client, _stdin("token"))
+        else:
+            made = _with_password(client, username, from_stdin=password_stdin)
     made = msgspec.structs.replace(
         made,
         namespace=namespace or (previous and previous.namespace) or "",

@@ -10,7 +10,6 @@ from heroctl.cli.client import path
 from heroctl.cli.options import SCOPE, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
-from heroctl.cli.session import Session
 from heroctl.cli.shapes import Deployment
 
 app = App(name="deployment")
@@ -25,10 +24,9 @@ def list_deployments(
     scope: Scope = SCOPE,
 ) -> None:
     """List deployments, the newest first."""
-    session = Session(scope)
-    query = {"job": job, "status": status, "namespace": session.namespace}
+    query = {"job": job, "status": status}
     page = Page(path("deployments"), list[Deployment], grid, lambda all_: [each.id for each in all_], query)
-    read(session, page, scope.output, watch=watch)
+    read(scope, page, watch=watch)
 
 
 @app.command
@@ -40,9 +38,8 @@ def status(
     scope: Scope = SCOPE,
 ) -> None:
     """Show one deployment: how many replicas of which task are placed and healthy."""
-    session = Session(scope)
     page = Page(path("deployments", deployment), Deployment, sheet, lambda one: [one.id])
-    read(session, page, scope.output, watch=watch)
+    read(scope, page, watch=watch)
 
 
 def grid(deployments: list[Deployment]) -> Sheet:

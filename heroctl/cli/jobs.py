@@ -16,7 +16,7 @@ from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.faults import HEALTHY, TIMED_OUT, Fault, Problem, Refused
 from heroctl.cli.options import SCOPE, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
-from heroctl.cli.reading import Page, read
+from heroctl.cli.reading import Page, read, read_with
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Allocation, Job, Submitted, Verdicts
 from heroctl.domain.duration import Duration
@@ -53,49 +53,45 @@ def run(
     """
     patience = _seconds(timeout)
     content, content_type = _document(file)
-    session = Session(scope)
-    query = {"namespace": session.namespace, "check_index": check_index}
-    ask = session.client.ask
-    answer = ask("POST", path("jobs"), query=query, content=content, content_type=content_type)
-    made = decode(answer, Submitted, session.client.caller)
-    for warning in made.warnings:
-        output.note(f"warning: {_told(warning)}")
-    wanted = rollout.Wanted(made.name, made.namespace, made.version, made.deployment_id or "")
-    if detach:
-        _show_submitted(answer, made, scope)
-        return HEALTHY
-    return _wait(session, wanted, patience, scope)
+    with Session(scope) as session:
+        query = {**session.scope, "check_index": check_index}
+        ask = session.client.ask
+        answer = ask("POST", path("jobs"), query=query, content=content, content_type=content_type)
+        made = decode(answer, Submitted, session.client.caller)
+        for warning in made.warnings:
+            output.note(f"warning: {_told(warning)}")
+        if detach:
+            _show_submitted(answer, made, scope)
+            return HEALTHY
+        wanted = rollout.Wanted(made.name, made.namespace, made.version, made.deployment_id or "")
+        return _wait(session, wanted, patience, scope)
 
 
 @app.command(name="list")
 def list_jobs(*, watch: Watch = False, scope: Scope = SCOPE) -> None:
     """List the jobs."""
-    session = Session(scope)
-    query = {"namespace": session.namespace}
-    page = Page(path("jobs"), list[Job], grid, lambda jobs: [job.name for job in jobs], query)
-    read(session, page, scope.output, watch=watch)
+    read(scope, Page(path("jobs"), list[Job], grid, lambda jobs: [job.name for job in jobs]), watch=watch)
 
 
 @app.command
 def status(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
     """Show one job: its tasks, its replicas, its deployment, and what blocks it."""
-    session = Session(scope)
-    query = {"namespace": session.namespace}
+    with Session(scope) as session:
 
-    def page(job: Job) -> Sheet:
-        replicas = session.client.get(path("allocations"), {"job": job.name, "namespace": job.namespace})
-        allocations = decode(replicas, list[Allocation], session.client.caller)
-        return [*sheet(job), allocation_grid(allocations)] if allocations else sheet(job)
+        def page(job: Job) -> Sheet:
+            replicas = session.client.get(path("allocations"), {"job": job.name, "namespace": job.namespace})
+            allocations = decode(replicas, list[Allocation], session.client.caller)
+            return [*sheet(job), allocation_grid(allocations)] if allocations else sheet(job)
 
-    read(session, Page(path("jobs", name), Job, page, lambda job: [job.name], query), scope.output, watch=watch)
+        read_with(session, Page(path("jobs", name), Job, page, lambda job: [job.name]), scope.output, watch=watch)
 
 
 @app.command
 def validate(file: File, /, *, scope: Scope = SCOPE) -> int:
     """Check a job spec without submitting it; all that is wrong is said at once."""
     content, content_type = _document(file)
-    session = Session(scope)
-    answer = session.client.ask("POST", path("jobs", "validate"), content=content, content_type=content_type)
+    with Session(scope) as session:
+        answer = session.client.ask("POST", path("jobs", "validate"), content=content, content_type=content_type)
     verdicts = decode(answer, Verdicts, session.client.caller)
     if scope.output in ("json", "yaml"):
         output.dump(answer.raw, scope.output)
@@ -120,11 +116,11 @@ def stop(
     scope: Scope = SCOPE,
 ) -> int:
     """Stop all replicas of a job and keep the job; wait until they are gone."""
-    session = Session(scope)
     if purge:
-        return _remove(session, name, detach=detach, timeout=timeout, scope=scope)
-    answer = session.client.ask("POST", path("jobs", name, "stop"), query={"namespace": session.namespace})
-    return _stopping(session, name, answer, "stopped", detach=detach, timeout=timeout, scope=scope)
+        return delete(name, detach=detach, timeout=timeout, scope=scope)
+    with Session(scope) as session:
+        answer = session.client.ask("POST", path("jobs", name, "stop"), query=session.scope)
+        return _stopping(session, answer, "stopped", scope, 0.0 if detach else _seconds(timeout))
 
 
 @app.command
@@ -137,7 +133,9 @@ def delete(
     scope: Scope = SCOPE,
 ) -> int:
     """Delete a job; its replicas stop, and its name is free at once."""
-    return _remove(Session(scope), name, detach=detach, timeout=timeout, scope=scope)
+    with Session(scope) as session:
+        answer = session.client.ask("DELETE", path("jobs", name), query=session.scope)
+        return _stopping(session, answer, "deleted", scope, 0.0 if detach else _seconds(timeout))
 
 
 def grid(jobs: list[Job]) -> Sheet:
@@ -202,25 +200,19 @@ def _show_submitted(answer: Answer, made: Submitted, scope: Scope) -> None:
         output.lines([f"{made.name} version {made.version}{deployment}, index {made.index}"])
 
 
-def _remove(session: Session, name: str, *, detach: bool, timeout: str, scope: Scope) -> int:
-    answer = session.client.ask("DELETE", path("jobs", name), query={"namespace": session.namespace})
-    return _stopping(session, name, answer, "deleted", detach=detach, timeout=timeout, scope=scope)
-
-
-def _stopping(
-    session: Session, name: str, answer: Answer, done: str, *, detach: bool, timeout: str, scope: Scope
-) -> int:
-    patience = _seconds(timeout)
+def _stopping(session: Session, answer: Answer, done: str, scope: Scope, patience: float) -> int:
+    """Wait until the replicas are gone, too; no patience: don't."""
+    name = decode(answer, Submitted, session.client.caller).name
     if scope.output in ("json", "yaml"):
         output.dump(answer.raw, scope.output)
-    if not detach and (left := _left(session, name, patience)):
+    if patience and (left := _left(session, name, patience)):
         raise Fault(
             f"{name} is {done}, but {left} of its replicas had not ended after {patience:g} s",
             hints=[f"heroctl alloc list --job {name} --watch"],
             code=TIMED_OUT,
         )
     if scope.output == "table":
-        output.note(f"{name} is {done}" + ("; its replicas stop" if detach else ", and none of its replicas is left"))
+        output.note(f"{name} is {done}" + (", and none of its replicas is left" if patience else "; its replicas stop"))
     return 0
 
 

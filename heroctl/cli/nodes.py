@@ -23,14 +23,14 @@ Name = Annotated[str, Parameter(help="The node's name or id.")]
 def list_nodes(*, watch: Watch = False, access: Access = ACCESS) -> None:
     """List the nodes."""
     page = Page(path("nodes"), list[Node], grid, lambda nodes: [node.name or node.id for node in nodes])
-    read(Session(access), page, access.output, watch=watch)
+    read(access, page, watch=watch)
 
 
 @app.command
 def status(node: Name, /, *, watch: Watch = False, access: Access = ACCESS) -> None:
     """Show one node: its state, its capacity, its drivers and labels."""
     page = Page(path("nodes", node), Node, sheet, lambda one: [one.name or one.id])
-    read(Session(access), page, access.output, watch=watch)
+    read(access, page, watch=watch)
 
 
 @app.command
@@ -42,8 +42,8 @@ def eligibility(
     access: Access = ACCESS,
 ) -> None:
     """Let a node get new allocations, or not."""
-    session = Session(access)
-    answer = session.client.ask("POST", path("nodes", node, "eligibility"), json={"eligible": want == "on"})
+    with Session(access) as session:
+        answer = session.client.ask("POST", path("nodes", node, "eligibility"), json={"eligible": want == "on"})
     if access.output in ("json", "yaml"):
         output.dump(answer.raw, access.output)
     else:
@@ -53,7 +53,8 @@ def eligibility(
 @app.command
 def remove(node: Name, /, *, access: Access = ACCESS) -> None:
     """Remove a node for good: it stops everything, and what it ran is placed elsewhere."""
-    answer = Session(access).client.ask("DELETE", path("nodes", node))
+    with Session(access) as session:
+        answer = session.client.ask("DELETE", path("nodes", node))
     if access.output in ("json", "yaml"):
         output.dump(answer.raw, access.output)
     else:
@@ -63,8 +64,8 @@ def remove(node: Name, /, *, access: Access = ACCESS) -> None:
 @app.command
 def join_token(*, access: Access = ACCESS) -> None:
     """Make a token with which one node may join, once and soon. It is shown once."""
-    session = Session(access)
-    answer = session.client.ask("POST", path("cluster", "join-tokens"), json={})
+    with Session(access) as session:
+        answer = session.client.ask("POST", path("cluster", "join-tokens"), json={})
     if access.output in ("json", "yaml"):
         output.dump(answer.raw, access.output)
         return

@@ -11,7 +11,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from heroctl.cli import output
 from heroctl.cli.client import Answer, Query, decode
 from heroctl.cli.faults import Refused, Unreachable
-from heroctl.cli.options import Output
+from heroctl.cli.options import Access, Output
 from heroctl.cli.session import Session
 
 T = TypeVar("T")
@@ -29,8 +29,15 @@ class Page(NamedTuple, Generic[T]):
     query: Query | None = None
 
 
-def read(session: Session, page: Page[T], how: Output, *, watch: bool = False) -> None:
+def read(access: Access, page: Page[T], *, watch: bool = False) -> None:
     """Print a page; with `watch` again whenever it changes, until interrupted."""
+    with Session(access) as session:
+        read_with(session, page, access.output, watch=watch)
+
+
+def read_with(session: Session, page: Page[T], how: Output, *, watch: bool = False) -> None:
+    """Print a page, as `read` does, over a session that is open already."""
+    page = page._replace(query={**session.scope, **(page.query or {})})
     answer = session.client.get(page.where, page.query)
     _print(session, page, how, answer, watch=watch)
     last = answer

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
+from typing import Self
 
 import msgspec
 from msgspec import Struct
 
 from heroctl.cli import config
-from heroctl.cli.client import Client, decode, path
+from heroctl.cli.client import Client, Query, decode, path
 from heroctl.cli.faults import Refused
-from heroctl.cli.options import Access, Target, resolve
+from heroctl.cli.options import Access, Scope, Target, resolve
 from heroctl.cli.output import note
 
 
@@ -24,12 +26,14 @@ class Grant(Struct, frozen=True):
 
 
 class Session:
-    """A client and the choices that made it. `namespace` is None where nobody named one."""
+    """A client and the choices that made it; a context manager. `namespace` is None where nobody named one."""
 
     def __init__(self, access: Access) -> None:
         place = config.place(os.environ)
         self.target = resolve(access, os.environ, config.load(place))
         self.namespace = self.target.namespace
+        # What queries on things in namespaces carry.
+        self.scope: Query = {"namespace": self.namespace} if isinstance(access, Scope) else {}
         self.client = Client(
             self.target.caller,
             self.target.token,
@@ -37,6 +41,12 @@ class Session:
             renew=_renewer(self.target),
             say=note,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.client.close()
 
 
 def _renewer(target: Target) -> Callable[[str], str | None] | None:
@@ -68,17 +78,10 @@ def _renewer(target: Target) -> Callable[[str], str | None] | None:
 
 
 def _refresh(target: Target, refresh_token: str) -> Grant | None:
-    client = Client(target.caller, refresh_token, ca_cert=target.ca_cert)
-    try:
-        return decode(client.ask("POST", path("auth", "refresh")), Grant, target.caller)
-    except Refused as fault:
-        if fault.status in (400, 401, 403):
-            return None
-        raise
-    finally:
-        client.close()
-
-
-def namespace_of(session: Session) -> dict[str, str | int | None]:
-    """Return the namespace as a query has it: nothing where nobody named one."""
-    return {"namespace": session.namespace}
+    with contextlib.closing(Client(target.caller, refresh_token, ca_cert=target.ca_cert)) as client:
+        try:
+            return decode(client.ask("POST", path("auth", "refresh")), Grant, target.caller)
+        except Refused as fault:
+            if fault.status in (400, 401, 403):
+                return None
+            raise

@@ -1,0 +1,1 @@
+"""The command line, against an API that says what the test wants."""

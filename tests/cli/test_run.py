@@ -1,0 +1,241 @@
+"""`job run` tells what happens and ends with the exit code of what became of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heroctl.cli.client import Client
+from heroctl.cli.faults import BLOCKED, FAILED, HEALTHY, TIMED_OUT, Caller
+from heroctl.cli.rollout import Wanted
+from heroctl.cli.waiting import Outcome, follow
+from tests.cli import samples
+from tests.cli.conftest import Run
+from tests.cli.fake import FakeApi, Reply, refusal
+from tests.waiting import until
+
+SPEC = "job: web\ntasks: [{name: web, image: shop:1, count: 2}]\n"
+WANTED = Wanted("web", "default", 1, "d0000001")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    file = tmp_path / "web.yaml"
+    file.write_text(SPEC)
+    return str(file)
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Iterator[Client]:
+    client = Client(Caller(api.address), "ht_test")
+    yield client
+    client.close()
+
+
+def begin(api: FakeApi, **job: Any) -> None:  # noqa: ANN401 - any JSON
+    """Let the API accept the job and roll it out, with nothing placed yet."""
+    api.act("POST", "/v1/jobs", Reply(201, samples.submitted(), 42))
+    state = {"status": "pending", "healthy": 0, "deployment": {"id": "d0000001", "status": "running"}, **job}
+    api.page("/v1/jobs/web", samples.job(**state), 42)
+    api.page("/v1/allocations", [], 42)
+    api.page("/v1/deployments/d0000001", samples.deployment("running"), 42)
+
+
+def end(api: FakeApi, status: str, *, index: int = 60, **more: Any) -> None:  # noqa: ANN401 - any JSON
+    api.page("/v1/deployments/d0000001", samples.deployment(status, **more), index)
+
+
+class Waiting:
+    """`follow` in a thread, so that the test can move the API meanwhile."""
+
+    def __init__(self, go: Callable[[], Outcome]) -> None:
+        self._outcome: list[Outcome | BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(go,))
+        self._thread.start()
+
+    def _run(self, go: Callable[[], Outcome]) -> None:
+        try:
+            self._outcome.append(go())
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+            self._outcome.append(error)
+
+    def outcome(self) -> Outcome:
+        self._thread.join(30)
+        [outcome] = self._outcome
+        assert isinstance(outcome, Outcome), outcome
+        return outcome
+
+
+def test_a_healthy_roll_out_tells_each_step_and_ends_with_0(
+    api: FakeApi, client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin(api)
+    waiting = Waiting(lambda: follow(client, WANTED, timeout=20))
+
+    def polled(count: int) -> None:
+        until(lambda: len(api.asked("GET", "/v1/allocations")) >= count)
+
+    polled(2)
+    steps = [("starting", "unknown"), ("running", "unknown"), ("running", "healthy")]
+    for number, (status, health) in enumerate(steps):
+        api.page("/v1/allocations", [samples.alloc(status=status, health=health)], 50 + number)
+        polled(3 + number)
+    api.page("/v1/jobs/web", samples.job(), 59)
+    end(api, "successful")
+    verdict, seen, _ = waiting.outcome()
+    assert verdict.code == HEALTHY
+    assert verdict.message == "web version 1 is healthy: 2/2 replicas"
+    assert seen.deployment is not None
+    told = capfd.readouterr().err.splitlines()
+    assert [re.sub(r"^ +[\d.]+s  ", "", line) for line in told] == [
+        "web[0]  a1b2c3d4  node-1  starting",
+        "web[0]  a1b2c3d4  node-1  running, not yet healthy",
+        "web[0]  a1b2c3d4  node-1  running, healthy",
+        "deployment d0000001  successful",
+    ]
+
+
+def test_the_command_prints_where_the_replicas_are_and_sends_the_file_as_it_is(
+    heroctl_here: Run, api: FakeApi, spec: str
+) -> None:
+    begin(api)
+    api.page("/v1/jobs/web", samples.job(), 50)
+    api.page("/v1/allocations", [samples.alloc()], 50)
+    end(api, "successful")
+    result = heroctl_here("job", "run", spec)
+    assert result.code == HEALTHY
+    summary, address = result.out.splitlines()
+    assert summary.startswith("web version 1 is healthy: 2/2 replicas (")
+    assert address == "  web[0]  http  10.0.0.1:20001"
+    [post] = api.asked("POST", "/v1/jobs")
+    assert (post.body.decode(), post.headers["Content-Type"]) == (SPEC, "application/yaml")
+    assert all(get.headers["X-HeroCtl-Index"] >= "42" for get in api.requests[1:])
+
+
+def test_the_job_itself_is_printed_as_json(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    api.page("/v1/jobs/web", samples.job(), 50)
+    end(api, "successful")
+    assert json.loads(heroctl_here("job", "run", spec, "-o", "json").out) == samples.job()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [(SPEC, "application/yaml"), (json.dumps({"job": "web"}), "application/json")]
+)
+def test_stdin_is_recognised_and_detach_does_not_wait(heroctl_here: Run, api: FakeApi, text: str, kind: str) -> None:
+    warning = {"path": "tasks[0].health", "code": "no_health_check", "message": "there is none"}
+    api.act("POST", "/v1/jobs", Reply(201, samples.submitted(warnings=[warning]), 42))
+    result = heroctl_here("job", "run", "-", "--detach", "--check-index", "0", stdin=text)
+    assert (result.code, result.out) == (0, "web version 1, deployment d0000001, index 42\n")
+    assert result.err == "warning: tasks[0].health: there is none\n"
+    [request] = api.requests
+    assert (request.body.decode(), request.headers["Content-Type"], request.query) == (text, kind, {"check_index": "0"})
+
+
+@pytest.mark.parametrize("status", ["failed", "reverted", "cancelled", "superseded"])
+def test_any_other_end_of_the_deployment_is_2(heroctl_here: Run, api: FakeApi, spec: str, status: str) -> None:
+    begin(api)
+    ended: samples.Json = {"status": "failed", "health": "unknown", "exit_code": 3, "reason": "restarts_spent"}
+    api.page("/v1/allocations", [samples.alloc(**ended)], 50)
+    end(api, status, reason="restarts_spent", previous_version=7)
+    result = heroctl_here("job", "run", spec)
+    assert result.code == FAILED
+    assert result.out == ""
+    assert "web[0] on node-1: failed: restarts_spent (exit code 3)" in result.err
+    assert "next: heroctl alloc status a1b2c3d4" in result.err
+
+
+def test_a_job_deleted_meanwhile_is_2(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    api.answer("/v1/jobs/web", refusal(404, "job_not_found", "job 'web' does not exist"))
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, "was deleted" in result.err) == (FAILED, True)
+
+
+def test_time_is_up_is_3(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    api.page("/v1/allocations", [samples.alloc(status="starting", health="unknown")], 50)
+    result = heroctl_here("job", "run", spec, "--timeout", "300ms")
+    assert result.code == TIMED_OUT
+    assert "was not healthy within 0.3 s (0/2 healthy, 1 on the way)" in result.err
+
+
+def test_blocked_when_the_time_is_up_is_4(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api, status="blocked", blocked=["no node has 64 cores"])
+    result = heroctl_here("job", "run", spec, "--timeout", "300ms")
+    assert result.code == BLOCKED
+    assert "blocked: no node has 64 cores" in result.err
+
+
+def test_blocked_and_quiet_ends_early_with_4(api: FakeApi, client: Client) -> None:
+    begin(api, status="blocked", blocked=["no node has 64 cores"])
+    assert follow(client, WANTED, timeout=60, quiet=0.2).verdict.code == BLOCKED
+
+
+def test_blocked_goes_on_while_a_replica_is_on_its_way(api: FakeApi, client: Client) -> None:
+    begin(api, status="blocked", blocked=["no node has 64 cores"])
+    api.page("/v1/allocations", [samples.alloc(status="running", health="unknown")], 50)
+    assert follow(client, WANTED, timeout=0.6, quiet=0.1).verdict.code == TIMED_OUT
+
+
+def test_an_api_that_is_away_for_a_moment_is_waited_for(api: FakeApi, client: Client) -> None:
+    begin(api)
+    api.answer("/v1/deployments/d0000001", refusal(503, "log_unavailable", "the log is away"))
+    waiting = Waiting(lambda: follow(client, WANTED, timeout=20))
+    until(lambda: api.asked("GET", "/v1/deployments/d0000001"))
+    api.page("/v1/jobs/web", samples.job(), 50)
+    end(api, "successful")
+    assert waiting.outcome().verdict.code == HEALTHY
+
+
+def test_an_unchanged_job_without_a_deployment_is_judged_by_itself(api: FakeApi, client: Client) -> None:
+    begin(api)
+    api.page("/v1/jobs/web", samples.job(deployment=None), 50)
+    assert follow(client, WANTED._replace(deployment=""), timeout=20).verdict.code == HEALTHY
+
+
+def test_an_old_success_does_not_count_for_a_job_that_is_ill_now(api: FakeApi, client: Client) -> None:
+    begin(api)
+    end(api, "successful")
+    assert follow(client, WANTED, timeout=0.4).verdict.code == TIMED_OUT
+
+
+def test_a_token_revoked_meanwhile_ends_the_wait(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    api.answer("/v1/allocations", refusal(401, "token_invalid", "send a valid token"))
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, "token_invalid" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("job", "run", "missing.yaml"), "missing.yaml cannot be read"),
+        (("job", "run", "-"), "- is empty"),
+        (("job", "run", "-", "--timeout", "soon"), "--timeout: 'soon' is not a duration"),
+    ],
+)
+def test_what_is_wrong_before_anything_is_sent_is_1(
+    heroctl_here: Run, api: FakeApi, words: tuple[str, ...], said: str
+) -> None:
+    result = heroctl_here(*words)
+    assert (result.code, said in result.err, api.requests) == (1, True, [])
+
+
+def test_an_invalid_spec_names_every_field(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    details = [{"path": "tasks[0].count", "code": "out_of_range", "message": "expected at most 50000"}]
+    api.act("POST", "/v1/jobs", refusal(400, "invalid_spec", "tasks[0].count: too many", details=details))
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.splitlines() == [
+        "error: tasks[0].count: too many",
+        "  tasks[0].count: expected at most 50000",
+        "  code: invalid_spec (HTTP 400)",
+        "  request: req_test",
+    ]
