@@ -1,0 +1,101 @@
+"""One job's decisions, as they gather within a pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event
+from heroctl.domain.ids import allocation_id
+from heroctl.domain.intents.change import job_stream, node_stream
+from heroctl.domain.state import Alloc, Job
+from reconciler.planner.filters import Ask
+from reconciler.planner.reschedule import barred_until
+from reconciler.planner.scene import Scene
+from reconciler.planner.slots import Need
+
+MAX_EVENTS: Final = 1_000  # of one piece
+_CLOSING: Final = 3  # events that may follow when a draft is full: two of a deployment's end, one of blocking
+
+
+class Draft:
+    """Gathers what is decided about a job, the moment to look again, and whether more capacity could change that."""
+
+    def __init__(self, scene: Scene, job: Job) -> None:
+        self.scene = scene
+        self.job = job
+        self.deployment = scene.state.deployments.get(job.deployment)
+        self.barred = _barred(scene, job)  # nodes on which a port of this job was in use, and until when (ms)
+        self.events: list[Event] = []
+        self.wake: int | None = None  # ms
+        self.waiting = False  # more capacity could change the answer
+        self.cut = False  # there is more to do at once
+        self._nodes: set[str] = set()
+        self._next_n = job.next_n
+
+    @property
+    def full(self) -> bool:
+        """Whether this piece can take no more: the rest is for the next pass."""
+        if len(self.events) >= MAX_EVENTS - _CLOSING:
+            self.cut = True
+        return self.cut
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The streams that must not have moved: the job's, and those of the nodes placed on."""
+        return (job_stream(self.job.namespace, self.job.name), *map(node_stream, sorted(self._nodes)))
+
+    def look_again(self, at: int) -> None:
+        """Plan this job again at a moment (ms), if not before."""
+        self.wake = at if self.wake is None else min(self.wake, at)
+
+    def stop(self, alloc: Alloc, reason: str) -> Alloc:
+        """Want an allocation stopped, and return it as it will be."""
+        if self.full:
+            return alloc
+        self.events.append(AllocStopping(alloc.id, alloc.namespace, alloc.job, reason))
+        return replace(alloc, wanted="stop", why=reason, assign_index=self.scene.state.index + 1)
+
+    def give_up(self, alloc: Alloc, reason: str) -> Alloc:
+        """Give an allocation up for good, and return it as it will be."""
+        if self.full:
+            return alloc
+        self.events.append(AllocGivenUp(alloc.id, alloc.namespace, alloc.job, reason))
+        return replace(alloc, given_up=True, wanted="stop", why=reason, assign_index=self.scene.state.index + 1)
+
+    def place(self, need: Need, ask: Ask, node: str) -> None:
+        """Place what a slot needs on a node."""
+        job = self.job
+        self.events.append(
+            AllocPlaced(
+                id=allocation_id(self.scene.state.incarnation, job.uid, self._next_n),
+                uid=job.uid,
+                n=self._next_n,
+                namespace=job.namespace,
+                job=job.name,
+                task=need.task.name,
+                slot=need.slot,
+                version=need.version,
+                content=need.content,
+                node=node,
+                cpu=need.task.resources.cpu,
+                memory=ask.memory,
+                disk=ask.disk,
+                host_ports=ask.ports,
+                deployment=need.deployment,
+                replaces=need.replaces,
+                reschedules=need.reschedules,
+            )
+        )
+        self._nodes.add(node)
+        self._next_n += 1
+
+
+def _barred(scene: Scene, job: Job) -> dict[str, int]:
+    barred: dict[str, int] = {}
+    for alloc in scene.state.allocs_of(job.uid):
+        until = barred_until(alloc)
+        if until is not None and until > scene.now:
+            barred[alloc.node] = max(until, barred.get(alloc.node, 0))
+    return barred

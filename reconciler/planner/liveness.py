@@ -1,0 +1,83 @@
+"""Which nodes are up, which are down, and whether so many are down that it must be us who are cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from heroctl.domain.events import BrakeOff, BrakeOn, Event, MemberJoined, MemberLeft, NodeDown, NodeUp
+from heroctl.domain.intents.change import node_stream
+from heroctl.domain.state import Member, Node, State
+from reconciler.planner.piece import Piece
+
+SILENT_MS: Final = 13_000  # without a beat for so long: down
+_LOOKBACK_MS: Final = 60_000  # the brake compares with who was ready so long ago
+_MASS: Final = 3  # fewer nodes than this are never a mass failure
+_ON_ABOVE: Final = 55  # per cent
+_OFF_AT: Final = 30  # per cent
+
+
+class Heard(Struct, frozen=True):
+    """What the coordinator heard of a node: of which session, how long ago (ms), and whether a beat at all."""
+
+    session: int
+    silent: int
+    beating: bool = True
+
+
+def liveness(state: State, beats: Mapping[str, Heard]) -> tuple[list[Piece], int | None]:
+    """Decide who comes up and who goes down; and in how many ms the next could go down."""
+    pieces: list[Piece] = []
+    soonest: int | None = None
+    for node in sorted(state.nodes.values(), key=lambda node: node.id):
+        heard = beats.get(node.id)
+        if heard is None:
+            continue
+        event = _down(state, node, heard) if node.up else _up(node, heard)
+        if event is not None:
+            pieces.append(Piece((event,), moves=(node_stream(node.id),)))
+        elif node.up:
+            left = SILENT_MS - heard.silent
+            soonest = left if soonest is None else min(soonest, left)
+    return pieces, soonest
+
+
+def _up(node: Node, heard: Heard) -> NodeUp | None:
+    """A node comes up when it beats in a session that began, with a full inventory, after it went down."""
+    fresh = node.session > node.changed and heard.session == node.session
+    return NodeUp(node.id, node.name) if fresh and heard.beating and heard.silent < SILENT_MS else None
+
+
+def _down(state: State, node: Node, heard: Heard) -> NodeDown | None:
+    if heard.silent < SILENT_MS:
+        return None
+    held = tuple(alloc.id for alloc in state.allocs_on(node.id) if alloc.live)
+    return NodeDown(node.id, node.name, round(heard.silent / 1000, 1), held)
+
+
+def brake(state: State, now: int) -> BrakeOn | BrakeOff | None:
+    """Decide whether to hold back the replacement of what nodes held that are down.
+
+    On: at least 3 nodes, and more than 55 % of those ready 60 s ago, went down. Off: at most 30 % of the same are down
+    still. What was down before an operator let the brake go does not put it on again.
+    """
+    since = state.brake_changed - _LOOKBACK_MS if state.brake else max(now - _LOOKBACK_MS, state.brake_changed + 1)
+    ready = sum(1 for node in state.nodes.values() if node.up)
+    down = sum(1 for node in state.nodes.values() if node.up is False and (node.down_at or 0) >= since)
+    of = ready + down
+    if not state.brake and down >= _MASS and 100 * down > _ON_ABOVE * of:
+        return BrakeOn(down, of)
+    if state.brake and 100 * down <= _OFF_AT * of:
+        return BrakeOff("nodes_are_back")
+    return None
+
+
+def members(state: State, live: Iterable[Member]) -> list[Event]:
+    """Decide which api and reconciler processes are new and which are gone, given those that renew their rows."""
+    now = {member.id: member for member in live}
+    events: list[Event] = [MemberLeft(gone) for gone in sorted(state.members.keys() - now.keys())]
+    new = [member for _, member in sorted(now.items()) if state.members.get(member.id) != member]
+    events += [MemberJoined(member.id, member.role, member.address, member.version) for member in new]
+    return events

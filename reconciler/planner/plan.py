@@ -1,0 +1,128 @@
+"""One pass over everything: state + beats + time → what to append.
+
+Liveness goes first and alone: who is up decides the rest. Then each job is planned by itself, into a piece of its own.
+A job whose inputs did not move since it was last found to need nothing is skipped; the memo that says so is a cache,
+and a pass without it (after a take-over) decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from heroctl.domain.state import CAPACITY, Job, Member, State, job_topic
+from reconciler.planner.check import Ledger, check
+from reconciler.planner.liveness import Heard, brake, liveness, members
+from reconciler.planner.piece import Fault, Piece, Plan
+from reconciler.planner.place import Fleet
+from reconciler.planner.rollout import decide
+from reconciler.planner.scene import Scene
+
+MAX_PLACEMENTS: Final = 1_000
+MAX_EVALUATIONS: Final = 200_000
+
+
+class Look(Struct, gc=False):
+    """What a job's inputs were when it was found to need nothing, and until when (ms) that holds by itself."""
+
+    topic: str
+    index: int
+    capacity: int | None  # None: more capacity would change nothing
+    wake: int | None
+
+
+class Memo:
+    """What one process remembers from pass to pass, only to be quick: looks at jobs, and the nodes with their heaps."""
+
+    def __init__(self) -> None:
+        self.looks: dict[int, Look] = {}
+        self.fleet = Fleet()
+        self.resume = 0  # uid of the job to begin with, where the last pass had enough
+
+
+def plan(
+    state: State,
+    beats: Mapping[str, Heard],
+    now: int,
+    memo: Memo | None = None,
+    live: Iterable[Member] | None = None,
+) -> Plan:
+    """Plan one pass. `now` is the log's time in ms; `live` are the members with fresh rows, None: not known."""
+    memo = memo or Memo()
+    pieces, soonest = liveness(state, beats)
+    came_or_went = members(state, live) if live is not None else []
+    if came_or_went:
+        pieces.append(Piece(tuple(came_or_went)))
+    toggled = None if pieces else brake(state, now)
+    if toggled is not None:
+        pieces.append(Piece((toggled,)))
+    if pieces:
+        return Plan(tuple(pieces), more=True)
+    return _Pass(state, now, memo).run(None if soonest is None else now + soonest)
+
+
+class _Pass:
+    def __init__(self, state: State, now: int, memo: Memo) -> None:
+        memo.fleet.refresh(state)
+        self._state = state
+        self._now = now
+        self._memo = memo
+        self._scene = Scene(state, now, memo.fleet, MAX_PLACEMENTS, MAX_EVALUATIONS)
+        self._ledger = Ledger()
+        self._pieces: list[Piece] = []
+        self._faults: list[Fault] = []
+
+    def run(self, wake: int | None) -> Plan:
+        memo = self._memo
+        more = False
+        for uid in self._order():
+            if self._scene.exhausted:
+                memo.resume = uid
+                more = True
+                break
+            look = memo.looks.get(uid)
+            if look is None or not self._holds(look):
+                more |= self._job(self._state.jobs[uid])
+                look = memo.looks.get(uid)
+            if look is not None and look.wake is not None:
+                wake = look.wake if wake is None else min(wake, look.wake)
+        return Plan(tuple(self._pieces), wake, more, tuple(self._faults))
+
+    def _order(self) -> list[int]:
+        """Begin where the last pass had enough, so that no job waits for ever behind others."""
+        memo, uids = self._memo, sorted(self._state.jobs)
+        for gone in memo.looks.keys() - self._state.jobs.keys():
+            del memo.looks[gone]
+        start, memo.resume = memo.resume, 0
+        return [uid for uid in uids if uid >= start] + [uid for uid in uids if uid < start] if start else uids
+
+    def _holds(self, look: Look) -> bool:
+        topics = self._state.topics
+        if topics.get(look.topic) != look.index or (look.wake is not None and look.wake <= self._now):
+            return False
+        return look.capacity is None or look.capacity == topics.get(CAPACITY, 0)
+
+    def _job(self, job: Job) -> bool:
+        """Plan one job, and tell whether it has more to do than fits in this pass."""
+        self._memo.looks.pop(job.uid, None)
+        try:
+            draft = decide(self._scene, job)
+            if draft.events:
+                check(self._state, job, draft.events, self._ledger)
+        except Exception as error:  # noqa: BLE001 - a bug costs this job, not the cluster; the shell tells of it
+            self._faults.append(Fault(job.uid, error))
+            self._remember(job, None, waiting=False)
+            return False
+        if draft.events:
+            self._pieces.append(Piece(tuple(draft.events), draft.reads, uid=job.uid))
+        elif not draft.cut:
+            self._remember(job, draft.wake, waiting=draft.waiting)
+        return draft.cut
+
+    def _remember(self, job: Job, wake: int | None, *, waiting: bool) -> None:
+        topic = job_topic(job.namespace, job.name)
+        topics = self._state.topics
+        capacity = topics.get(CAPACITY, 0) if waiting else None
+        self._memo.looks[job.uid] = Look(topic, topics.get(topic, 0), capacity, wake)

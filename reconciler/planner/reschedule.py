@@ -1,0 +1,39 @@
+"""When a failed replica's slot is filled again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from heroctl.domain.ids import digest
+from heroctl.domain.spec import Reschedule
+from heroctl.domain.state import Alloc
+
+PORT_IN_USE: Final = "port_in_use"
+BARRED_MS: Final = 600_000  # how long a node on which a fixed port was in use takes nothing of that job
+_SHORTEST_MS: Final = 1_000
+
+
+def due(alloc: Alloc, policy: Reschedule) -> tuple[int, int] | None:
+    """Return when a failed allocation is to be replaced (ms) and how many times that makes; None: never.
+
+    The delay doubles with each time in a row, and begins anew after a healthy run of at least `max_delay`. Up to an
+    eighth is added by a hash of the id, so that those that failed together do not come back together.
+    """
+    finished = alloc.finished_at or 0
+    if alloc.reason == PORT_IN_USE:
+        return finished, alloc.reschedules  # the node is at fault: it is barred, and another can do at once
+    healthy_from = alloc.first_healthy_at
+    ran_long = healthy_from is not None and finished - healthy_from >= policy.max_delay.ms
+    times = 0 if ran_long else alloc.reschedules
+    if times and not policy.unlimited:
+        return None
+    delay = max(min(policy.delay.ms << min(times, 32), policy.max_delay.ms), _SHORTEST_MS)
+    jitter = delay * (int(digest(alloc.id.encode()), 16) % 1024) // 8192
+    return finished + delay + jitter, times + 1
+
+
+def barred_until(alloc: Alloc) -> int | None:
+    """Return until when (ms) an allocation bars its node for its job; None: it does not."""
+    if alloc.reason != PORT_IN_USE or alloc.given_up or alloc.finished_at is None:
+        return None
+    return alloc.finished_at + BARRED_MS

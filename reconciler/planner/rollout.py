@@ -1,0 +1,89 @@
+"""What one job needs now: stops, placements, the next step of its update.
+
+Everything is judged anew from the state: who fills each slot, what became of those who did, whether a deployment is
+under way. An allocation is *outdated* when its content is not the present version's; while a deployment is active,
+outdated ones are replaced under `max_parallel`, and only then. Whatever else leaves a slot empty is filled at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from heroctl.domain import spec as specs
+from heroctl.domain.events import JobBlocked
+from heroctl.domain.state import Alloc, Job
+from reconciler.planner.deployment import conclude
+from reconciler.planner.draft import Draft
+from reconciler.planner.scene import Scene
+from reconciler.planner.task import TaskRollout
+
+GIVEN_UP_AFTER_MS: Final = 5_000  # from node.down; in that time it shows whether many nodes are gone, or we are
+
+
+def decide(scene: Scene, job: Job) -> Draft:
+    """Decide on one job."""
+    draft = Draft(scene, job)
+    allocs = [_lost(scene, draft, alloc) for alloc in scene.state.allocs_of(job.uid)]
+    if not job.wanted:
+        reason = "job_deleted" if job.deleted else "job_stopped"
+        _stop_all(draft, (alloc for alloc in allocs if alloc.live), reason)
+        return draft
+    allocs = [draft.stop(alloc, "requested") if alloc.live and alloc.stop_requested else alloc for alloc in allocs]
+    tasks = _tasks(draft, allocs)
+    for task in tasks:
+        task.settle()
+    if draft.cut or conclude(draft, tasks):
+        return draft
+    for task in tasks:
+        task.fill()
+    if not draft.cut:
+        _tell_blocked(draft, tasks)
+    return draft
+
+
+def _lost(scene: Scene, draft: Draft, alloc: Alloc) -> Alloc:
+    """Give up what has been on a silent node for too long. The brake holds that back: it may be us who are cut off."""
+    if alloc.terminal or alloc.given_up or not scene.is_down(alloc.node):
+        return alloc
+    at = (scene.state.nodes[alloc.node].down_at or 0) + GIVEN_UP_AFTER_MS
+    if scene.state.brake:
+        draft.waiting = True
+    elif scene.now < at:
+        draft.look_again(at)
+    else:
+        return draft.give_up(alloc, "node_lost")
+    return alloc
+
+
+def _stop_all(draft: Draft, allocs: Iterable[Alloc], reason: str) -> None:
+    """Stop allocations, those of the highest slots first."""
+    for alloc in sorted(allocs, key=lambda alloc: (-alloc.slot, alloc.n)):
+        draft.stop(alloc, reason)
+
+
+def _tasks(draft: Draft, allocs: list[Alloc]) -> list[TaskRollout]:
+    """Sort a job's allocations by the tasks of its present version, and stop those that have no place in it."""
+    spec = specs.decode(draft.job.current.spec)
+    by_task: dict[str, list[Alloc]] = {task.name: [] for task in spec.tasks}
+    removed = []
+    for alloc in allocs:
+        if alloc.task in by_task:
+            by_task[alloc.task].append(alloc)
+        elif alloc.live:
+            removed.append(alloc)
+    _stop_all(draft, removed, "task_removed")
+    for task in spec.tasks:
+        surplus = (alloc for alloc in by_task[task.name] if alloc.live and alloc.slot >= task.count)
+        _stop_all(draft, surplus, "scaled_down")
+    return [TaskRollout(draft, task, by_task[task.name]) for task in spec.tasks]
+
+
+def _tell_blocked(draft: Draft, tasks: list[TaskRollout]) -> None:
+    job = draft.job
+    named = len(tasks) > 1
+    reasons = tuple(f"{task.name}: {reason}" if named else reason for task in tasks for reason in task.reasons)
+    if reasons:
+        draft.waiting = True
+    if reasons != job.blocked:
+        draft.events.append(JobBlocked(job.uid, job.namespace, job.name, reasons))

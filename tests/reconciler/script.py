@@ -1,0 +1,205 @@
+"""Scenario scripts: commands in, decisions out, side by side in one text file.
+
+A script is paragraphs. Each has its commands, a line `----`, and what they gave. `python -m tests.reconciler.script`
+writes the outputs anew; commit only a difference that you understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from heroctl.domain import events as e
+from heroctl.domain.duration import Duration
+from heroctl.domain.intents import jobs, nodes
+from heroctl.domain.state import Alloc, job_status
+from tests.reconciler.cluster import Cluster
+
+SCENARIOS: Final = Path(__file__).parent / "scenarios"
+_RULE: Final = "----"
+
+
+def rewrite(text: str) -> str:
+    """Run a script and return it with its outputs made anew."""
+    script = Script()
+    paragraphs = [_paragraph(script, paragraph) for paragraph in text.strip().split("\n\n")]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _paragraph(script: Script, paragraph: str) -> str:
+    given = paragraph.partition(f"\n{_RULE}")[0].split("\n")
+    commands = [line for line in given if line and not line.startswith("#")]
+    if not commands:
+        return "\n".join(given)
+    said = [line for command in commands for line in script.run(command)]
+    return "\n".join([*given, _RULE, *said])
+
+
+class Script:
+    """Runs commands against a cluster of fakes."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self._specs: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._commands: dict[str, Callable[..., list[str] | None]] = {
+            "node": self._node,
+            "run": self._run,
+            "scale": self._scale,
+            "stop": self.cluster.stop,
+            "delete": self.cluster.delete,
+            "request": self._request,
+            "behave": self._behave,
+            "fail": self._fail,
+            "hush": self.cluster.hush,
+            "back": self.cluster.come_back,
+            "remove": self._remove,
+            "cordon": self._cordon,
+            "wait": self._wait,
+            "agents": self._agents,
+            "plan": self._plan,
+            "settle": self._settle,
+            "show": self._show,
+        }
+
+    def run(self, line: str) -> list[str]:
+        """Run one command and return what it says."""
+        name, *words = line.split()
+        named = dict(word.split("=", 1) for word in words if "=" in word)
+        return self._commands[name](*(word for word in words if "=" not in word), **named) or []
+
+    # ── causes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _node(self, name: str, cpu: str = "4", memory: str = "8GiB", drivers: str = "process") -> None:
+        self.cluster.join(name, float(cpu), memory, drivers=[one for one in drivers.split(",") if one != "none"])
+
+    def _run(self, name: str, args: str, **fields: str) -> None:
+        """`run web v2 count=3 cpu=1 memory=1GiB host=80 max_parallel=1 order=stop-first …`"""
+        made: dict[str, Any] = {"count": int(fields.pop("count", "1"))}
+        need = {key: fields.pop(key) for key in ("cpu", "memory", "disk") if key in fields}
+        if need:
+            made["resources"] = {key: float(value) if key == "cpu" else value for key, value in need.items()}
+        if "host" in fields:
+            made["ports"] = {"http": {"container": 80, "host": int(fields.pop("host"))}}
+        if "delay" in fields:
+            made["reschedule"] = {"delay": fields.pop("delay")}
+        if fields:
+            made["update"] = {key: int(value) if value.isdigit() else value for key, value in fields.items()}
+        self._specs[name] = args, made
+        self.cluster.run(name, args, **made)
+
+    def _scale(self, name: str, count: str) -> None:
+        args, made = self._specs[name]
+        made["count"] = int(count)
+        self.cluster.run(name, args, **made)
+
+    def _request(self, name: str, slot: str) -> None:
+        self.cluster.do(jobs.stop_alloc(self._live(name, slot)))
+
+    def _behave(self, args: str, how: str) -> None:
+        self.cluster.behaviour[args] = how
+
+    def _fail(self, name: str, slot: str, reason: str = "exited") -> None:
+        self.cluster.fail(self._live(name, slot), reason)
+
+    def _live(self, name: str, slot: str) -> Alloc:
+        return max((alloc for alloc in self.cluster.live(name) if alloc.slot == int(slot)), key=lambda alloc: alloc.n)
+
+    def _remove(self, name: str) -> None:
+        self.cluster.do(nodes.remove_node(self.cluster.state.nodes[self.cluster.state.node_names[name]]))
+
+    def _cordon(self, name: str, eligible: str = "no") -> None:
+        node = self.cluster.state.nodes[self.cluster.state.node_names[name]]
+        self.cluster.do(nodes.set_eligibility(node, eligible=eligible == "yes"))
+
+    def _wait(self, length: str) -> None:
+        self.cluster.wait(Duration.parse(length).ms)
+
+    def _agents(self) -> None:
+        self.cluster.step()
+
+    # ── effects ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _plan(self) -> list[str]:
+        said = [self._tell(event) for piece in self.cluster.decide() for event in piece.events]
+        wakes = [look.wake for look in self.cluster.memo.looks.values() if look.wake is not None]
+        if wakes:
+            said.append(f"look again in {Duration(min(wakes) - self.cluster.clock)}")
+        return said or ["nothing to do"]
+
+    def _settle(self) -> list[str]:
+        """Go on until nothing happens any more, and tell what was decided when."""
+        said: list[str] = []
+        began, quiet = self.cluster.clock, 0
+        while quiet < 60:
+            at = Duration(self.cluster.clock - began)
+            told = [self._tell(event) for piece in self.cluster.decide() for event in piece.events]
+            said += [f"{at}: {line}" for line in told]
+            quiet = 0 if self.cluster.step() or told else quiet + 1
+            self.cluster.wait(1_000)
+        return said or ["nothing to do"]
+
+    def _show(self, name: str) -> list[str]:
+        state = self.cluster.state
+        job = state.job("default", name)
+        head = "gone" if job is None else f"{job_status(state, job)}, v{job.current.version}"
+        said = [f"{name}: {head}"]
+        for alloc in sorted(self.cluster.allocs(name), key=lambda alloc: (alloc.task, alloc.slot, alloc.n)):
+            why = f" ({alloc.why})" if alloc.why else ""
+            node = self._name(alloc.node)
+            said.append(f"  {_slot(alloc)} #{alloc.n} v{alloc.version} on {node}: {alloc.status} {alloc.health}{why}")
+        return said
+
+    def _name(self, node: str) -> str:
+        found = self.cluster.state.nodes.get(node)
+        return found.name if found is not None else "a removed node"
+
+    def _tell(self, event: e.Event) -> str:
+        match event:
+            case e.AllocPlaced():
+                old = self.cluster.state.allocs.get(event.replaces)
+                instead = f" for #{old.n}" if old is not None else ""
+                where = f"v{event.version} on {self._name(event.node)}{instead}"
+                return f"{event.job}: place #{event.n} {_slot(event)} {where}"
+            case e.AllocStopping() | e.AllocGivenUp():
+                alloc = self.cluster.state.allocs[event.alloc]
+                verb = "stop" if isinstance(event, e.AllocStopping) else "give up"
+                return f"{event.job}: {verb} #{alloc.n} {_slot(alloc)} ({event.reason})"
+            case e.NodeUp():
+                return f"node {event.name} up"
+            case e.NodeDown():
+                return f"node {event.name} down, holding {len(event.allocations)}"
+            case e.BrakeOn():
+                return f"brake on: {event.down} of {event.of} down"
+            case e.BrakeOff():
+                return f"brake off: {event.reason}"
+            case _:
+                return _tell_job(event)
+
+
+def _tell_job(event: e.Event) -> str:
+    match event:
+        case e.DeploymentFinished():
+            return f"{event.name}: deployment {event.status}" + (f": {event.reason}" if event.reason else "")
+        case e.JobDeployed():
+            return f"{event.name}: v{event.version} deployed"
+        case e.JobFailed():
+            return f"{event.name}: v{event.version} failed"
+        case e.JobBlocked():
+            return f"{event.name}: blocked: {'; '.join(event.reasons)}" if event.reasons else f"{event.name}: unblocked"
+        case _:
+            raise AssertionError(f"no words for {event}")
+
+
+def _slot(alloc: Alloc | e.AllocPlaced) -> str:
+    return f"{alloc.task}[{alloc.slot}]"
+
+
+def main() -> None:
+    """Write the outputs of all scripts anew."""
+    for path in sorted(SCENARIOS.glob("*.txt")):
+        path.write_text(rewrite(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
