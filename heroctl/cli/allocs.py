@@ -30,7 +30,7 @@ def list_allocations(
 ) -> None:
     """List allocations."""
     query = {"job": job, "node": node, "status": status}
-    page = Page(path("allocations"), list[Allocation], lambda all_: [grid(all_)], _names, query)
+    page = Page(path("allocations"), list[Allocation], lambda all_: [grid(all_)], _names, query, in_namespace=True)
     read(scope, page, watch=watch)
 
 

@@ -25,7 +25,9 @@ def list_deployments(
 ) -> None:
     """List deployments, the newest first."""
     query = {"job": job, "status": status}
-    page = Page(path("deployments"), list[Deployment], grid, lambda all_: [each.id for each in all_], query)
+    page = Page(
+        path("deployments"), list[Deployment], grid, lambda all_: [each.id for each in all_], query, in_namespace=True
+    )
     read(scope, page, watch=watch)
 
 

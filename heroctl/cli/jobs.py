@@ -70,7 +70,11 @@ def run(
 @app.command(name="list")
 def list_jobs(*, watch: Watch = False, scope: Scope = SCOPE) -> None:
     """List the jobs."""
-    read(scope, Page(path("jobs"), list[Job], grid, lambda jobs: [job.name for job in jobs]), watch=watch)
+    read(
+        scope,
+        Page(path("jobs"), list[Job], grid, lambda jobs: [job.name for job in jobs], in_namespace=True),
+        watch=watch,
+    )
 
 
 @app.command
@@ -83,7 +87,12 @@ def status(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None
             allocations = decode(replicas, list[Allocation], session.client.caller)
             return [*sheet(job), allocation_grid(allocations)] if allocations else sheet(job)
 
-        read_with(session, Page(path("jobs", name), Job, page, lambda job: [job.name]), scope.output, watch=watch)
+        read_with(
+            session,
+            Page(path("jobs", name), Job, page, lambda job: [job.name], in_namespace=True),
+            scope.output,
+            watch=watch,
+        )
 
 
 @app.command

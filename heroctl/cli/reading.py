@@ -27,6 +27,7 @@ class Page(NamedTuple, Generic[T]):
     sheet: Callable[[T], output.Sheet]
     names: Callable[[T], Sequence[str]]
     query: Query | None = None
+    in_namespace: bool = False  # whether its query may name one
 
 
 def read(access: Access, page: Page[T], *, watch: bool = False) -> None:
@@ -37,7 +38,8 @@ def read(access: Access, page: Page[T], *, watch: bool = False) -> None:
 
 def read_with(session: Session, page: Page[T], how: Output, *, watch: bool = False) -> None:
     """Print a page, as `read` does, over a session that is open already."""
-    page = page._replace(query={**session.scope, **(page.query or {})})
+    if page.in_namespace:
+        page = page._replace(query={**session.scope, **(page.query or {})})
     answer = session.client.get(page.where, page.query)
     _print(session, page, how, answer, watch=watch)
     last = answer
