@@ -41,6 +41,19 @@ class Api:
     def ask(self, method: str, path: str, body: object = None) -> Answer:
         """Ask anything. RuntimeError unless the answer is a 2xx."""
         data = None if body is None else msgspec.json.encode(body)
+        text, status, index = self._bytes(method, path, data)
+        if not 200 <= status < 300:
+            raise RuntimeError(f"{method} {path}: {status} {text[:500]!r}")
+        return Answer(status, index, msgspec.json.decode(text) if text else None)
+
+    def body(self, path: str) -> bytes:
+        """Read, and leave the body as it is."""
+        text, status, _ = self._bytes("GET", path, None)
+        if status != 200:
+            raise RuntimeError(f"GET {path}: {status} {text[:500]!r}")
+        return text
+
+    def _bytes(self, method: str, path: str, data: bytes | None) -> tuple[bytes, int, int]:
         headers = {"Content-Type": "application/json"} if data else {}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -51,10 +64,7 @@ class Api:
         except OSError:
             self._connection.close()
             raise
-        if not 200 <= response.status < 300:
-            raise RuntimeError(f"{method} {path}: {response.status} {text[:500]!r}")
-        index = int(response.headers.get("X-HeroCtl-Index", 0))
-        return Answer(response.status, index, msgspec.json.decode(text) if text else None)
+        return text, response.status, int(response.headers.get("X-HeroCtl-Index", 0))
 
     def close(self) -> None:
         """Hang up."""

@@ -29,23 +29,32 @@ def run(say: Callable[[str], None]) -> dict[str, float]:
     with product.cluster(filled=[_JOB]) as cluster:
         for count in (5_000, 10_000):
             # A new process each time: what one crowd left behind in the allocator would hide what the next one takes.
-            api = cluster.api()
-            with _watchers(api, _WARM) as wake:
-                for number in range(3):
-                    wake(number)
-            before = product.settled(api.pid).resident
-            with _watchers(api, count) as wake:
-                after = product.settled(api.pid).resident
-                rounds = [wake(number) for number in range(_ROUNDS)]
-            api.stop()
-            lasts = sorted(round(each.last) for each in rounds)
-            kib = (after - before) / count / 1024
-            say(f"{count}: last {lasts} ms, {kib:.1f} KiB each, a body has {rounds[0].bytes} bytes")
+            ours = cluster.api()
+            floor = cluster.bare(ours.client().body(f"/v1/jobs/{_JOB}"))
+            rounds, kib = _measure(ours, count)
+            least, _ = _measure(floor, count)
+            ours.stop()
+            floor.stop()
+            lasts, bare = ([round(each.last) for each in some] for some in (rounds, least))
+            say(f"{count}: last {lasts} ms, bare {bare} ms, {kib:.1f} KiB each, a body has {rounds[0].bytes} bytes")
             values[f"wake_{count}_last_ms"] = statistics.median(each.last for each in rounds)
             values[f"wake_{count}_p50_ms"] = statistics.median(each.p50 for each in rounds)
             values[f"wake_{count}_write_ms"] = statistics.median(each.written for each in rounds)
+            values[f"wake_{count}_bare_ms"] = statistics.median(each.last for each in least)
             values["waiter_kib"] = kib
     return values
+
+
+def _measure(server: Server, count: int) -> tuple[list[Woken], float]:
+    """Give some rounds with so many watchers, and the KiB by which each of them made the server grow."""
+    with _watchers(server, _WARM) as wake:
+        for number in range(3):
+            wake(number)
+    before = product.settled(server.pid).resident
+    with _watchers(server, count) as wake:
+        after = product.settled(server.pid).resident
+        rounds = [wake(number) for number in range(_ROUNDS)]
+    return rounds, (after - before) / count / 1024
 
 
 @contextlib.contextmanager
@@ -82,16 +91,19 @@ CASE: Final = Case(
         Gauge("wake_5000_last_ms", "ms", at_most=350),
         Gauge("wake_5000_p50_ms", "ms"),
         Gauge("wake_5000_write_ms", "ms"),
+        Gauge("wake_5000_bare_ms", "ms"),
         Gauge("wake_10000_last_ms", "ms", at_most=700),
         Gauge("wake_10000_p50_ms", "ms"),
         Gauge("wake_10000_write_ms", "ms"),
+        Gauge("wake_10000_bare_ms", "ms"),
         Gauge("waiter_kib", "KiB", at_most=60),
     ),
     run=run,
     method=(
         "Watchers of one process (`GET /v1/jobs/<name>?index=N&wait=5m`, bearer token, a connection each) on one api "
         "process; a `POST /v1/jobs` that changes that job; from sending it to the last byte of the last watcher's "
-        f"answer, every status, index and length checked. Median of {_ROUNDS} rounds. Memory: growth of the resident "
+        f"answer, every status, index and length checked. Median of {_ROUNDS} rounds. Bare: the same server with an "
+        "application that does nothing but wake and send the same bytes. Memory: growth of the resident "
         "set of a fresh api process, which had served 200 watchers before, over 10,000."
     ),
 )

@@ -21,6 +21,17 @@ from tests.e2e.parts import Part
 from tests.waiting import until
 
 _PASSWORD: Final = "a password of this bench"
+_GRANIAN: Final = (
+    "--interface=asgi",
+    "--workers=1",
+    "--runtime-mode=st",
+    "--loop=uvloop",
+    "--http=1",
+    "--no-ws",
+    "--backlog=4096",
+    "--backpressure=30000",
+    "--log-level=warning",
+)
 _IDLE: Final = 0.3  # seconds without work after which a process has done what it was given
 
 
@@ -81,6 +92,18 @@ class Cluster:
         until(lambda: self._ready(part, address), timeout=60, what="a ready api")
         login = Api(address).post("/v1/auth/login", {"username": "admin", "password": _PASSWORD})
         return Server(part, address, login.body["token"])
+
+    def bare(self, body: bytes) -> Server:
+        """Start the floor under an api: the same server, which gives this body to everybody (see `bare`)."""
+        port = servers.free_port()
+        file = self.folder / f"body-{len(self.parts) + 1}"
+        file.write_bytes(body)
+        flags = (f"--port={port}", *_GRANIAN, "tests.bench.bare:app")
+        part = Part(f"bare-{len(self.parts) + 1}", "granian", flags, self.folder, {"BENCH_BODY": str(file)})
+        self.parts.append(part)
+        part.start()
+        until(lambda: self._ready(part, ("127.0.0.1", port)), timeout=60, what="the bare server")
+        return Server(part, ("127.0.0.1", port), "none")
 
     def _ready(self, part: Part, address: tuple[str, int]) -> bool:
         if not part.runs:
