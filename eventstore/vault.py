@@ -1,0 +1,114 @@
+"""The vault: bytes that must never be in the log, as rows under random ids. Events name the id.
+
+A row is written first and the event that names it second, so the append makes it true. A row that no event names is an
+orphan of something that did not happen; what removes it is what also removes rows whose name the fold has dropped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from eventstore.arrays import Texts
+from eventstore.database import Database
+
+_PUT: Final = "INSERT INTO heroctl.vault (id, kind, bytes) VALUES (%b, %b, %b) ON CONFLICT (id) DO NOTHING"
+_GET: Final = "SELECT bytes FROM heroctl.vault WHERE id = %b"
+_DELETE: Final = "DELETE FROM heroctl.vault WHERE id = ANY(%b)"
+_OLDER: Final = "SELECT id FROM heroctl.vault WHERE created_at < clock_timestamp() - %b::float8 * interval '1 second'"
+
+
+class Vault(Protocol):
+    """Where secret bytes are kept. Every call raises LogUnavailable when that cannot be reached."""
+
+    async def put(self, kind: str, data: bytes) -> str:
+        """Keep bytes under a new random id; the kind is for people who look at the rows."""
+        ...
+
+    async def keep(self, identity: str, kind: str, data: bytes) -> bytes:
+        """Keep bytes under a known id unless there are some already; return what is kept."""
+        ...
+
+    async def get(self, identity: str) -> bytes | None:
+        """Return what is kept under an id."""
+        ...
+
+    async def delete(self, identities: Iterable[str]) -> None:
+        """Forget rows; those that are not there are no matter."""
+        ...
+
+    async def older(self, seconds: float) -> list[str]:
+        """Name the rows older than that."""
+        ...
+
+
+class PostgresVault:
+    """The vault in the log's database; see Vault."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, kind: str, data: bytes) -> str:
+        """See Vault.put."""
+        identity = new_id()
+        await self._database.fetch(_PUT, [identity, kind, data])
+        return identity
+
+    async def keep(self, identity: str, kind: str, data: bytes) -> bytes:
+        """See Vault.keep."""
+        await self._database.fetch(_PUT, [identity, kind, data])
+        [(kept,)] = await self._database.fetch(_GET, [identity])
+        return bytes(kept)
+
+    async def get(self, identity: str) -> bytes | None:
+        """See Vault.get."""
+        rows = await self._database.fetch(_GET, [identity])
+        return bytes(rows[0][0]) if rows else None
+
+    async def delete(self, identities: Iterable[str]) -> None:
+        """See Vault.delete."""
+        await self._database.fetch(_DELETE, [Texts(list(identities))])
+
+    async def older(self, seconds: float) -> list[str]:
+        """See Vault.older."""
+        return [identity for (identity,) in await self._database.fetch(_OLDER, [seconds])]
+
+
+class MemoryVault:
+    """The vault in memory, for tests; see Vault. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rows: dict[str, tuple[bytes, float]] = {}
+
+    async def put(self, kind: str, data: bytes) -> str:
+        """See Vault.put."""
+        identity = new_id()
+        await self.keep(identity, kind, data)
+        return identity
+
+    async def keep(self, identity: str, kind: str, data: bytes) -> bytes:
+        """See Vault.keep."""
+        del kind
+        return self._rows.setdefault(identity, (data, self._clock()))[0]
+
+    async def get(self, identity: str) -> bytes | None:
+        """See Vault.get."""
+        row = self._rows.get(identity)
+        return None if row is None else row[0]
+
+    async def delete(self, identities: Iterable[str]) -> None:
+        """See Vault.delete."""
+        for identity in identities:
+            self._rows.pop(identity, None)
+
+    async def older(self, seconds: float) -> list[str]:
+        """See Vault.older."""
+        return [identity for identity, (_, at) in self._rows.items() if at < self._clock() - seconds]
+
+
+def new_id() -> str:
+    """Draw the id of a row."""
+    return secrets.token_hex(16)
