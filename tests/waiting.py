@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -22,7 +22,15 @@ def until(look: Callable[[], T], *, timeout: float = 10.0, what: str = "") -> T:
     return seen
 
 
-async def eventually(look: Callable[[], Awaitable[T] | T], *, timeout: float = 10.0, what: str = "") -> T:
+@overload
+async def eventually(look: Callable[[], Coroutine[Any, Any, T]], *, timeout: float = ..., what: str = ...) -> T: ...
+
+
+@overload
+async def eventually(look: Callable[[], T], *, timeout: float = ..., what: str = ...) -> T: ...
+
+
+async def eventually(look: Callable[[], Any], *, timeout: float = 10.0, what: str = "") -> Any:
     """As `until`, on the event loop; `look` may be a plain or an async function."""
     deadline = time.monotonic() + timeout
     while True:

@@ -1,0 +1,361 @@
+"""Containers in a Docker engine; the only file that speaks to one.
+
+Two calls start a container (create, start): host ports are chosen before, names are unique per attempt, and the image
+is asked for only when the engine says that it has none. Pulls happen only for images that are not there, whatever the
+tag (as Kubernetes' IfNotPresent); a tag that should be looked up anew is resolved to a digest at submit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal as signals
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError, DockerStreamError
+
+from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, State, identified
+from agents.gate import Gate
+from agents.runtime import (
+    Gone,
+    ImageAbsent,
+    ImageMissing,
+    PortInUse,
+    PullFailed,
+    Ran,
+    StartFailed,
+    StartFault,
+    Unavailable,
+)
+from heroctl.domain.assignment import Driver
+
+DEFAULT_URL: Final = "unix:///var/run/docker.sock"
+AT_ONCE: Final = 8  # containers started, or looked at, or removed, side by side
+PATIENCE: Final = 10.0  # seconds after which a hanging call no longer holds its place
+CALL: Final = 15.0  # seconds for a quick call
+LONG_CALL: Final = 60.0  # for one that makes, starts or removes something
+PULL: Final = 300.0  # for a whole pull
+PULL_PROGRESS: Final = 120.0  # between two signs of life of a pull
+RECONNECT: Final = 1.0
+OUTPUT: Final = 1024  # bytes kept of what a command says
+_PERIOD: Final = 100_000  # µs in which a container may use its share of the processors
+_LEAST_MEMORY: Final = 6 * 1024 * 1024  # what the engine accepts
+_STATES: Final[dict[str, State]] = {
+    "created": "created",
+    "running": "running",
+    "paused": "running",
+    "restarting": "running",
+}
+_TAKEN: Final = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
+_PORT: Final = re.compile(r":(\d+)(?::| failed)")
+_NOWHERE: Final = re.compile(
+    r"not found|no such image|does not exist|manifest unknown|access (?:to the resource is )?denied|unauthorized",
+    re.IGNORECASE,
+)
+
+
+class DockerRuntime:
+    """The containers of one cluster and node in the engine at `url`. `publish`: the address host ports listen on."""
+
+    name: Final = "docker"
+
+    def __init__(self, cluster: str, node: str, *, url: str = "", publish: str = "") -> None:
+        self._url = url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+        self._labels = {CLUSTER: cluster, NODE: node}
+        self._publish = publish
+        self._starts = Gate(AT_ONCE, PATIENCE)
+        self._others = Gate(AT_ONCE, PATIENCE)
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Container] = {}  # as started or inspected; what does not change is not asked again
+        self._docker: aiodocker.Docker
+
+    async def open(self) -> None:
+        """Begin; the engine may be away."""
+        self._docker = aiodocker.Docker(self._url, timeout=aiohttp.ClientTimeout(total=None))
+
+    async def close(self) -> None:
+        """End; containers go on."""
+        for pull in self._pulls.values():
+            pull.cancel()
+        await asyncio.gather(*self._pulls.values(), return_exceptions=True)
+        await self._docker.close()
+
+    async def health(self) -> Driver:
+        """Ask for the engine's version."""
+        try:
+            async with _calling(CALL):
+                version = await self._docker.version()
+        except Unavailable:
+            return Driver(healthy=False)
+        return Driver(healthy=True, version=str(version.get("Version", "")))
+
+    async def list(self, alloc: str = "") -> list[Container]:
+        """One call, and one for each container that is not known to run."""
+        labels = self._labels | ({ALLOC: alloc} if alloc else {})
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        async with _calling(CALL):
+            listed = await self._docker.containers.list(all=True, filters=filters)
+        known = {one.id: self._running.get(one.id) if one["State"] == "running" else None for one in listed}
+        if not alloc:
+            self._running = {key: one for key, one in known.items() if one is not None}
+        shown = [one if one is not None else await self._inspect(key) for key, one in known.items()]
+        return [one for one in shown if one is not None]
+
+    async def _inspect(self, container: str) -> Container | None:
+        try:
+            async with self._others.through(), _calling(CALL):
+                found = _shown(await self._docker.containers.get(container))
+        except Gone:
+            return None
+        if found is not None and found.state == "running":
+            self._running[container] = found
+        return found
+
+    async def pull(self, image: str) -> None:
+        """Bring an image here, once however many ask for it at a time."""
+        pull = self._pulls.get(image)
+        if pull is None:
+            pull = self._pulls[image] = asyncio.create_task(self._pull(image))
+            pull.add_done_callback(lambda _: self._pulls.pop(image, None))
+        await asyncio.shield(pull)
+
+    async def _pull(self, image: str) -> None:
+        tag = {} if ":" in image.rpartition("/")[2] or "@" in image else {"tag": "latest"}
+        lines = self._stream("images/create", "POST", {"fromImage": image, **tag}, PULL_PROGRESS)
+        try:
+            async with asyncio.timeout(PULL), _calling(None), contextlib.aclosing(lines):
+                async for line in lines:
+                    _complain(line)
+        except TimeoutError as error:
+            raise PullFailed(f"{image} could not be pulled: it took too long") from error
+        except (DockerError, Gone) as error:
+            nowhere = isinstance(error, Gone) or _NOWHERE.search(error.message)
+            raise (ImageMissing if nowhere else PullFailed)(f"{image} could not be pulled: {error}") from error
+
+    async def start(self, description: Description) -> Container:
+        """Create and start: two calls, for at most eight containers side by side."""
+        async with self._starts.through():
+            container = await self._create(description)
+            try:
+                async with _calling(LONG_CALL):
+                    await container.start()
+            except (DockerError, Gone) as error:
+                await self.remove(container.id)
+                raise _not_started(error) from error
+        made = identified(description.labels, id=container.id, state="running", started_at=time.monotonic())
+        if made is None:
+            raise ValueError(f"{description.name} has labels that do not identify it")
+        self._running[container.id] = made
+        return made
+
+    async def _create(self, description: Description) -> DockerContainer:
+        try:
+            async with _calling(LONG_CALL):
+                return await self._docker.containers.create(self._config(description), name=description.name)
+        except Gone as error:
+            raise ImageAbsent(description.image) from error
+        except DockerError as error:
+            if error.status == 409:
+                raise Unavailable(f"a container of this name is there already: {error.message}") from error
+            raise StartFailed(error.message) from error
+
+    def _config(self, description: Description) -> dict[str, Any]:
+        bindings: dict[str, list[dict[str, str]]] = {}
+        for port in description.ports:
+            bound = {"HostIp": self._publish, "HostPort": str(port.host)}
+            bindings.setdefault(f"{port.container}/tcp", []).append(bound)
+        memory = max(description.memory, _LEAST_MEMORY)
+        rotation = {"max-size": str(description.log_bytes), "max-file": str(description.log_files)}
+        return {
+            "Image": description.image,
+            "Entrypoint": list(description.command) or None,
+            "Cmd": list(description.args) or None,
+            "Env": [f"{name}={value}" for name, value in description.env.items()],
+            "Labels": description.labels,
+            "StopSignal": description.stop_signal,
+            "ExposedPorts": {port: {} for port in bindings},
+            "HostConfig": {
+                "PortBindings": bindings,
+                # A quota, unlike NanoCpus, may be above what the machine has: a node's cores are a setting.
+                "CpuPeriod": _PERIOD,
+                "CpuQuota": max(1000, round(description.cpu * _PERIOD)),
+                "CpuShares": max(2, round(description.cpu * 1024)),
+                "Memory": memory,
+                "MemorySwap": memory,
+                "CapDrop": ["NET_RAW"],
+                "LogConfig": {"Type": "json-file", "Config": rotation},
+            },
+        }
+
+    async def signal(self, container: str, signal: str) -> None:
+        """One call."""
+        try:
+            async with _calling(CALL):
+                await self._docker.containers.container(container).kill(signal=signal)
+        except DockerError as error:
+            raise (Gone if error.status == 409 else Unavailable)(error.message) from error
+
+    async def remove(self, container: str) -> None:
+        """One call; with its anonymous volumes."""
+        async with self._others.through():
+            try:
+                async with _calling(LONG_CALL):
+                    await self._docker.containers.container(container).delete(v=True)
+            except DockerError as error:
+                raise Unavailable(error.message) from error
+            except Gone:
+                pass
+        self._running.pop(container, None)
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
+        """Four calls; what runs on after the time is killed, where the engine is on this machine."""
+        try:
+            async with _calling(CALL):
+                running = await self._docker.containers.container(container).exec(list(command))
+            try:
+                async with asyncio.timeout(timeout), _calling(None):
+                    output = await _heard(running)
+            except TimeoutError:
+                async with _calling(CALL):
+                    _kill_inside(container, await running.inspect())
+                raise
+            async with _calling(CALL):
+                ended = await running.inspect()
+        except DockerError as error:
+            raise (Gone if error.status == 409 else Unavailable)(error.message) from error
+        return Ran(int(ended["ExitCode"] or 0), output)
+
+    async def endpoint(self, container: str, port: str) -> tuple[str, int]:
+        """Return the container's own address where the engine is on this machine: its proxy says yes for everyone."""
+        try:
+            async with _calling(CALL):
+                found = await self._docker.containers.get(container)
+        except DockerError as error:
+            raise Unavailable(error.message) from error
+        pairs = dict(pair.partition("=")[::2] for pair in found["Config"]["Labels"].get(PORTS, "").split(","))
+        host = pairs.get(port, "")
+        inside = {
+            bound["HostPort"]: int(name.partition("/")[0])
+            for name, bindings in found["HostConfig"]["PortBindings"].items()
+            for bound in bindings
+        }
+        if host not in inside or not found["State"]["Running"]:
+            raise Gone(f"nothing is reached by port {port}")
+        address = str(found["NetworkSettings"]["IPAddress"])
+        if self._url.startswith("unix://") and address:
+            return address, inside[host]
+        return urlsplit(self._url).hostname or "127.0.0.1", int(host)
+
+    async def exits(self) -> AsyncIterator[str]:
+        """Listen to the engine's events; after each connection some may have been missed."""
+        labels = [f"{name}={value}" for name, value in self._labels.items()]
+        filters = json.dumps({"type": ["container"], "event": ["die", "destroy"], "label": labels})
+        while True:
+            lines = self._stream("events", "GET", {"filters": filters}, None)
+            with contextlib.suppress(Unavailable, DockerError):
+                async with _calling(None), contextlib.aclosing(lines):
+                    async for line in lines:
+                        yield str(line.get("Actor", {}).get("Attributes", {}).get(ALLOC, ""))
+            await asyncio.sleep(RECONNECT)
+
+    async def _stream(
+        self, path: str, method: str, params: dict[str, str], progress: float | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the objects of a stream, first an empty one; TimeoutError when none comes for `progress` seconds.
+
+        The library's own streams leave the connection open when they are cut short.
+        """
+        forever = aiohttp.ClientTimeout(total=None)
+        async with self._docker._query(path, method, params=params, timeout=forever) as response:  # noqa: SLF001 - see above
+            try:
+                yield {}
+                while line := await asyncio.wait_for(response.content.readline(), progress):
+                    yield json.loads(line)
+            finally:
+                response.close()
+
+
+@contextlib.asynccontextmanager
+async def _calling(timeout: float | None) -> AsyncIterator[None]:
+    """Turn the engine's silence into Unavailable and its 404 into Gone; its other answers stay DockerError."""
+    patience = asyncio.timeout(timeout)
+    try:
+        async with patience:
+            yield
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise Unavailable(f"the engine did not answer within {timeout:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise Unavailable(f"the engine is away: {error}") from error
+    except DockerStreamError:
+        raise
+    except DockerError as error:
+        if error.status == 404:
+            raise Gone(error.message) from error
+        if error.status >= 900 or error.status == 503:
+            raise Unavailable(error.message) from error
+        raise
+
+
+def _shown(found: DockerContainer) -> Container | None:
+    state, labels = found["State"], found["Config"]["Labels"] or {}
+    ended = _STATES.get(state["Status"], "exited") == "exited"
+    return identified(
+        labels,
+        id=found.id,
+        state=_STATES.get(state["Status"], "exited"),
+        started_at=_monotonic(state["StartedAt"]) if state["Running"] else None,
+        exit_code=int(state["ExitCode"]) if ended else None,
+        oom=ended and bool(state["OOMKilled"]),
+        message=str(state["Error"]) if ended else "",
+    )
+
+
+def _monotonic(text: str) -> float:
+    """Bring the engine's time (nanoseconds, UTC) to this machine's monotonic clock."""
+    then = datetime.fromisoformat(text[:19] + "+00:00").timestamp()
+    return time.monotonic() - max(0.0, time.time() - then)
+
+
+def _not_started(error: Exception) -> StartFault | Unavailable:
+    if isinstance(error, Gone):
+        return Unavailable(str(error))
+    message = error.message if isinstance(error, DockerError) else str(error)
+    if _TAKEN.search(message):
+        port = _PORT.search(message)
+        return PortInUse(int(port[1]) if port else 0, message)
+    return StartFailed(message)
+
+
+def _complain(line: dict[str, Any]) -> None:
+    if "error" in line:
+        raise DockerStreamError(str(line["error"]))
+
+
+async def _heard(running: Any) -> str:  # noqa: ANN401 - the library's type has no name of its own
+    heard = bytearray()
+    async with running.start(detach=False) as stream:
+        while (message := await stream.read_out()) is not None:
+            heard += message.data
+            del heard[:-OUTPUT]
+    return heard.decode(errors="replace")
+
+
+def _kill_inside(container: str, shown: dict[str, Any]) -> None:
+    """Kill a command that took too long. The pid is the engine's: only what this machine has in that container."""
+    pid = int(shown.get("Pid") or 0)
+    with contextlib.suppress(OSError):
+        if pid and container in Path(f"/proc/{pid}/cgroup").read_text():
+            os.kill(pid, signals.SIGKILL)

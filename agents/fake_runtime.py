@@ -1,0 +1,190 @@
+"""A runtime that runs nothing and fails as told: for tests, and for trying out a control plane without workloads.
+
+What a container does is the script of its image. Time is the clock's, so that hours pass in a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from agents.clock import Clock
+from agents.container import Container, Description, identified
+from agents.runtime import Gone, ImageAbsent, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
+from heroctl.domain.assignment import Driver
+
+
+class Script(Struct, frozen=True):
+    """What containers of an image do. Times are seconds."""
+
+    start_takes: float = 0.0
+    pull_takes: float = 0.0
+    exits_after: float | None = None
+    exit_code: int = 0
+    oom: bool = False
+    stop_takes: float | None = 0.0  # None: it does not listen to signals
+    healthy: bool = True
+    here: bool = True  # whether the image is on the node from the beginning
+    missing: bool = False  # whether no registry has it
+    refused: str = ""  # why a container of it cannot be started
+
+
+class FakeRuntime:
+    """Containers in memory. `scripts` by image; `away`: nothing answers; `taken`: host ports that others hold."""
+
+    def __init__(self, clock: Clock, name: str = "docker") -> None:
+        self.name: Final = name
+        self.scripts: dict[str, Script] = {}
+        self.away = False
+        self.hanging: set[str] = set()  # allocations whose start never returns
+        self.taken: set[int] = set()
+        self.containers: dict[str, Container] = {}
+        self.calls: deque[str] = deque(maxlen=10_000)
+        self._images: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._pulled: set[str] = set()
+        self._clock = clock
+        self._ends: asyncio.Queue[str] = asyncio.Queue()
+        self._timers: set[asyncio.Task[None]] = set()
+        self._made = 0
+
+    async def open(self) -> None:
+        """Begin."""
+
+    async def close(self) -> None:
+        """End; containers stay as they are."""
+        for timer in self._timers:
+            timer.cancel()
+        await asyncio.gather(*self._timers, return_exceptions=True)
+
+    async def health(self) -> Driver:
+        """Say whether it is away."""
+        return Driver(healthy=not self.away, version="fake")
+
+    async def list(self, alloc: str = "") -> list[Container]:
+        """Return what there is."""
+        self._asked("list")
+        return [one for one in self.containers.values() if alloc in ("", one.alloc)]
+
+    async def pull(self, image: str) -> None:
+        """Take as long as the script says."""
+        self._asked(f"pull {image}")
+        script = self._script(image)
+        await self._clock.sleep(script.pull_takes)
+        if script.missing:
+            raise ImageMissing(f"{image} could not be pulled: not found")
+        self._pulled.add(image)
+
+    async def start(self, description: Description) -> Container:
+        """Take as long, and fail in the way, that the script says."""
+        self._asked(f"start {description.name}")
+        script = self._script(description.image)
+        if (script.missing or not script.here) and description.image not in self._pulled:
+            raise ImageAbsent(description.image)
+        if description.alloc in self.hanging:
+            await asyncio.Event().wait()
+        await self._clock.sleep(script.start_takes)
+        if description.name in self._names.values():
+            raise Unavailable(f"{description.name} is there already")
+        if script.refused:
+            raise StartFailed(script.refused)
+        mine = {port for one in self.containers.values() if one.state == "running" for port in one.ports.values()}
+        for port in description.ports:
+            if port.host in self.taken | mine:
+                raise PortInUse(port.host, f"port {port.host} is in use")
+        return self._run(description, script)
+
+    def _run(self, description: Description, script: Script) -> Container:
+        self._made += 1
+        made = identified(description.labels, id=f"fake{self._made:08}", state="running", started_at=self._clock.now())
+        if made is None:
+            raise ValueError(f"{description.name} has labels that do not identify it")
+        self.containers[made.id] = made
+        self._images[made.id] = description.image
+        self._names[made.id] = description.name
+        if script.exits_after is not None:
+            self._later(script.exits_after, made.id, script.exit_code, oom=script.oom)
+        return made
+
+    def end(self, container: str, code: int, *, oom: bool = False) -> None:
+        """Let a container end, as if by itself."""
+        found = self.containers.get(container)
+        if found is not None and found.state == "running":
+            self.containers[container] = replace(found, state="exited", exit_code=code, oom=oom, started_at=None)
+            self._ends.put_nowait(found.alloc)
+
+    async def signal(self, container: str, signal: str) -> None:
+        """End it, after the time it takes to listen; SIGKILL ends it at once."""
+        self._asked(f"signal {container} {signal}")
+        if self._running(container) is None:
+            raise Gone(container)
+        takes = self._script(self._images[container]).stop_takes
+        if signal == "SIGKILL":
+            self.end(container, 137)
+        elif takes is not None:
+            self._later(takes, container, 143)
+
+    async def remove(self, container: str) -> None:
+        """Forget it."""
+        self._asked(f"remove {container}")
+        if self._running(container) is not None:
+            raise Unavailable(f"{container} runs")
+        for table in (self.containers, self._images, self._names):
+            table.pop(container, None)
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
+        """Answer as the script's health says: 0 or 1; `sleep` takes its time."""
+        self._asked(f"exec {container}")
+        if self._running(container) is None:
+            raise Gone(container)
+        if command[0] == "sleep" and float(command[1]) > timeout:
+            await self._clock.sleep(timeout)
+            raise TimeoutError
+        healthy = self._script(self._images[container]).healthy
+        return Ran(0, "ok") if healthy else Ran(1, "not healthy")
+
+    async def endpoint(self, container: str, port: str) -> tuple[str, int]:
+        """Return the host port."""
+        found = self._running(container)
+        if found is None or port not in found.ports:
+            raise Gone(f"nothing is reached by port {port}")
+        return "127.0.0.1", found.ports[port]
+
+    async def exits(self) -> AsyncIterator[str]:
+        """Tell of ends."""
+        yield ""
+        while True:
+            yield await self._ends.get()
+
+    def healthy(self, container: str) -> bool:
+        """Tell what a check of any kind would hear."""
+        return self._running(container) is not None and self._script(self._images[container]).healthy
+
+    def _running(self, container: str) -> Container | None:
+        found = self.containers.get(container)
+        return found if found is not None and found.state == "running" else None
+
+    def _script(self, image: str) -> Script:
+        return self.scripts.get(image, Script())
+
+    def _asked(self, what: str) -> None:
+        if self.away:
+            raise Unavailable("the fake is away")
+        self.calls.append(what)
+
+    def _later(self, seconds: float, container: str, code: int, *, oom: bool = False) -> None:
+        async def end() -> None:
+            await self._clock.sleep(seconds)
+            self.end(container, code, oom=oom)
+
+        if seconds <= 0:
+            self.end(container, code, oom=oom)
+            return
+        timer = asyncio.create_task(end())
+        self._timers.add(timer)
+        timer.add_done_callback(self._timers.discard)

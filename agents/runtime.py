@@ -1,0 +1,134 @@
+"""What an agent asks of a container runtime, and the ways in which it may say no.
+
+Three runtimes keep this promise and pass one suite of tests: Docker, plain processes, and a fake with scripted faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+from agents.container import Container, Description
+from agents.step import Fault
+from heroctl.domain.assignment import Driver
+
+
+class RuntimeFault(Exception):  # noqa: N818 - the word of the lifecycle
+    """A runtime did not do what it was asked."""
+
+
+class Unavailable(RuntimeFault):
+    """It cannot be reached, is too slow or too busy. Nothing is known of what was asked: look again, later."""
+
+
+class Gone(RuntimeFault):
+    """There is no such container, or nothing runs in it any more: look again."""
+
+
+class StartFault(RuntimeFault):
+    """A container was not started, and none is left of it. `fault` tells what follows."""
+
+    fault: Fault
+
+
+class ImageAbsent(StartFault):
+    """The image is not on this machine: it must be pulled."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__(image)
+        self.fault = Fault("absent", "image_absent", f"{image} is not on this node")
+
+
+class ImageMissing(StartFault):
+    """No registry has the image, or none gives it to us: trying again would not help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("final", "image_missing", message)
+
+
+class PullFailed(StartFault):
+    """The image could not be brought here this time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("attempt", "image_missing", message)
+
+
+class PortInUse(StartFault):
+    """A host port is taken by someone else; 0: which one is not said."""
+
+    def __init__(self, port: int, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("port", "port_in_use", message, port)
+
+
+class StartFailed(StartFault):
+    """The workload could not be started: no such program, a setting that the runtime refuses."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("attempt", "start_failed", message)
+
+
+class Ran(NamedTuple):
+    """How a command inside a container ended, and the end of what it said."""
+
+    exit_code: int
+    output: str
+
+
+class Runtime(Protocol):
+    """Containers of one cluster and node, known by their labels; others are never seen nor touched.
+
+    Every call ends by itself within a bounded time, and may raise Unavailable.
+    """
+
+    @property
+    def name(self) -> str:
+        """The driver's name in a task's spec."""
+        ...
+
+    async def open(self) -> None:
+        """Begin. May be called before the runtime is there."""
+        ...
+
+    async def close(self) -> None:
+        """End; containers go on."""
+        ...
+
+    async def health(self) -> Driver:
+        """Tell whether it answers, and its version. Never raises."""
+        ...
+
+    async def list(self, alloc: str = "") -> list[Container]:
+        """Return all containers, or those of one allocation."""
+        ...
+
+    async def pull(self, image: str) -> None:
+        """Bring an image here, unless it is. ImageMissing, PullFailed."""
+        ...
+
+    async def start(self, description: Description) -> Container:
+        """Make and start a container, and return it running. StartFault: nothing of it is left."""
+        ...
+
+    async def signal(self, container: str, signal: str) -> None:
+        """Send a signal (`SIGTERM` …) to the workload. Gone where nothing runs."""
+        ...
+
+    async def remove(self, container: str) -> None:
+        """Remove a container that does not run; one that is gone already is no fault."""
+        ...
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
+        """Run a command beside the workload. TimeoutError after `timeout` seconds; Gone where nothing runs."""
+        ...
+
+    async def endpoint(self, container: str, port: str) -> tuple[str, int]:
+        """Return where this machine reaches a named port of the workload: address and port. Gone where it has none."""
+        ...
+
+    def exits(self) -> AsyncIterator[str]:
+        """Yield allocations as their containers end; "" when some may have been missed: look at all. Never ends."""
+        ...

@@ -1,0 +1,245 @@
+"""What every runtime promises: one suite over the fake, plain processes and Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from agents.container import Container
+from agents.runtime import Gone, ImageAbsent, PortInUse, Runtime, StartFailed, StartFault, Unavailable
+from tests.agents.kits import Kit, free_port, opened
+from tests.needs import needs
+from tests.waiting import eventually
+
+KINDS = ["fake", "process", pytest.param("docker", marks=needs("docker"))]
+
+
+@pytest.fixture(params=KINDS)
+async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
+    if request.param == "docker":
+        request.getfixturevalue("test_image")
+    async with opened(request.param) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def listening(runtime: Runtime) -> AsyncIterator[Callable[[str], bool]]:
+    """Listen to ends from here on; the value tells whether one was heard of an allocation."""
+    heard: list[str] = []
+    ready = asyncio.Event()
+
+    async def listen() -> None:
+        async for alloc in runtime.exits():
+            heard.append(alloc)
+            ready.set()
+
+    task = asyncio.create_task(listen())
+    await asyncio.wait_for(ready.wait(), 5)
+    try:
+        yield lambda alloc: alloc in heard
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def only(runtime: Runtime, alloc: str) -> Container:
+    (found,) = await runtime.list(alloc)
+    return found
+
+
+async def ended(runtime: Runtime, alloc: str) -> Container:
+    async def look() -> bool:
+        return (await only(runtime, alloc)).state == "exited"
+
+    await eventually(look, what="the end of a container")
+    return await only(runtime, alloc)
+
+
+async def test_what_is_started_runs_and_is_listed(kit: Kit) -> None:
+    described = kit.describe("stays", attempt=2, port=free_port())
+    made = await kit.runtime.start(described)
+    assert (made.alloc, made.digest, made.attempt, made.state) == (described.alloc, "d1", 2, "running")
+    assert made.ports == {"http": described.ports[0].host}
+    listed = await only(kit.runtime, described.alloc)
+    assert (listed.id, listed.state, listed.incarnation, listed.ports) == (made.id, "running", "i1", made.ports)
+    assert listed.started_at is not None
+    assert abs(listed.started_at - time.monotonic()) < 5
+    assert [one.id for one in await kit.runtime.list()] == [made.id]
+    assert await kit.runtime.list("another") == []
+
+
+async def test_an_end_is_heard_and_its_code_is_kept(kit: Kit) -> None:
+    async with listening(kit.runtime) as heard:
+        described = kit.describe("exits")
+        made = await kit.runtime.start(described)
+        await eventually(lambda: heard(described.alloc), what="the news of the end")
+        seen = await ended(kit.runtime, described.alloc)
+        assert (seen.id, seen.exit_code, seen.oom, seen.started_at) == (made.id, 3, False, None)
+
+
+async def test_a_signal_ends_what_listens(kit: Kit) -> None:
+    async with listening(kit.runtime) as heard:
+        made = await kit.runtime.start(kit.describe("stays"))
+        await kit.runtime.signal(made.id, "SIGTERM")
+        await eventually(lambda: heard(made.alloc), what="the news of the end")
+        assert (await ended(kit.runtime, made.alloc)).exit_code in (0, 143)
+
+
+async def test_what_does_not_listen_is_killed(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("deaf"))
+    await kit.runtime.signal(made.id, "SIGTERM")
+    assert (await only(kit.runtime, made.alloc)).state == "running"
+    await kit.runtime.signal(made.id, "SIGKILL")
+    assert (await ended(kit.runtime, made.alloc)).exit_code == 137
+
+
+async def test_what_has_ended_can_be_removed_and_what_runs_cannot(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    with pytest.raises(Unavailable):
+        await kit.runtime.remove(made.id)
+    assert (await only(kit.runtime, made.alloc)).state == "running"
+    await kit.runtime.signal(made.id, "SIGKILL")
+    await ended(kit.runtime, made.alloc)
+    await kit.runtime.remove(made.id)
+    await kit.runtime.remove(made.id)
+    assert await kit.runtime.list() == []
+
+
+async def test_what_does_not_run_hears_no_signal_and_no_command(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("exits"))
+    await ended(kit.runtime, made.alloc)
+    for container in (made.id, "f" * 64):
+        with pytest.raises(Gone):
+            await kit.runtime.signal(container, "SIGTERM")
+        with pytest.raises(Gone):
+            await kit.runtime.exec(container, ("true",), 1.0)
+
+
+async def test_a_program_that_is_not_there_is_refused_and_nothing_is_left(kit: Kit) -> None:
+    with pytest.raises(StartFailed, match=r"(?i)no such"):
+        await kit.runtime.start(kit.describe("refused"))
+    assert await kit.runtime.list() == []
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "process"], indirect=True)
+async def test_an_image_that_is_nowhere_is_absent_first_and_missing_then(kit: Kit) -> None:
+    described = kit.describe("unknown image")
+    with pytest.raises(ImageAbsent):
+        await kit.runtime.start(described)
+    with pytest.raises(StartFault) as refused:
+        await kit.runtime.pull(described.image)
+    assert refused.value.fault.reason == "image_missing"
+    assert await kit.runtime.list() == []
+
+
+async def test_another_agent_finds_what_the_first_one_started_and_hears_of_its_end(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays", port=free_port()))
+    other = kit.again()
+    await other.open()
+    try:
+        async with listening(other) as heard:
+            found = await only(other, made.alloc)
+            assert (found.id, found.state, found.ports) == (made.id, "running", made.ports)
+            await other.signal(made.id, "SIGKILL")
+            await eventually(lambda: heard(made.alloc), what="the news of the end")
+            assert (await ended(other, made.alloc)).exit_code == 137
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_port_that_someone_holds_is_named_and_nothing_is_left(kit: Kit) -> None:
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(PortInUse) as refused:
+            await kit.runtime.start(kit.describe("stays", port=port))
+        assert refused.value.fault.port == port
+    assert await kit.runtime.list() == []
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_port_leads_to_the_workload(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("serves", port=free_port()))
+    address, port = await kit.runtime.endpoint(made.id, "http")
+
+    async def answers(target: tuple[str, int]) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(*target)
+        except OSError:
+            return False
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return b"HTTP/1" in answer
+
+    await eventually(lambda: answers((address, port)), what="an answer to this machine")
+    await eventually(lambda: answers(("127.0.0.1", made.ports["http"])), what="an answer on the host port")
+
+
+async def test_a_port_that_nobody_named_leads_nowhere(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays", port=free_port()))
+    with pytest.raises(Gone):
+        await kit.runtime.endpoint(made.id, "grpc")
+
+
+async def test_a_command_runs_beside_the_workload(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    assert (await kit.runtime.exec(made.id, ("true",), 5.0)).exit_code == 0
+    with pytest.raises(TimeoutError):
+        await kit.runtime.exec(made.id, ("sleep", "30"), 0.3)
+    assert (await only(kit.runtime, made.alloc)).state == "running"
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_command_sees_the_environment_and_its_code_and_output_are_told(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    ran = await kit.runtime.exec(made.id, ("sh", "-c", 'echo "$GREETING"; exit 4'), 5.0)
+    assert (ran.exit_code, ran.output.strip()) == (4, "hello there")
+    assert (await kit.runtime.exec(made.id, ("/no/such/program",), 5.0)).exit_code in (126, 127)
+
+
+async def test_a_name_is_there_only_once(kit: Kit) -> None:
+    described = kit.describe("stays")
+    made = await kit.runtime.start(described)
+    with pytest.raises(Unavailable):
+        await kit.runtime.start(described)
+    assert (await only(kit.runtime, made.alloc)).id == made.id
+
+
+async def test_too_much_memory_is_an_end_that_says_so(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("greedy"))
+    seen = await ended(kit.runtime, made.alloc)
+    assert (seen.oom, seen.exit_code) == (True, 137)
+
+
+async def test_many_start_side_by_side(kit: Kit) -> None:
+    made = await asyncio.gather(*(kit.runtime.start(kit.describe("stays")) for _ in range(10)))
+    assert {one.id for one in made} == {one.id for one in await kit.runtime.list()}
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_containers_of_another_cluster_are_not_seen(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    own, kit.cluster = kit.cluster, "another"
+    other = kit.again()
+    kit.cluster = own
+    await other.open()
+    try:
+        assert await other.list() == []
+        assert await other.list(made.alloc) == []
+    finally:
+        await other.close()
+
+
+async def test_health_tells_the_version(kit: Kit) -> None:
+    driver = await kit.runtime.health()
+    assert driver.healthy
+    assert driver.version
