@@ -5,7 +5,7 @@ CREATE TABLE heroctl.lease (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     holder text NOT NULL DEFAULT '',
     epoch bigint NOT NULL DEFAULT 0,
-    expires timestamptz NOT NULL DEFAULT '-infinity'
+    expires timestamptz NOT NULL DEFAULT 'epoch'
 ) WITH (fillfactor = 10);
 
 INSERT INTO heroctl.lease DEFAULT VALUES;

@@ -36,6 +36,13 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
+async def elapse(seconds: float) -> None:
+    """Let the loop's time pass."""
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, passed.set_result, None)
+    await passed
+
+
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function on a loop of this kind."""
     with asyncio.Runner(loop_factory=FastLoop) as runner:

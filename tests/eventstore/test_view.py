@@ -270,7 +270,6 @@ async def test_other_history_is_reloaded_and_named_anew() -> None:
         await log.append(joined(name))
     changes: list[Change] = []
     async with following(log) as view, following(log) as second:
-        both = (view, second)
         view.subscribe(changes.append)
         waiting = asyncio.ensure_future(view.wait(JOBS, 1, 60))
         log.lose(2)
