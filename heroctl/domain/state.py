@@ -57,6 +57,18 @@ def node_allocs_topic(node: str) -> str:
     return f"allocs:node={node}"
 
 
+def alloc_topics(alloc: str, namespace: str, job: str, node: str) -> tuple[str, ...]:
+    """Name every topic that a change of an allocation touches: its own, its lists', and its job's, which counts it."""
+    return (
+        ALLOCS,
+        alloc_topic(alloc),
+        job_allocs_topic(job),
+        node_allocs_topic(node),
+        JOBS,
+        job_topic(namespace, job),
+    )
+
+
 def node_topic(node: str) -> str:
     """Name the topic of one node."""
     return f"nodes:{node}"
@@ -176,6 +188,7 @@ class Alloc(Struct, frozen=True, gc=False):
     first_healthy_at: int | None = None  # whatever became of it since
     finished_at: int | None = None
     timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
+    topics: tuple[str, ...] = ()  # its own, those of the lists it stands in and its job's: named once, touched often
 
     @property
     def terminal(self) -> bool:

@@ -12,7 +12,7 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.jobs import forget_if_over
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import TERMINAL, supersedes
-from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, assignment_topic
+from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, alloc_topics, assignment_topic
 
 KEPT_FINISHED_PER_SLOT: Final = 5
 KEPT_FINISHED_PER_JOB: Final = 100
@@ -47,6 +47,7 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
         modify_index=touch.index,
         assign_index=touch.index,
         timeline=((touch.index, touch.time, event.TAG, ""),),
+        topics=alloc_topics(event.id, event.namespace, event.job, event.node),
     )
     state.allocs[alloc.id] = alloc
     state.by_job.setdefault(alloc.uid, {})[alloc.id] = None

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from heroctl.domain.state import (
-    ALLOCS,
     DEPLOYMENTS,
     JOBS,
     NODES,
@@ -15,20 +14,11 @@ from heroctl.domain.state import (
     Deployment,
     Job,
     State,
-    alloc_topic,
     deployment_topic,
-    job_allocs_topic,
     job_deployments_topic,
     job_topic,
-    node_allocs_topic,
     node_topic,
 )
-
-
-@lru_cache(maxsize=65_536)
-def _alloc_lists(namespace: str, job: str) -> tuple[str, ...]:
-    """Name the lists that an allocation of a job stands in. Cached: the fold asks at nearly every event."""
-    return (ALLOCS, job_allocs_topic(job), JOBS, job_topic(namespace, job))
 
 
 @lru_cache(maxsize=65_536)
@@ -39,11 +29,6 @@ def _deployment_topics(deployment: str, job: str) -> tuple[str, ...]:
 @lru_cache(maxsize=65_536)
 def _node_topics(node: str) -> tuple[str, ...]:
     return (NODES, node_topic(node))
-
-
-@lru_cache(maxsize=65_536)
-def _node_allocs(node: str) -> str:
-    return node_allocs_topic(node)
 
 
 class Touch:
@@ -64,10 +49,7 @@ class Touch:
 
     def alloc(self, alloc: Alloc) -> None:
         """Raise an allocation's topic, every list it stands in, and its job's, which counts it."""
-        topics = self.topics
-        topics.update(_alloc_lists(alloc.namespace, alloc.job))
-        topics.add(alloc_topic(alloc.id))
-        topics.add(_node_allocs(alloc.node))
+        self.topics.update(alloc.topics)
 
     def node(self, node: str) -> None:
         """Raise a node's topic and the list of nodes."""
