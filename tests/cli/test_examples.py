@@ -1,0 +1,26 @@
+"""Every example is a job that this release accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from heroctl.domain.spec import Task
+from heroctl.domain.validate import parse
+from tests.house import ROOT
+
+EXAMPLES = sorted((ROOT / "examples").iterdir())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_a_valid_job_and_explains_itself(example: Path) -> None:
+    text = example.read_text()
+    assert parse(yaml.safe_load(text)).tasks
+    assert text.startswith("# ")
+
+
+def test_every_field_of_a_task_is_shown_somewhere() -> None:
+    shown = {field for path in EXAMPLES for task in yaml.safe_load(path.read_text())["tasks"] for field in task}
+    assert shown == set(Task.__struct_fields__)
