@@ -1,0 +1,180 @@
+"""Allocations: what they look like, and stopping one."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, TypeVar
+
+from api.answer import Answer, answer
+from api.call import Call
+from api.reads import Query, Reading
+from api.wire import (
+    AllocationDetail,
+    AllocationItem,
+    PortMap,
+    TimelineLine,
+    Written,
+    encode,
+    joined,
+    stamp,
+    stamp_or_none,
+)
+from api.world import World
+from heroctl.domain import spec as specs
+from heroctl.domain.errors import Conflict, not_found
+from heroctl.domain.intents import jobs as intents
+from heroctl.domain.intents.change import NOTHING, Change, job_stream
+from heroctl.domain.state import ALLOCS, Alloc, State, alloc_topic, job_allocs_topic, node_allocs_topic
+
+
+class Named(Protocol):
+    """A record with an id."""
+
+    @property
+    def id(self) -> str:
+        """The whole id."""
+        ...
+
+
+R = TypeVar("R", bound=Named)
+
+SHORTEST_PREFIX: Final = 4
+
+
+def listing(world: World, query: Query) -> Reading:
+    """Allocations, oldest first; `?job=`, `?namespace=`, `?node=` (id or name), `?status=`."""
+    return Reading(_topic(world.state, query), lambda: _list(world, query))
+
+
+def _topic(state: State, query: Query) -> str:
+    if "job" in query.args:
+        return job_allocs_topic(query.args["job"])
+    if "node" in query.args:
+        node = query.args["node"]
+        return node_allocs_topic(state.node_names.get(node, node))
+    return ALLOCS
+
+
+def _list(world: World, query: Query) -> bytes:
+    state, args = world.state, query.args
+    node = state.node_names.get(args["node"], args["node"]) if "node" in args else None
+    chosen = [
+        alloc
+        for alloc in _candidates(state, args.get("job"))
+        if (node is None or alloc.node == node)
+        and query.passes("namespace", alloc.namespace)
+        and ("status" not in args or alloc.status == args["status"])
+    ]
+    chosen.sort(key=lambda alloc: (alloc.create_index, alloc.id))
+    return joined(
+        [
+            world.items.get(alloc.id, (alloc.modify_index, alloc.node in state.nodes), item, state, alloc)
+            for alloc in chosen
+        ]
+    )
+
+
+def _candidates(state: State, job: str | None) -> list[Alloc]:
+    if job is None:
+        return list(state.allocs.values())
+    # Deleted jobs of the name, too: their allocations stay listed until they are gone.
+    uids = [uid for uid, record in state.jobs.items() if record.name == job]
+    return [alloc for uid in uids for alloc in state.allocs_of(uid)]
+
+
+def detail(world: World, query: Query) -> Reading:
+    """One allocation, with its timeline."""
+    wanted = query.path["id"]
+    found = find(world.state, wanted)
+    if found is None:
+        return Reading(alloc_topic(wanted), lambda: encode(_detail(world.state, _need(world.state, wanted))))
+    full = found.id
+    return Reading(alloc_topic(full), lambda: encode(_detail(world.state, _need(world.state, full))))
+
+
+def find(state: State, wanted: str) -> Alloc | None:
+    """Find an allocation by its id, or by a prefix of at least 4 that no other has. Raises `ambiguous_id`."""
+    found = state.allocs.get(wanted)
+    if found is not None or len(wanted) < SHORTEST_PREFIX:
+        return found
+    return one_of([alloc for name, alloc in state.allocs.items() if name.startswith(wanted)], wanted)
+
+
+def one_of(found: list[R], wanted: str) -> R | None:
+    """Give the only thing whose id begins so, or None."""
+    if len(found) > 1:
+        some = ", ".join(sorted(record.id for record in found)[:3])
+        raise Conflict("ambiguous_id", f"'{wanted}' begins {len(found)} ids ({some} …): give more of it")
+    return found[0] if found else None
+
+
+def _need(state: State, wanted: str) -> Alloc:
+    found = find(state, wanted)
+    if found is None:
+        raise not_found("allocation", wanted)
+    return found
+
+
+def item(state: State, alloc: Alloc) -> AllocationItem:
+    """Show an allocation as it stands in a list."""
+    return AllocationItem(**_fields(state, alloc))
+
+
+def _detail(state: State, alloc: Alloc) -> AllocationDetail:
+    return AllocationDetail(
+        **_fields(state, alloc),
+        message=alloc.message,
+        container=alloc.container,
+        timeline=[TimelineLine(index, stamp(time), event, said) for index, time, event, said in alloc.timeline],
+    )
+
+
+def _fields(state: State, alloc: Alloc) -> dict[str, Any]:
+    node = state.nodes.get(alloc.node)
+    return {
+        "id": alloc.id,
+        "job": alloc.job,
+        "namespace": alloc.namespace,
+        "task": alloc.task,
+        "slot": alloc.slot,
+        "version": alloc.version,
+        "node": node.name if node else alloc.node,
+        "status": alloc.status,
+        "wanted": alloc.wanted,
+        "health": alloc.health,
+        "attempt": alloc.attempt,
+        "deployment": alloc.deployment,
+        "ports": _ports(state, alloc),
+        "address": alloc.address,
+        "exit_code": alloc.exit_code,
+        "oom": alloc.oom,
+        "reason": alloc.reason or alloc.why,
+        "created_at": stamp(alloc.created_at),
+        "started_at": stamp_or_none(alloc.started_at),
+        "finished_at": stamp_or_none(alloc.finished_at),
+        "create_index": alloc.create_index,
+        "modify_index": alloc.modify_index,
+    }
+
+
+def _ports(state: State, alloc: Alloc) -> dict[str, PortMap]:
+    if not alloc.ports:
+        return {}
+    version = state.jobs[alloc.uid].version(alloc.version)
+    task = specs.decode(version.spec).task(alloc.task) if version else None
+    inside = task.ports if task else {}
+    return {name: PortMap(host, inside[name].container if name in inside else None) for name, host in alloc.ports}
+
+
+async def stop(call: Call) -> Answer:
+    """Stop an allocation; its slot is filled again."""
+    await call.nothing()
+    alloc = _need(call.parts.view.state, call.path["id"])
+    identity = alloc.id
+
+    def decide(state: State) -> Change:
+        now = state.allocs.get(identity)
+        return intents.stop_alloc(now) if now else NOTHING
+
+    index = await call.write(job_stream(alloc.namespace, alloc.job), decide)
+    index = index or call.parts.view.state.topic_index(alloc_topic(identity))
+    return answer(Written(index, id=identity, warnings=call.parts.doubts()), index=index)

@@ -1,0 +1,50 @@
+"""An answer: status, headers and a whole body. The one thing that handlers return, and that is sent as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+INDEX: Final = b"x-heroctl-index"
+_JSON: Final[Header] = (b"content-type", b"application/json")
+_GUARDS: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Answer:
+    """A JSON answer; its two messages are made once, so that one answer may be sent to any number of clients.
+
+    `index` becomes `X-HeroCtl-Index`. Also an ASGI application that sends itself.
+    """
+
+    __slots__ = ("body", "end", "headers", "status")
+
+    def __init__(self, body: bytes, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> None:
+        self.status = status
+        self.body = body
+        self.end: Message = {"type": "http.response.body", "body": body}
+        own = [_JSON, (b"content-length", b"%d" % len(body)), *_GUARDS, *headers]
+        if index:
+            own.append((INDEX, b"%d" % index))
+        self.headers = own
+
+    def start(self, *more: Header) -> Message:
+        """Make the first message, with the headers that belong to one request."""
+        return {"type": "http.response.start", "status": self.status, "headers": [*self.headers, *more]}
+
+    async def __call__(self, _scope: object, _receive: object, send: Send) -> None:
+        """Send it; the layer in front adds what belongs to the request."""
+        await send(self.start())
+        await send(self.end)
+
+
+def answer(value: Any, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> Answer:  # noqa: ANN401 - whatever has JSON
+    """Make an answer of anything that msgspec can write as JSON."""
+    return Answer(_ENCODER.encode(value), status, index=index, headers=headers)

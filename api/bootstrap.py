@@ -1,0 +1,45 @@
+"""What the first process of a cluster makes, once for all: the signing key, and the user `admin`.
+
+Many may start at once: the key is whatever row was written first, the user is claimed by one append, and only its
+winner knows the password.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from api.auth import Passwords
+from api.tokens import KEY_BYTES
+from eventstore.log import Append, Conflicted, Log
+from eventstore.vault import Vault
+from eventstore.view import View
+from heroctl.domain.events import Meta
+from heroctl.domain.intents.access import create_user
+
+ADMIN: Final = "admin"
+SIGNING_KEY: Final = "signing-key-1"
+
+
+async def signing_keys(vault: Vault) -> list[bytes]:
+    """Return the cluster's signing keys, made if there are none."""
+    return [await vault.keep(SIGNING_KEY, "signing_key", secrets.token_bytes(KEY_BYTES))]
+
+
+async def first_admin(log: Log, view: View, vault: Vault, passwords: Passwords, given: str = "") -> str | None:
+    """Make the user `admin` unless there is one; return the password if it was this call that made it.
+
+    The password is random, unless one is `given`.
+    """
+    if ADMIN in view.state.users:
+        return None
+    password = given or secrets.token_urlsafe(18)
+    credential = await vault.put("password", await passwords.hashed(password))
+    change = create_user(view.state, ADMIN, ("admin",), credential)
+    try:
+        await log.append(
+            Append(change.events, change.moves, tuple((stream, 0) for stream in change.moves), meta=Meta("system"))
+        )
+    except Conflicted:
+        return None
+    return password

@@ -1,0 +1,80 @@
+"""The cluster: how it is, and which processes it is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from api.pulse import STALE_AFTER
+from api.reads import A_SECOND, Query, Reading
+from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
+from api.world import World
+from heroctl.domain.state import CLUSTER, PEERS
+
+
+def status(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
+    """How the cluster is."""
+    return Reading(CLUSTER, lambda: encode(_status(world)), fresh=A_SECOND)
+
+
+def _status(world: World) -> ClusterStatus:
+    state, pulse = world.state, world.pulse
+    checks = _checks(world)
+    counts = Counter(node.status for node in state.nodes.values())
+    return ClusterStatus(
+        health=_health(checks),
+        coordinator=state.coordinator if pulse.coordinated() else None,
+        epoch=state.epoch,
+        members=len(pulse.members),
+        index=state.index,
+        version=world.release,
+        incarnation=state.incarnation,
+        brake=state.brake,
+        nodes=NodeCounts(counts["ready"], counts["down"], counts["draining"]),
+        checks=checks,
+    )
+
+
+def _health(checks: list[Check]) -> str:
+    if all(check.ok for check in checks):
+        return "ok"
+    return "down" if any(check.name == "log" and not check.ok for check in checks) else "degraded"
+
+
+def _checks(world: World) -> list[Check]:
+    state, pulse = world.state, world.pulse
+    silent = int(world.view.stale_seconds)
+    down = sorted(node.name for node in state.nodes.values() if node.status == "down")
+    return [
+        _check("log", silent <= STALE_AFTER, f"the log has not answered for {silent} s"),
+        _check("events", world.view.sound, f"event {world.view.failed} is of a newer release"),
+        _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
+        _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
+        _check("nodes", not down, f"down: {', '.join(down[:10])}"),
+        _check("brake", not state.brake, "so many nodes are down that nothing is given up"),
+    ]
+
+
+def _check(name: str, ok: bool, otherwise: str) -> Check:  # noqa: FBT001 - a verdict
+    return Check(name, ok, "" if ok else otherwise)
+
+
+def peers(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
+    """The processes of the control plane, those that live."""
+    return Reading(PEERS, lambda: encode(_peers(world)), fresh=A_SECOND)
+
+
+def _peers(world: World) -> list[Peer]:
+    coordinator = world.state.coordinator if world.pulse.coordinated() else ""
+    return [
+        Peer(
+            id=present.member.id,
+            role=present.member.role,
+            address=present.member.address,
+            version=present.member.version,
+            coordinator=present.member.id == coordinator,
+            index=present.index,
+            lag=max(world.state.index - present.index, 0),
+            last_seen_s=int(present.seconds),
+        )
+        for present in sorted(world.pulse.members, key=lambda present: (present.member.role, present.member.id))
+    ]

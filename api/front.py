@@ -1,0 +1,210 @@
+"""The front: the ASGI application. It answers what is ready, lets through who may, and says in one way what is wrong.
+
+Every request, in this order: its id · a page that is ready (a plain GET whose topic has not moved), for a token that is
+known and may · else the route, the token, the access, all before a byte of the body is read · else the router. A page
+is ready because the router made it; the front knows no other answers, and checks token, end and access each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final, NamedTuple
+
+from litestar import Litestar
+from litestar.exceptions import NotFoundException
+from litestar.utils import normalize_path
+
+from api import access, request_id
+from api.access import NOBODY, Principal
+from api.answer import INDEX, Answer, Message, Receive, Send
+from api.errors import MethodNotAllowed, answer_to, missing_route
+from api.parts import Parts
+from api.pulse import STALE_AFTER
+from api.requestlog import RequestLog
+from api.routes import ROUTES, Row
+from heroctl.domain.errors import Invalid, Unavailable
+
+GIVE_UP: Final = 600.0  # seconds without the log after which what is known is too old to be told
+_MOST_PATHS: Final = 4096
+_ROOT: Final = "/v1/"
+
+
+class Ready(NamedTuple):
+    """A path whose plain GET may be answered from the front: by which row, from which page."""
+
+    row: Row
+    key: object
+
+
+class Exchange:
+    """One request on its way: what is known of it so far, and what its answer has to carry."""
+
+    __slots__ = ("index", "principal", "request_id", "row", "status")
+
+    def __init__(self, identity: bytes) -> None:
+        self.request_id = identity
+        self.principal: Principal = NOBODY
+        self.row: Row | None = None
+        self.status = 0
+        self.index = 0  # of the topic asked for, for answers that have none of their own
+
+
+class Front:
+    """Stands before the router. `ready` says which paths it may answer itself; the router fills it.
+
+    `open` counts the requests that are being answered.
+    """
+
+    def __init__(self, router: Litestar, parts: Parts, log: RequestLog) -> None:
+        self.open = 0
+        self._quiet = asyncio.Event()
+        self.ready: dict[str, Ready] = {}
+        self._router = router
+        self._parts = parts
+        self._log = log
+        self._gate = parts.gate
+        self._pages = parts.pages
+        self._view = parts.view
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        began = time.perf_counter()
+        exchange = Exchange(request_id.of(scope["headers"]))
+        page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None
+        if page is not None:
+            exchange.status = 200
+            await send(page.start((request_id.HEADER, exchange.request_id)))
+            await send(page.end)
+        else:
+            self.open += 1
+            try:
+                await self._serve(scope, receive, send, exchange)
+            finally:
+                self.open -= 1
+                if not self.open:
+                    self._quiet.set()
+        client = scope.get("client")
+        self._log.add(
+            exchange.request_id,
+            scope["method"],
+            scope["path"],
+            exchange.status,
+            ms=round((time.perf_counter() - began) * 1000, 3),
+            actor=exchange.principal.actor,
+            client=client[0] if client else "",
+        )
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being answered."""
+        while self.open:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def keep(self, path: str, row: Row, key: object) -> None:
+        """Learn that a plain GET of a path is answered by this page, while that is good."""
+        if len(self.ready) >= _MOST_PATHS:
+            self.ready.clear()
+        self.ready[path] = Ready(row, key)
+
+    # ── ready pages ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _page(self, scope: Any, exchange: Exchange) -> Answer | None:  # noqa: ANN401 - ASGI
+        ready = self.ready.get(scope["path"])
+        if ready is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
+            return None
+        token = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                token = value[7:].strip() if value[:7].lower() == b"bearer " else b""
+            elif name == INDEX:
+                if not value.isdigit() or len(value) > 18 or int(value) > self._view.index:
+                    return None
+            elif name in (b"if-none-match", b"x-heroctl-token"):
+                return None
+        principal = self._gate.known(token) if token else None
+        if principal is None or not access.allows(ready.row.access, principal):
+            return None
+        page = self._pages.find(ready.key)
+        if page is None:
+            return None
+        exchange.principal = principal
+        return page.answer
+
+    # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
+        stamped = self._stamped(send, exchange, scope)
+        try:
+            await self._admit(scope, exchange)
+            scope.setdefault("state", {})["exchange"] = exchange
+            await self._router(scope, receive, stamped)
+        except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
+            if exchange.status:
+                raise
+            await answer_to(error, exchange.request_id.decode())(scope, receive, stamped)
+
+    async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
+        """Find the row and who asks, and refuse who may not."""
+        row = exchange.row = self._row(scope["method"], scope["path"])
+        if row is None or row.access.kind != "public":
+            principal = await self._principal(scope)
+            if row is None and (principal is not None or not scope["path"].startswith(_ROOT)):
+                raise self._no_route(scope["method"], scope["path"])
+            access.check(row.access if row else access.ANYONE, principal)
+            exchange.principal = principal or NOBODY
+        await self._abreast(scope["headers"], row)
+
+    async def _principal(self, scope: Any) -> Principal | None:  # noqa: ANN401 - ASGI
+        if not scope["path"].startswith(_ROOT):
+            return None
+        return await self._gate.principal(scope["headers"])
+
+    def _row(self, method: str, path: str) -> Row | None:
+        """Ask the router which row serves a request; None: none does."""
+        try:
+            handler = self._router.asgi_router.handle_routing(path=normalize_path(path), method=method)[1]
+        except Exception as error:
+            if isinstance(error, NotFoundException) or hasattr(error, "status_code"):
+                return None
+            raise
+        row: Row | None = handler.opt.get("row")
+        return row
+
+    def _no_route(self, method: str, path: str) -> Exception:
+        allowed = sorted({row.method for row in ROUTES if row.takes(normalize_path(path))})
+        return MethodNotAllowed(method, ", ".join(allowed)) if allowed else missing_route()
+
+    async def _abreast(self, headers: list[tuple[bytes, bytes]], row: Row | None) -> None:
+        if row is None or row.path.startswith("/v1/health/"):
+            return
+        if self._view.stale_seconds > GIVE_UP:
+            raise Unavailable("log_unavailable", "the log has been away for too long: try again", retry_after=5)
+        for name, value in headers:
+            if name == INDEX:
+                if not value.isdigit() or len(value) > 18:
+                    raise Invalid("invalid_index", "X-HeroCtl-Index: expected a whole number")
+                await self._parts.abreast(int(value))
+
+    def _stamped(self, send: Send, exchange: Exchange, scope: Any) -> Send:  # noqa: ANN401 - ASGI
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message = {**message, "headers": [*message["headers"], *self._stamps(exchange, message, scope)]}
+            await send(message)
+
+        return stamped
+
+    def _stamps(self, exchange: Exchange, message: Message, scope: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - ASGI
+        stamps = [(request_id.HEADER, exchange.request_id)]
+        if exchange.index and message["status"] >= 400:
+            stamps.append((INDEX, b"%d" % exchange.index))
+        stale = self._view.stale_seconds
+        if stale > STALE_AFTER and exchange.row is not None and exchange.row.read is not None:
+            stamps.append((b"x-heroctl-stale", b"%d" % stale))
+        if self._parts.waiters.draining and scope["http_version"].startswith("1"):
+            stamps.append((b"connection", b"close"))
+        return stamps

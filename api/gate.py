@@ -1,0 +1,184 @@
+"""The gate: from a request's headers to the principal whose token it carries.
+
+A token is verified once and then known by its bytes until it expires, or until anything about who may what changes (the
+`acl` topic moves, a session is revoked). A token that this process has never heard of may be news: the view catches up
+with the log once, shared by all who ask, before it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from api import tokens
+from api.access import Principal, expired, no_token, rights_of
+from api.answer import Header
+from api.tokens import Claims, Keys, Opaque
+from eventstore.vault import Vault
+from eventstore.view import View
+from heroctl.domain.errors import Gone, Refusal
+from heroctl.domain.state import ACL, JoinToken, State
+
+T = TypeVar("T")
+
+_MOST: Final = 20_000
+_BEARER: Final = b"bearer "
+
+
+def token_of(headers: Iterable[Header]) -> bytes | None:
+    """Find the token of a request: `Authorization: Bearer …`, or `X-HeroCtl-Token`."""
+    other = None
+    for name, value in headers:
+        if name == b"authorization":
+            return value[7:].strip() if value[:7].lower() == _BEARER else b""
+        if name == b"x-heroctl-token":
+            other = value
+    return other
+
+
+class Gate:
+    """Knows whose token is whose. `clock` gives seconds since the epoch."""
+
+    def __init__(self, view: View, vault: Vault, keys: Keys, clock: Callable[[], float]) -> None:
+        self.keys = keys
+        self._view = view
+        self._vault = vault
+        self._clock = clock
+        self._known: dict[bytes, Principal] = {}
+        self._hashes: dict[str, bytes] = {}
+        self._acl = 0
+        self._revoked: frozenset[str] = frozenset()
+
+    def known(self, token: bytes) -> Principal | None:
+        """Give the principal of a token that was verified before and is still good."""
+        acl = self._view.state.topics.get(ACL, 0)
+        if acl != self._acl:
+            self._known.clear()
+            self._acl = acl
+        principal = self._known.get(token)
+        return principal if principal is not None and principal.until > self._clock() else None
+
+    async def principal(self, headers: Iterable[Header]) -> Principal | None:
+        """Give the principal of a request; None: it carries no token. Raises `token_invalid` or `token_expired`."""
+        token = token_of(headers)
+        if token is None:
+            return None
+        known = self.known(token)
+        if known is not None:
+            return known
+        principal = await self.verify(token)
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[token] = principal
+        return principal
+
+    async def verify(self, token: bytes) -> Principal:
+        """Read a token and find whose it is."""
+        try:
+            text = token.decode("ascii")
+        except UnicodeDecodeError:
+            raise no_token() from None
+        opaque = tokens.parse(text)
+        if opaque is None:
+            claims = self.keys.read(text)
+            return await self._sure(lambda state: self._of_claims(state, claims))
+        if opaque.kind == "ht":
+            return await self._of_token(opaque)
+        if opaque.kind == "hn":
+            return await self._of_node(opaque)
+        raise no_token()
+
+    def revoke(self, sessions: frozenset[str]) -> bool:
+        """Take in which sessions are revoked; answers whether any is news."""
+        if sessions == self._revoked:
+            return False
+        self._revoked = sessions
+        self._known.clear()
+        return True
+
+    def still(self, principal: Principal) -> bool:
+        """Tell whether a principal admitted earlier would be admitted now, with the same rights."""
+        state = self._view.state
+        if principal.until <= self._clock():
+            return False
+        if principal.node:
+            return principal.node in state.nodes
+        now = self._user(state, principal.user, principal.token, principal.session)
+        return now is not None and now.rights == principal.rights
+
+    async def join_token(self, text: str) -> JoinToken:
+        """Find the join token that a server shows. Raises `join_token_invalid`."""
+        opaque = tokens.parse(text)
+        if opaque is None or opaque.kind != "hj":
+            raise _no_join_token()
+        found = await self._sure(lambda state: state.join_tokens.get(opaque.id), _no_join_token)
+        if not await self._matches(found.credential, opaque.secret) or found.expires_at <= self._clock() * 1000:
+            raise _no_join_token()
+        return found
+
+    # ── kinds of tokens ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _of_claims(self, state: State, claims: Claims) -> Principal | None:
+        found = self._user(state, claims.sub, claims.tok, claims.sid)
+        return (
+            None
+            if found is None
+            else Principal(found.actor, found.rights, claims.exp, claims.sub, claims.tok, claims.sid)
+        )
+
+    def _user(self, state: State, user: str, token: str, session: str) -> Principal | None:
+        record = state.users.get(user)
+        if record is None or session in self._revoked:
+            return None
+        if not token:
+            return Principal(f"user:{user}", rights_of(record.roles))
+        made_from = state.tokens.get(token)
+        return None if made_from is None else Principal(f"token:{token}", rights_of(made_from.roles))
+
+    async def _of_token(self, opaque: Opaque) -> Principal:
+        token = await self._sure(lambda state: state.tokens.get(opaque.id))
+        if not await self._matches(token.credential, opaque.secret):
+            raise no_token()
+        until = float("inf") if token.expires_at is None else token.expires_at / 1000
+        if until <= self._clock():
+            raise expired()
+        found = self._user(self._view.state, token.user, token.id, "")
+        if found is None:
+            raise no_token()
+        return Principal(found.actor, found.rights, until, token.user, token.id)
+
+    async def _of_node(self, opaque: Opaque) -> Principal:
+        if opaque.id in self._view.state.removed_nodes:
+            raise Gone("node_removed", "this node was removed from the cluster")
+        node = await self._sure(lambda state: state.nodes.get(opaque.id))
+        if not await self._matches(node.credential, opaque.secret):
+            raise no_token()
+        return Principal(f"node:{node.name}", node=node.id)
+
+    # ── looking twice ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _sure(self, look: Callable[[State], T | None], refusal: Callable[[], Refusal] = no_token) -> T:
+        found = look(self._view.state)
+        if found is None:
+            await self._view.catch_up()
+            found = look(self._view.state)
+        if found is None:
+            raise refusal()
+        return found
+
+    async def _matches(self, credential: str, secret: str) -> bool:
+        expected = self._hashes.get(credential)
+        if expected is None:
+            expected = await self._vault.get(credential)
+            if expected is None:
+                return False
+            if len(self._hashes) >= _MOST:
+                self._hashes.clear()
+            self._hashes[credential] = expected
+        return tokens.equal(expected, tokens.hashed(secret))
+
+
+def _no_join_token() -> Refusal:
+    refusal = no_token()
+    refusal.code = "join_token_invalid"
+    return refusal

@@ -1,0 +1,207 @@
+"""Jobs: what they look like, and what users may do with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from api.answer import Answer, answer
+from api.call import Call
+from api.reads import Query, Reading
+from api.wire import (
+    DeploymentRef,
+    JobDetail,
+    JobItem,
+    Submitted,
+    TaskState,
+    VersionItem,
+    Written,
+    encode,
+    joined,
+    stamp,
+)
+from api.world import World
+from heroctl.domain import spec as specs
+from heroctl.domain.errors import Invalid, Problem
+from heroctl.domain.intents import jobs as intents
+from heroctl.domain.intents.change import Change, job_stream
+from heroctl.domain.state import JOBS, Job, State, Version, job_status, job_topic
+from heroctl.domain.validate import parse, warnings
+
+# ── reads ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def listing(world: World, query: Query) -> Reading:
+    """All jobs, by namespace and name; `?namespace=`, `?status=`."""
+    return Reading(JOBS, lambda: _list(world, query))
+
+
+def _list(world: World, query: Query) -> bytes:
+    state = world.state
+    chosen = (state.jobs[uid] for _, uid in sorted(state.names.items()))
+    return joined(
+        [
+            world.items.get(job.uid, state.topic_index(job_topic(job.namespace, job.name)), item, state, job)
+            for job in chosen
+            if query.passes("namespace", job.namespace)
+            and ("status" not in query.args or job_status(state, job) == query.args["status"])
+        ]
+    )
+
+
+def detail(world: World, query: Query) -> Reading:
+    """One job, with its spec."""
+    namespace, name = query.namespace, query.path["name"]
+    return Reading(
+        job_topic(namespace, name), lambda: encode(_detail(world.state, intents.find_job(world.state, namespace, name)))
+    )
+
+
+def versions(world: World, query: Query) -> Reading:
+    """The kept versions of a job, newest first."""
+    namespace, name = query.namespace, query.path["name"]
+
+    def make() -> bytes:
+        job = intents.find_job(world.state, namespace, name)
+        return encode([_version(version) for version in reversed(job.versions)])
+
+    return Reading(job_topic(namespace, name), make)
+
+
+def item(state: State, job: Job) -> JobItem:
+    """Show a job as it stands in a list."""
+    return JobItem(**_fields(state, job))
+
+
+def _detail(state: State, job: Job) -> JobDetail:
+    stable = job.stable
+    return JobDetail(
+        **_fields(state, job),
+        spec=msgspec.Raw(job.current.spec),
+        meta=specs.decode(job.current.spec).meta,
+        stable_version=stable.version if stable else None,
+    )
+
+
+def _fields(state: State, job: Job) -> dict[str, Any]:
+    deployment = state.deployments.get(job.deployment)
+    spec = specs.decode(job.current.spec)
+    return {
+        "name": job.name,
+        "namespace": job.namespace,
+        "type": spec.type,
+        "status": job_status(state, job),
+        "version": job.current.version,
+        "tasks": _tasks(state, job, spec),
+        "deployment": DeploymentRef(deployment.id, deployment.status) if deployment else None,
+        "blocked": job.blocked,
+        "created_at": stamp(job.created_at),
+        "updated_at": stamp(job.updated_at),
+        "create_index": job.create_index,
+        "modify_index": job.modify_index,
+        "spec_index": job.spec_index,
+    }
+
+
+def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
+    running: Counter[str] = Counter()
+    healthy: Counter[str] = Counter()
+    for alloc in state.allocs_of(job.uid):
+        if alloc.status == "running":
+            running[alloc.task] += 1
+            healthy[alloc.task] += alloc.health == "healthy"
+    return [
+        TaskState(
+            name=task.name,
+            driver=task.driver,
+            image=task.image,
+            desired=task.count if job.wanted else 0,
+            running=running[task.name],
+            healthy=healthy[task.name],
+        )
+        for task in spec.tasks
+    ]
+
+
+def _version(version: Version) -> VersionItem:
+    return VersionItem(
+        version=version.version,
+        spec=msgspec.Raw(version.spec),
+        meta=specs.decode(version.spec).meta,
+        by=version.by,
+        created_at=stamp(version.created_at),
+        stable=version.stable,
+        index=version.index,
+    )
+
+
+# ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def submit(call: Call) -> Answer:
+    """Make a job so: 201 where its name is new, 200 where it changed or was so already."""
+    spec = parse(_named(await call.document(), call.args.get("namespace")))
+    guard = call.number("check_index")
+    actor = call.principal.actor
+    topic = job_topic(spec.namespace, spec.name)
+    is_new = False
+
+    def decide(state: State) -> Change:
+        nonlocal is_new
+        is_new = state.job(spec.namespace, spec.name) is None
+        return intents.submit_job(state, spec, actor, guard)
+
+    index = await call.write(job_stream(spec.namespace, spec.name), decide)
+    state = call.parts.view.state
+    job = state.job(spec.namespace, spec.name)
+    body = Submitted(
+        name=spec.name,
+        namespace=spec.namespace,
+        version=job.current.version if job else 0,
+        index=index or state.topic_index(topic),
+        deployment_id=job.deployment if job else "",
+        warnings=warnings(spec) + call.parts.doubts(),
+    )
+    return answer(body, 201 if is_new else 200, index=body.index)
+
+
+def _named(document: Any, namespace: str | None) -> Any:  # noqa: ANN401 - a spec that nobody has judged yet
+    """`?namespace=` names the namespace of a spec that names none; the two may not differ."""
+    if namespace is None or not isinstance(document, dict):
+        return document
+    if document.setdefault("namespace", namespace) != namespace:
+        problem = Problem("namespace", "invalid_value", f"the query says '{namespace}', the spec another")
+        raise Invalid("invalid_spec", f"namespace: {problem.message}", details=(problem,))
+    return document
+
+
+async def validate(call: Call) -> Answer:
+    """Judge a spec and do nothing: `{problems, warnings}`."""
+    document = await call.document()
+    try:
+        spec = parse(document)
+    except Invalid as refusal:
+        return answer({"valid": False, "problems": refusal.details, "warnings": []})
+    return answer({"valid": True, "problems": [], "warnings": warnings(spec)})
+
+
+async def stop(call: Call) -> Answer:
+    """Stop all replicas and keep the job."""
+    await call.nothing()
+    return await _write(call, intents.stop_job)
+
+
+async def delete(call: Call) -> Answer:
+    """Remove a job and its replicas."""
+    guard = call.number("check_index")
+    return await _write(call, lambda state, namespace, name: intents.delete_job(state, namespace, name, guard))
+
+
+async def _write(call: Call, decide: Any) -> Answer:  # noqa: ANN401 - an intent on (state, namespace, name)
+    namespace, name = call.namespace, call.path["name"]
+    index = await call.write(job_stream(namespace, name), lambda state: decide(state, namespace, name))
+    index = index or call.parts.view.state.topic_index(job_topic(namespace, name))
+    body = Written(index, name=name, namespace=namespace, warnings=call.parts.doubts())
+    return answer(body, index=index)

@@ -1,0 +1,105 @@
+"""Nodes: what they look like, and what operators may do with them. What their agents say is in `agent`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from api.allocations import SHORTEST_PREFIX, one_of
+from api.answer import Answer, answer
+from api.call import Call
+from api.reads import A_SECOND, Query, Reading
+from api.wire import Amount, DriverState, NodeItem, Written, encode
+from api.world import World
+from heroctl.domain.errors import not_found
+from heroctl.domain.intents import nodes as intents
+from heroctl.domain.intents.change import Change, node_stream
+from heroctl.domain.state import NODES, Node, State, Usage, node_topic
+
+
+class Eligibility(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/nodes/:id/eligibility`."""
+
+    eligible: bool
+
+
+def listing(world: World, query: Query) -> Reading:
+    """All nodes by name; `?status=`."""
+    return Reading(NODES, lambda: _list(world, query), fresh=A_SECOND)
+
+
+def _list(world: World, query: Query) -> bytes:
+    state = world.state
+    chosen = (state.nodes[node] for _, node in sorted(state.node_names.items()))
+    return encode([_show(world, node) for node in chosen if query.passes("status", node.status)])
+
+
+def detail(world: World, query: Query) -> Reading:
+    """One node, by id, name or a prefix of its id."""
+    wanted = query.path["id"]
+    found = find(world.state, wanted)
+    full = found.id if found else wanted
+    return Reading(node_topic(full), lambda: encode(_show(world, _need(world.state, full))), fresh=A_SECOND)
+
+
+def find(state: State, wanted: str) -> Node | None:
+    """Find a node by id, name, or a prefix of at least 4 that no other id has. Raises `ambiguous_id`."""
+    found = state.nodes.get(state.node_names.get(wanted, wanted))
+    if found is not None or len(wanted) < SHORTEST_PREFIX:
+        return found
+    return one_of([node for node in state.nodes.values() if node.id.startswith(wanted)], wanted)
+
+
+def _need(state: State, wanted: str) -> Node:
+    found = find(state, wanted)
+    if found is None:
+        raise not_found("node", wanted)
+    return found
+
+
+def _show(world: World, node: Node) -> NodeItem:
+    reserved = world.state.usage.get(node.id, Usage())
+    has, used = node.capacity, world.pulse.stats_of(node.id)
+    return NodeItem(
+        id=node.id,
+        name=node.name,
+        status=node.status,
+        eligibility="eligible" if node.eligible else "ineligible",
+        drain=None,
+        cpu=Amount(has.cpu, reserved.cpu / 1000, used.get("cpu", 0)),
+        ram=Amount(has.memory, reserved.memory, used.get("memory", 0)),
+        disk=Amount(has.disk, reserved.disk, used.get("disk", 0)),
+        labels=node.labels,
+        attributes=node.attributes,
+        drivers={name: DriverState(driver.healthy, driver.version) for name, driver in sorted(node.drivers.items())},
+        address=node.address,
+        version=node.version,
+        allocations=reserved.allocs,
+        unknown_containers=node.unknown,
+        last_seen_s=world.pulse.silence(node.id),
+        create_index=node.create_index,
+        modify_index=node.modify_index,
+    )
+
+
+async def eligibility(call: Call) -> Answer:
+    """Say whether new allocations may be placed on a node."""
+    wanted = await call.body(Eligibility)
+    return await _write(call, lambda node: intents.set_eligibility(node, eligible=wanted.eligible))
+
+
+async def remove(call: Call) -> Answer:
+    """Remove a node and all it held; its agent stops everything when it hears of it."""
+    return await _write(call, intents.remove_node)
+
+
+async def _write(call: Call, decide: Any) -> Answer:  # noqa: ANN401 - an intent on a node
+    node = _need(call.parts.view.state, call.path["id"])
+
+    def on_it(state: State) -> Change:
+        change: Change = decide(_need(state, node.id))
+        return change
+
+    index = await call.write(node_stream(node.id), on_it) or call.parts.view.state.topic_index(node_topic(node.id))
+    return answer(Written(index, id=node.id, name=node.name, warnings=call.parts.doubts()), index=index)

@@ -1,0 +1,80 @@
+"""The parts of an api process, made once at its start and handed to whoever serves a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from api.auth import Passwords
+from api.gate import Gate
+from api.pulse import STALE_AFTER, Pulse
+from api.reads import Pages
+from api.streams import Streams
+from api.wait import Waiters
+from api.world import World
+from api.write import CATCH_UP, Writer
+from eventstore.sessions import Sessions
+from eventstore.vault import Vault
+from eventstore.view import View
+from heroctl.domain.assignment import Outcome
+from heroctl.domain.errors import Problem, Refusal, Unavailable
+
+NO_COORDINATOR: Final = Problem(
+    "", "no_coordinator", "no reconciler coordinates just now: this is kept, and will be acted upon when one does"
+)
+BEHIND: Final = 5.0  # seconds after which a view that cannot keep up gets no more traffic
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that handlers use. `clock` gives seconds since the epoch."""
+
+    view: View
+    writer: Writer
+    vault: Vault
+    sessions: Sessions
+    gate: Gate
+    passwords: Passwords
+    pulse: Pulse
+    world: World
+    pages: Pages
+    waiters: Waiters
+    streams: Streams | None
+    clock: Callable[[], float]
+    synced: dict[str, tuple[int, int, list[Outcome]]] = field(
+        default_factory=dict
+    )  # by node: its last answered reports
+
+    async def abreast(self, index: int) -> None:
+        """Let the view reach an index that a client has seen elsewhere. Raises `behind` when that takes over 2 s.
+
+        An index above the log's head is of another history, and passed over.
+        """
+        if index <= self.view.index or index > (await self.view.head()).index:
+            return
+        if not await self.view.reached(index, CATCH_UP):
+            raise not_ready("behind", "this process has not read the log so far yet")
+
+    def readiness(self) -> str:
+        """Say `ok`, or `degraded` where reads go on without the log. Raises Unavailable: ask another process."""
+        if self.waiters.draining:
+            raise not_ready("draining", "this process is about to end")
+        if not self.view.started:
+            raise not_ready("starting", "this process has not read the log yet")
+        if not self.view.sound:
+            raise not_ready("outdated", "the log holds events of a newer release")
+        if self.view.stale_seconds > STALE_AFTER:
+            return "degraded"
+        if self.view.behind_seconds > BEHIND:
+            raise not_ready("behind", "this process does not keep up with the log")
+        return "ok"
+
+    def doubts(self) -> list[Problem]:
+        """Say what a writer should know beside that it was written."""
+        return [] if self.pulse.coordinated() else [NO_COORDINATOR]
+
+
+def not_ready(code: str, message: str) -> Refusal:
+    """Refuse for a moment: this process cannot, another one may."""
+    return Unavailable(code, f"{message}: try again", retry_after=1)

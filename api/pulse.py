@@ -1,0 +1,170 @@
+"""Signs of life: the beats that agents send here, and what this process knows of nodes, members and the coordinator.
+
+None of it is in the log. Beats are written once a second, all in one statement; the rest is looked at every two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from api.streams import Streams
+from eventstore.beats import Beat, Beats
+from eventstore.lease import Leases
+from eventstore.log import LogUnavailable
+from eventstore.members import RENEW, Members, Present
+from eventstore.sessions import Sessions
+from eventstore.view import View
+from heroctl.domain.assignment import SyncRequest
+
+STALE_AFTER: Final = 5.0  # seconds without an answer of the log after which reads are marked
+_WRITE: Final = 1.0  # seconds between writes of beats
+_LOOK: Final = 2.0
+_log: Final = structlog.get_logger(__name__)
+
+
+class Pulse:
+    """Beats in, signs of life out. `clock` gives monotonic seconds; `revoked` hears which sessions are."""
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        beats: Beats,
+        members: Members,
+        leases: Leases,
+        sessions: Sessions,
+        streams: Streams | None,
+        me: Present,
+        clock: Callable[[], float],
+        revoked: Callable[[frozenset[str]], None],
+    ) -> None:
+        self.members: list[Present] = [me]
+        self.redis = streams is not None
+        self._view = view
+        self._beats = beats
+        self._members = members
+        self._leases = leases
+        self._sessions = sessions
+        self._streams = streams
+        self._me = me
+        self._clock = clock
+        self._revoked = revoked
+        self._pending: dict[str, Beat] = {}
+        self._written: asyncio.Future[None] | None = None
+        self._stats: dict[str, dict[str, float]] = {}
+        self._heard: dict[str, Beat] = {}
+        self._changed: dict[str, float] = {}
+        self._lease_until = 0.0
+
+    # ── what is known ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def coordinated(self) -> bool:
+        """Tell whether a reconciler holds the lease."""
+        return self._clock() < self._lease_until
+
+    def silence(self, node: str) -> int | None:
+        """Return the whole seconds since a node was seen to beat; None: not since this process began to look."""
+        changed = self._changed.get(node)
+        return None if changed is None else int(self._clock() - changed)
+
+    def session_of(self, node: str) -> int:
+        """Return the session in which a node beat last; 0: it has not."""
+        beat = self._heard.get(node)
+        return 0 if beat is None else beat.session
+
+    def stats_of(self, node: str) -> dict[str, float]:
+        """Return what a node's agent measured last, as far as it told this process."""
+        return self._stats.get(node, {})
+
+    # ── beats ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def beat(self, node: str, request: SyncRequest) -> asyncio.Future[None]:
+        """Take a beat; the future is done once it is written, with LogUnavailable if it could not be."""
+        if request.stats:
+            self._stats[node] = request.stats
+        self._pending[node] = Beat(request.session, request.seq, request.applied)
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        return self._written
+
+    async def write(self) -> None:
+        """Write the beats that have come since the last time."""
+        pending, written = self._pending, self._written
+        self._pending, self._written = {}, None
+        if written is None:
+            return
+        try:
+            await self._beats.write(pending)
+        except LogUnavailable as error:
+            written.set_exception(error)
+            written.exception()  # there may be nobody left who wants to know
+        else:
+            written.set_result(None)
+
+    # ── looking around ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def look(self) -> None:
+        """Look at everything once. Raises LogUnavailable."""
+        self._hear(await self._beats.read())
+        asked = self._clock()
+        lease = (await self._leases.look("", 0.0)).lease
+        self._lease_until = asked + lease.remaining
+        self.members = await self._members.live()
+        await self.look_at_sessions()
+        if self._streams is not None:
+            self.redis = await self._streams.answers()
+
+    async def look_at_sessions(self) -> None:
+        """Learn which sessions are revoked, here or elsewhere. Raises LogUnavailable."""
+        self._revoked(await self._sessions.revoked())
+
+    def _hear(self, beats: dict[str, Beat]) -> None:
+        now = self._clock()
+        for node, beat in beats.items():
+            old = self._heard.get(node)
+            if old is not None and (old.session, old.count) != (beat.session, beat.count):
+                self._changed[node] = now
+        self._heard = beats
+        for known in (self._changed, self._stats):
+            for node in known.keys() - self._view.state.nodes.keys():
+                del known[node]
+
+    async def renew(self) -> None:
+        """Say that this process lives. Raises LogUnavailable."""
+        self._me = replace(self._me, index=self._view.index)
+        await self._members.renew(self._me)
+
+    async def leave(self) -> None:
+        """Say goodbye, if there is somebody to say it to."""
+        try:
+            await self._members.leave(self._me.member.id)
+        except LogUnavailable as error:
+            _log.warning("no_goodbye", error=str(error))
+
+    async def run(self) -> None:
+        """Do all of this, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_again(self.write, _WRITE))
+            tasks.create_task(_again(self.look, _LOOK))
+            tasks.create_task(_again(self.renew, RENEW))
+
+
+async def _again(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    away = False
+    while True:
+        began = loop.time()
+        try:
+            await work()
+        except LogUnavailable as error:
+            if not away:
+                _log.warning("log_away", error=str(error))
+            away = True
+        else:
+            away = False
+        await asyncio.sleep(max(0.0, began + seconds - loop.time()))

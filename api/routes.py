@@ -1,0 +1,101 @@
+"""The table of routes: each row names method, path, access and handler. What is not in it does not exist.
+
+A row cannot be written without its access. `read` rows are GETs of state: they long-poll, share their bodies and may be
+answered from the front; `do` rows are everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import Struct
+
+from api import acl, agent, allocations, auth, cluster, deployments, health, jobs, joining, nodes
+from api.access import ANYONE, NODE, PUBLIC, Access, may
+from api.answer import Answer
+from api.call import Call
+from api.reads import Reader
+
+Action = Callable[[Call], Awaitable[Answer]]
+WAITING: Final = ("index", "wait")
+
+
+class Row(Struct, frozen=True, eq=False):
+    """One route. `args`: the names that its query string may hold."""
+
+    method: str
+    path: str
+    access: Access
+    args: tuple[str, ...]
+    read: Reader | None = None
+    do: Action | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The path, cut at its slashes; placeholders in braces."""
+        return tuple(self.path.split("/"))
+
+    def placeholders(self, path: str) -> dict[str, str]:
+        """Read the words of a path that stand where this row has placeholders."""
+        pairs = zip(self.words, path.rstrip("/").split("/"), strict=False)
+        return {word[1:-1]: given for word, given in pairs if word.startswith("{")}
+
+    def takes(self, path: str) -> bool:
+        """Tell whether a path has the shape of this row's."""
+        words = path.split("/")
+        return len(words) == len(self.words) and all(
+            word.startswith("{") or word == given for word, given in zip(self.words, words, strict=True)
+        )
+
+
+def read(path: str, access: Access, reader: Reader, *args: str) -> Row:
+    """Make a row for a GET of state."""
+    return Row("GET", path, access, (*args, *WAITING), read=reader)
+
+
+def do(method: str, path: str, access: Access, action: Action, *args: str) -> Row:
+    """Make a row for anything else."""
+    return Row(method, path, access, args, do=action)
+
+
+ROUTES: Final[tuple[Row, ...]] = (
+    # health
+    do("GET", "/v1/health/ready", PUBLIC, health.ready),
+    do("GET", "/v1/health/live", PUBLIC, health.live),
+    # who may
+    do("POST", "/v1/auth/login", PUBLIC, auth.login),
+    do("POST", "/v1/auth/refresh", PUBLIC, auth.refresh),
+    do("POST", "/v1/auth/logout", ANYONE, auth.logout),
+    read("/v1/acl/tokens", may("acl:read"), acl.listing),
+    do("POST", "/v1/acl/tokens", may("acl:write"), acl.create),
+    do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl.delete),
+    # jobs
+    read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status"),
+    do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index"),
+    do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
+    read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace"),
+    do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
+    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace"),
+    read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace"),
+    # deployments
+    read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status"),
+    read("/v1/deployments/{id}", may("deployment:read"), deployments.detail),
+    # allocations
+    read("/v1/allocations", may("alloc:read"), allocations.listing, "job", "namespace", "node", "status"),
+    read("/v1/allocations/{id}", may("alloc:read"), allocations.detail),
+    do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop),
+    # nodes
+    read("/v1/nodes", may("node:read"), nodes.listing, "status"),
+    read("/v1/nodes/{id}", may("node:read"), nodes.detail),
+    do("DELETE", "/v1/nodes/{id}", may("node:remove"), nodes.remove),
+    do("POST", "/v1/nodes/{id}/eligibility", may("node:eligibility"), nodes.eligibility),
+    do("POST", "/v1/nodes/join", PUBLIC, joining.join),  # by its join token, in the body
+    do("POST", "/v1/cluster/join-tokens", may("node:join"), joining.create_token),
+    # the cluster
+    read("/v1/cluster/status", may("cluster:read"), cluster.status),
+    read("/v1/cluster/peers", may("cluster:read"), cluster.peers),
+    # agents
+    do("POST", "/v1/agent/session", NODE, agent.session),
+    do("POST", "/v1/agent/sync", NODE, agent.sync),
+)

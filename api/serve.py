@@ -1,0 +1,206 @@
+"""The life of an api process: start, serve, and end in order within five seconds of SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from api import bootstrap
+from api.app import build
+from api.auth import Passwords
+from api.front import Front
+from api.gate import Gate
+from api.parts import Parts
+from api.pulse import Pulse
+from api.reads import Pages
+from api.requestlog import RequestLog, to_stdout
+from api.settings import Settings
+from api.streams import Streams
+from api.tokens import Keys
+from api.wait import Waiters
+from api.world import World
+from api.write import Writer
+from eventstore.beats import PostgresBeats
+from eventstore.database import Database
+from eventstore.lease import PostgresLeases
+from eventstore.log import LogUnavailable
+from eventstore.members import PostgresMembers, Present
+from eventstore.migrate import migrate
+from eventstore.postgres import PostgresLog, open_log
+from eventstore.sessions import PostgresSessions
+from eventstore.vault import PostgresVault
+from eventstore.view import View
+from heroctl.domain.state import Member
+
+T = TypeVar("T")
+
+_PATIENCE: Final = 2.0  # seconds for what is being answered, once nothing waits any more
+_LAST: Final = 1.5  # seconds for the server to close
+_HEADERS: Final = 10_000  # ms for a request's headers to arrive
+_BACKLOG: Final = 8192
+_RETRY: Final = 1.0  # seconds
+_log: Final = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the process until it is told to end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    started = asyncio.create_task(_started(settings))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not started.done():
+        started.cancel()
+        return
+    started.result()
+    async with _running(settings) as (parts, front, requests):
+        await _until(stopping, settings, parts, front)
+        requests.flush()
+
+
+async def _started(settings: Settings) -> None:
+    """Bring the database to this release; wait for it as long as it takes."""
+    await _insist(lambda: asyncio.to_thread(migrate, settings.direct_dsn or settings.dsn))
+
+
+async def _insist(attempt: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await attempt()
+        except (LogUnavailable, OSError) as error:
+            _log.warning("database_away", error=str(error))
+        await asyncio.sleep(_RETRY)
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, RequestLog]]:
+    """Open everything, follow the log, and close it all again."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
+        )
+        log = await stack.enter_async_context(open_log(database))
+        streams = Streams(settings.redis_url, settings.redis_advertise) if settings.redis_url else None
+        if streams is not None:
+            await stack.enter_async_context(streams)
+        view = View(log)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        following = tasks.create_task(view.run())
+        stack.callback(following.cancel)
+        await _insist(view.catch_up)
+        parts = await _insist(lambda: _parts(settings, database, log, view, streams))
+        await _insist(lambda: _admin(settings, log, parts))
+        beating = tasks.create_task(parts.pulse.run())
+        stack.callback(beating.cancel)
+        requests = RequestLog(to_stdout)
+        stack.push_async_callback(parts.pulse.leave)
+        yield parts, build(parts, requests), requests
+
+
+async def _parts(
+    settings: Settings, database: Database, log: PostgresLog, view: View, streams: Streams | None
+) -> Parts:
+    vault, sessions = PostgresVault(database), PostgresSessions(database)
+    gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), time.time), time.time)
+    waiters = Waiters(view)
+    member = Member(f"api-{secrets.token_hex(4)}", "api", settings.advertise or settings.listen, version("heroctl"))
+
+    def revoked(sessions: frozenset[str]) -> None:
+        if gate.revoke(sessions):
+            waiters.end(gate.still)
+
+    pulse = Pulse(
+        view=view,
+        beats=PostgresBeats(database),
+        members=PostgresMembers(database),
+        leases=PostgresLeases(database),
+        sessions=sessions,
+        streams=streams,
+        me=Present(member),
+        clock=time.monotonic,
+        revoked=revoked,
+    )
+    await pulse.renew()
+    await pulse.look()
+    return Parts(
+        view=view,
+        writer=Writer(log, view),
+        vault=vault,
+        sessions=sessions,
+        gate=gate,
+        passwords=Passwords(),
+        pulse=pulse,
+        world=World(view, pulse, member.version),
+        pages=Pages(view.topic_index, asyncio.get_running_loop().time),
+        waiters=waiters,
+        streams=streams,
+        clock=time.time,
+    )
+
+
+async def _admin(settings: Settings, log: PostgresLog, parts: Parts) -> None:
+    """Make the first user, and hand its password over once: into a file of its owner's, or on standard error."""
+    place = Path(settings.admin_password_file) if settings.admin_password_file else None
+    given = place.read_text().strip() if place is not None and place.exists() else ""
+    made = await bootstrap.first_admin(log, parts.view, parts.vault, parts.passwords, given)
+    if made is None:
+        return
+    if place is None:
+        print(f"user admin was made; its password, shown this once: {made}", file=sys.stderr, flush=True)  # noqa: T201 - to people
+    elif not given:
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(made + "\n")
+
+
+async def _until(stopping: asyncio.Task[bool], settings: Settings, parts: Parts, front: Front) -> None:
+    """Serve until it is time to end; then answer what waits, and close."""
+    server = _server(settings, front)
+    serving = asyncio.create_task(server.serve())
+    gc.collect()
+    gc.freeze()  # what was made until here stays; collections need not look at it again
+    _log.info("serving", listen=settings.listen, tls=settings.tls, index=parts.view.index)
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
+        raise RuntimeError("the server ended by itself")
+    _log.info("draining", waiters=len(parts.waiters), open=front.open)
+    parts.waiters.drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            await front.quiet()
+    server.stop()  # type: ignore[no-untyped-call] # the library's
+    await asyncio.wait({serving}, timeout=_LAST)
+
+
+def _server(settings: Settings, front: Front) -> Server:
+    return Server(
+        front,
+        address=settings.address.host,
+        port=settings.address.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.auto if settings.tls else HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        backpressure=settings.waiters,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS),
+        log_enabled=False,
+        ssl_cert=Path(settings.tls_cert) if settings.tls else None,
+        ssl_key=Path(settings.tls_key) if settings.tls else None,
+    )

@@ -1,0 +1,97 @@
+"""Settings of the api process: flags, `HEROCTL_*` variables, lines of the settings file."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Struct
+
+from heroctl.domain.settings import SettingsError, describe
+
+_HIGHEST_PORT: Final = 65_535
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine reaches it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that an api process can be told."""
+
+    dsn: Annotated[str, describe("the Postgres database", secret=True)]
+    direct_dsn: Annotated[
+        str, describe("the same, past a transaction pooler, where dsn leads through one", secret=True)
+    ] = ""
+    redis_url: Annotated[
+        str, describe("the Redis or Valkey of the agents' doorbells; empty: they poll", secret=True)
+    ] = ""
+    listen: Annotated[str, describe("address and port to listen on")] = "127.0.0.1:8080"
+    advertise: Annotated[str, describe("address that others reach this process at (default: listen)")] = ""
+    redis_advertise: Annotated[
+        str, describe("the Redis URL that agents are given, where it is another for them", secret=True)
+    ] = ""
+    tls_cert: Annotated[str, describe("file of the TLS certificate and its chain, PEM; read again when it changes")] = (
+        ""
+    )
+    tls_key: Annotated[str, describe("file of the TLS key, PEM")] = ""
+    behind_proxy: Annotated[bool, describe("listen without TLS on any address: a proxy in front speaks it")] = False
+    admin_password_file: Annotated[
+        str,
+        describe(
+            "first start: the password of user admin is read from here, or, if there is no such file, written here"
+        ),
+    ] = ""
+    connections: Annotated[int, describe("connections to Postgres for short statements")] = 8
+    waiters: Annotated[int, describe("open requests at most, long polls included")] = 30_000
+    log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
+
+    def __post_init__(self) -> None:
+        """Refuse what would be unsafe or could not work."""
+        problems = [*self._listening(), *self._files()]
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            problems.append("--log-level: debug, info, warning or error")
+        if problems:
+            raise SettingsError(problems)
+
+    @property
+    def address(self) -> Address:
+        """Where to listen."""
+        host, _, port = self.listen.rpartition(":")
+        return Address(host.strip("[]"), int(port))
+
+    @property
+    def tls(self) -> bool:
+        """Whether to speak TLS."""
+        return bool(self.tls_cert)
+
+    def _listening(self) -> list[str]:
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
+            return [f"--listen: {self.listen!r} is not an address and a port, such as 127.0.0.1:8080"]
+        if self.address.is_loopback or self.tls or self.behind_proxy:
+            return []
+        why = "is open to other machines: passwords and tokens would travel in the clear"
+        return [
+            f"--listen: {self.listen} {why}. Give --tls-cert and --tls-key, or --behind-proxy if a proxy speaks TLS"
+        ]
+
+    def _files(self) -> list[str]:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            return ["--tls-cert and --tls-key: one needs the other"]
+        given = {"--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        return [f"{flag}: there is no file {name}" for flag, name in given.items() if name and not Path(name).is_file()]

@@ -1,0 +1,104 @@
+"""Long polls: a GET with `?index=N` is answered once its topic's index is above N, or after `?wait=` at the latest."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from api.access import Principal
+from api.answer import Receive
+from api.call import number
+from eventstore.view import View
+from heroctl.domain.duration import Duration
+from heroctl.domain.errors import Invalid, Problem
+
+USUAL: Final = 300.0  # seconds
+LONGEST: Final = 600.0
+JITTER: Final = 1 / 16  # of the wait, at most, so that those who began together do not all come back together
+_SHORT: Final = re.compile(r"[0-9a-z.]{1,32}")
+
+Outcome = Literal["moved", "timeout", "gone", "ended"]
+
+
+class Poll(Struct, frozen=True, gc=False):
+    """What a long poll asks: to know what is after `index`, within so many seconds."""
+
+    index: int
+    seconds: float
+
+
+def poll_of(args: Mapping[str, str]) -> Poll | None:
+    """Read `index` and `wait`; None: answer now. Raises `invalid_index` or `invalid_wait`."""
+    index = number(args, "index")
+    seconds = _seconds(args["wait"]) if "wait" in args else USUAL
+    return Poll(index, min(seconds, LONGEST)) if index else None
+
+
+def _seconds(text: str) -> float:
+    try:
+        if _SHORT.fullmatch(text) is None:
+            raise ValueError("expected a duration such as 30s or 5m")  # noqa: TRY301 - one way out for both
+        return Duration.parse(text).seconds
+    except ValueError as error:
+        problem = Problem("wait", "invalid_wait", str(error))
+        raise Invalid("invalid_wait", f"wait: {error}", details=(problem,)) from None
+
+
+class Waiters:
+    """All open long polls of this process, so that they can be ended: when it drains, or when a token is revoked.
+
+    A waiter costs one future and one timer (the view's), and one small task that listens for its client's leaving:
+    nothing else tells that nobody is there any more. Ending a waiter is cancelling that task.
+    """
+
+    def __init__(self, view: View, chance: Callable[[], float] = random.random) -> None:
+        self.draining = False
+        self._view = view
+        self._chance = chance
+        self._open: dict[asyncio.Task[None], Principal] = {}
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._open)
+
+    async def wait(self, topic: str, poll: Poll, principal: Principal, receive: Receive, until: float) -> Outcome:
+        """Wait for a topic. `until`: seconds from now at which the token ends; `ended`: drained, revoked or expired."""
+        if self.draining:
+            return "ended"
+        seconds = min(poll.seconds * (1 - JITTER * self._chance()), max(until, 0.0))
+        listening = asyncio.get_running_loop().create_task(_hangup(receive))
+        self._open[listening] = principal
+        try:
+            woken = await self._view.wait(topic, poll.index, seconds, listening)
+        finally:
+            del self._open[listening]
+            over = listening.done() and not listening.cancelled()
+            listening.cancel()
+        if over:
+            listening.exception()  # a connection that breaks is gone as well
+            return "gone"
+        return woken
+
+    def end(self, keep: Callable[[Principal], bool]) -> None:
+        """End the waiters of principals that are not to be kept."""
+        judged: dict[Principal, bool] = {}
+        for listening, principal in tuple(self._open.items()):
+            if principal not in judged:
+                judged[principal] = keep(principal)
+            if not judged[principal]:
+                listening.cancel()
+
+    def drain(self) -> None:
+        """End all, now and from now on."""
+        self.draining = True
+        self.end(lambda _: False)
+
+
+async def _hangup(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass  # the request itself comes first

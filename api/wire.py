@@ -1,0 +1,284 @@
+"""The shapes of answers. Clients may count on every field; more may follow, none is taken away.
+
+Times are RFC 3339 in UTC, sizes in bytes, cpu in cores; `node` is a node's name wherever it stands in another thing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from heroctl.domain.errors import Problem
+from heroctl.domain.lifecycle import AllocationStatus, DeploymentStatus, Health, JobStatus, NodeStatus, Wanted
+
+
+class TaskState(Struct, frozen=True, gc=False):
+    """A task of a job: what is wanted, and how much of it is there."""
+
+    name: str
+    driver: str
+    image: str | None
+    desired: int
+    running: int
+    healthy: int
+
+
+class DeploymentRef(Struct, frozen=True, gc=False):
+    """A job's newest deployment."""
+
+    id: str
+    status: DeploymentStatus
+
+
+class JobItem(Struct, frozen=True, gc=False):
+    """A job as it stands in a list."""
+
+    name: str
+    namespace: str
+    type: str
+    status: JobStatus
+    version: int
+    tasks: list[TaskState]
+    deployment: DeploymentRef | None
+    blocked: tuple[str, ...]
+    created_at: str
+    updated_at: str
+    create_index: int
+    modify_index: int
+    spec_index: int
+
+
+class JobDetail(JobItem, frozen=True, gc=False):
+    """A job by itself."""
+
+    spec: msgspec.Raw
+    meta: dict[str, str]
+    stable_version: int | None
+
+
+class VersionItem(Struct, frozen=True, gc=False):
+    """A version of a job."""
+
+    version: int
+    spec: msgspec.Raw
+    meta: dict[str, str]
+    by: str
+    created_at: str
+    stable: bool
+    index: int
+
+
+class Submitted(Struct, frozen=True):
+    """What became of a job that was posted."""
+
+    name: str
+    namespace: str
+    version: int
+    index: int
+    deployment_id: str
+    warnings: list[Problem]
+
+
+class Written(Struct, frozen=True):
+    """What was written, at which index; where to watch is said by the name or id."""
+
+    index: int
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    namespace: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    warnings: list[Problem] | msgspec.UnsetType = msgspec.UNSET
+
+
+class PortMap(Struct, frozen=True, gc=False):
+    """Where a port of an allocation is reached: on the node, and within its container."""
+
+    host: int
+    container: int | None
+
+
+class TimelineLine(Struct, frozen=True, gc=False):
+    """Something that happened to an allocation."""
+
+    index: int
+    time: str
+    event: str
+    message: str
+
+
+class AllocationItem(Struct, frozen=True, gc=False):
+    """An allocation as it stands in a list."""
+
+    id: str
+    job: str
+    namespace: str
+    task: str
+    slot: int
+    version: int
+    node: str
+    status: AllocationStatus
+    wanted: Wanted
+    health: Health
+    attempt: int
+    deployment: str
+    ports: dict[str, PortMap]
+    address: str
+    exit_code: int | None
+    oom: bool
+    reason: str
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    create_index: int
+    modify_index: int
+
+
+class AllocationDetail(AllocationItem, frozen=True, gc=False):
+    """An allocation by itself."""
+
+    message: str
+    container: str
+    timeline: list[TimelineLine]
+
+
+class Amount(Struct, frozen=True, gc=False):
+    """Of one resource: what the node has, what allocations reserve, what its agent measured last (0: not yet)."""
+
+    total: float
+    reserved: float
+    used: float
+
+
+class DriverState(Struct, frozen=True, gc=False):
+    """A runtime of a node."""
+
+    healthy: bool
+    version: str
+
+
+class NodeItem(Struct, frozen=True, gc=False):
+    """A node. `last_seen_s`: seconds since this process saw it beat; null: not since the process started."""
+
+    id: str
+    name: str
+    status: NodeStatus
+    eligibility: str
+    drain: None
+    cpu: Amount
+    ram: Amount
+    disk: Amount
+    labels: dict[str, str]
+    attributes: dict[str, str]
+    drivers: dict[str, DriverState]
+    address: str
+    version: str
+    allocations: int
+    unknown_containers: tuple[str, ...]
+    last_seen_s: int | None
+    create_index: int
+    modify_index: int
+
+
+class TaskRollout(Struct, frozen=True, gc=False):
+    """A task within a deployment."""
+
+    desired: int
+    placed: int
+    healthy: int
+    unhealthy: int
+    canaries: int
+    promoted: bool
+
+
+class DeploymentItem(Struct, frozen=True, gc=False):
+    """A deployment. Of `steps` replicas that it has to bring, `step` are healthy. `deadline`: null once it is over."""
+
+    id: str
+    job: str
+    namespace: str
+    version: int
+    previous_version: int | None
+    status: DeploymentStatus
+    reason: str
+    strategy: str
+    step: int
+    steps: int
+    tasks: dict[str, TaskRollout]
+    deadline: str | None
+    created_at: str
+    create_index: int
+    modify_index: int
+
+
+class NodeCounts(Struct, frozen=True, gc=False):
+    """How many nodes are in which state."""
+
+    ready: int
+    down: int
+    draining: int
+
+
+class Check(Struct, frozen=True, gc=False):
+    """One thing that is looked at to say how the cluster is."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+class ClusterStatus(Struct, frozen=True, gc=False):
+    """How the cluster is, by what this process knows."""
+
+    health: str
+    coordinator: str | None
+    epoch: int
+    members: int
+    index: int
+    version: str
+    incarnation: str
+    brake: bool
+    nodes: NodeCounts
+    checks: list[Check]
+
+
+class Peer(Struct, frozen=True, gc=False):
+    """A process of the control plane. `lag`: events that its view is behind this one's."""
+
+    id: str
+    role: str
+    address: str
+    version: str
+    coordinator: bool
+    index: int
+    lag: int
+    last_seen_s: int
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(value: Any) -> bytes:  # noqa: ANN401 - any shape of this file
+    """Write a shape as JSON."""
+    return _ENCODER.encode(value)
+
+
+def stamp(ms: int) -> str:
+    """Write a time given in ms since the epoch."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+def stamp_or_none(ms: int | None) -> str | None:
+    """Write a time that may not have come yet."""
+    return None if ms is None else stamp(ms)
+
+
+def whole_stamp(seconds: int) -> str:
+    """Write a time given in whole seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def joined(items: list[bytes]) -> bytes:
+    """Make one JSON array of items that are encoded already."""
+    return b"[" + b",".join(items) + b"]"
