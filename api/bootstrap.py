@@ -14,6 +14,7 @@ from api.tokens import KEY_BYTES
 from eventstore.log import Append, Conflicted, Log
 from eventstore.vault import Vault
 from eventstore.view import View
+from heroctl.domain.errors import Conflict
 from heroctl.domain.events import Meta
 from heroctl.domain.intents.access import create_user
 
@@ -35,11 +36,11 @@ async def first_admin(log: Log, view: View, vault: Vault, passwords: Passwords, 
         return None
     password = given or secrets.token_urlsafe(18)
     credential = await vault.put("password", await passwords.hashed(password))
-    change = create_user(view.state, ADMIN, ("admin",), credential)
     try:
+        change = create_user(view.state, ADMIN, ("admin",), credential)
         await log.append(
             Append(change.events, change.moves, tuple((stream, 0) for stream in change.moves), meta=Meta("system"))
         )
-    except Conflicted:
+    except (Conflict, Conflicted):  # another process was first: our view knows already, or only the log
         return None
     return password
