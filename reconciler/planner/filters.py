@@ -31,7 +31,7 @@ class Ask(NamedTuple):
 
 
 class Room:
-    """A node as the planner sees it: what is free on it now, and what it offers. `stamp` counts its changes."""
+    """A node as the planner sees it: what it offers and what is free now. `stamp` is another one after each change."""
 
     __slots__ = (
         "cpu",
@@ -48,7 +48,7 @@ class Room:
         "up",
     )
 
-    def __init__(self, node: Node, usage: Usage, ports: Iterable[int], stamp: int = 0) -> None:
+    def __init__(self, node: Node, usage: Usage, ports: Iterable[int], stamp: int) -> None:
         total = node.capacity
         self.id = node.id
         self.up = node.up
@@ -69,7 +69,6 @@ class Room:
         self.free_memory -= ask.memory
         self.free_disk -= ask.disk
         self.ports.update(ask.ports)
-        self.stamp += 1
 
     def without(self, alloc: Alloc) -> Room:
         """Give this node as it would be if one of its allocations were gone."""

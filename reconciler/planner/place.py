@@ -52,6 +52,7 @@ class Fleet:
         self.evaluations = 0
         self._read: dict[str, int] = {}  # node -> index of its topic when its room was read
         self._read_all = -1
+        self._stamps = 0
         self._taken: set[str] = set()  # rooms that differ from the state by what this pass decided
         self._heaps: dict[Ask, list[Entry]] = {}  # least recently used first
         self._explained: dict[tuple[Ask, frozenset[str]], str] = {}
@@ -67,13 +68,16 @@ class Fleet:
         stale = [node for node in state.nodes.values() if self._is_stale(state, node)]
         for node in stale:
             self._read[node.id] = state.topics.get(node_topic(node.id), 0)
-            old = self.rooms.get(node.id)
-            self.rooms[node.id] = _room(state, node, old.stamp + 1 if old else 0)
+            self.rooms[node.id] = _room(state, node, self._stamp())
         self._taken.clear()
         self.changed([node.id for node in stale])
 
     def _is_stale(self, state: State, node: Node) -> bool:
         return node.id in self._taken or self._read.get(node.id) != state.topics.get(node_topic(node.id), 0)
+
+    def _stamp(self) -> int:
+        self._stamps += 1
+        return self._stamps
 
     def changed(self, nodes: Iterable[str]) -> None:
         """Enter nodes anew into every heap."""
@@ -111,6 +115,7 @@ class Fleet:
         """Reserve room on a node until the next refresh, or until the state says the same."""
         room = self.rooms[node]
         room.take(ask)
+        room.stamp = self._stamp()
         self._taken.add(node)
         self._explained.clear()
 

@@ -222,6 +222,18 @@ def test_histories_are_bounded() -> None:
     assert len(finished) == KEPT_FINISHED_PER_SLOT + 1  # the last one waits for its replacement
 
 
+def test_a_deleted_job_goes_with_the_node_that_held_the_last_of_it() -> None:
+    """However many replicas of it were there."""
+    world = World()
+    node = world.node()
+    job = world.submit(count=2)
+    world.place(job, node, slot=0)
+    world.place(job, node, slot=1)
+    world.do(jobs.delete_job(world.state, "default", "web"))
+    world.do(nodes.remove_node(node))
+    assert (world.state.jobs, world.state.allocs, world.state.by_job, world.state.by_node) == ({}, {}, {}, {})
+
+
 def test_a_failed_replica_is_remembered_until_its_slot_is_filled() -> None:
     """However many fail at once: when a slot's turn comes is told by the one that failed there."""
     world = World()

@@ -89,6 +89,16 @@ class Cluster(World):
         """Let a silent node open a new session."""
         self.open(self.state.node_names[name])
 
+    def set_eligible(self, name: str, *, eligible: bool) -> None:
+        """Say whether a node takes new allocations."""
+        node = self.state.nodes[self.state.node_names[name]]
+        self.do(nodes.set_eligibility(node, eligible=eligible))
+
+    def remove(self, name: str) -> None:
+        """Remove a node."""
+        self.silent.pop(self.state.node_names[name], None)
+        self.do(nodes.remove_node(self.state.nodes[self.state.node_names[name]]))
+
     def beats(self) -> dict[str, Heard]:
         """Tell the planner what it would have heard."""
         return {
@@ -136,11 +146,15 @@ class Cluster(World):
             if made.faults:
                 raise made.faults[0].error
             for piece in made.pieces:
-                self.add(*piece.events)
+                self.apply(piece)
             applied += made.pieces
             if not made.pieces and not made.more:
                 return applied
         raise AssertionError("the planner does not come to rest")
+
+    def apply(self, piece: Piece) -> None:
+        """Let a piece become true."""
+        self.add(*piece.events)
 
     # ── the agents ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from heroctl.domain import events as e
 from heroctl.domain.duration import Duration
-from heroctl.domain.intents import jobs, nodes
+from heroctl.domain.intents import jobs
 from heroctl.domain.state import Alloc, job_status
 from tests.reconciler.cluster import Cluster
 
@@ -53,7 +53,7 @@ class Script:
             "fail": self._fail,
             "hush": self.cluster.hush,
             "back": self.cluster.come_back,
-            "remove": self._remove,
+            "remove": self.cluster.remove,
             "cordon": self._cordon,
             "wait": self._wait,
             "agents": self._agents,
@@ -105,12 +105,8 @@ class Script:
     def _live(self, name: str, slot: str) -> Alloc:
         return max((alloc for alloc in self.cluster.live(name) if alloc.slot == int(slot)), key=lambda alloc: alloc.n)
 
-    def _remove(self, name: str) -> None:
-        self.cluster.do(nodes.remove_node(self.cluster.state.nodes[self.cluster.state.node_names[name]]))
-
     def _cordon(self, name: str, eligible: str = "no") -> None:
-        node = self.cluster.state.nodes[self.cluster.state.node_names[name]]
-        self.cluster.do(nodes.set_eligibility(node, eligible=eligible == "yes"))
+        self.cluster.set_eligible(name, eligible=eligible == "yes")
 
     def _wait(self, length: str) -> None:
         self.cluster.wait(Duration.parse(length).ms)

@@ -82,6 +82,8 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     if node is None:
         return
     for alloc in tuple(state.allocs_on(event.node)):
+        if alloc.id not in state.allocs:
+            continue  # forgotten with its deleted job, when another of it here was found to be the last
         lost = replace(alloc, given_up=True, reason="node_removed", modify_index=touch.index)
         finish(state, lost, touch)
     state.node_names.pop(node.name, None)

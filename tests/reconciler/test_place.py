@@ -1,0 +1,218 @@
+"""Placement is exact: it picks what asking every node every time would pick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.state import Node, State, Usage, node_topic
+from reconciler.planner.filters import Ask, Room, lacks, reasons
+from reconciler.planner.place import Fleet, Picker, cost, crowding
+
+GIB = 1 << 30
+ASKS = [
+    Ask("docker", 500, GIB // 2, 0),
+    Ask("docker", 1000, GIB // 4, GIB),
+    Ask("process", 100, GIB, 0),
+    Ask("docker", 250, GIB // 4, 0, (80,)),
+    Ask("docker", 10, 0, 0, (80, 443)),
+]
+CAPACITIES = [Capacity(4, 8 * GIB, 100 * GIB), Capacity(2, 2 * GIB, GIB), Capacity(16, 4 * GIB, 10 * GIB), Capacity()]
+DRIVERS = [{"docker": True}, {"docker": True, "process": True}, {"docker": False, "process": True}, {}]
+
+
+Step = Callable[["Nodes", Fleet], None]
+
+
+class Nodes:
+    """A state of nodes alone, changed by hand, with the indexes that go with it."""
+
+    def __init__(self) -> None:
+        self.state = State(index=1)
+        self.dirty = True
+
+    def put(self, number: int, **fields: Any) -> None:  # noqa: ANN401 - a node's fields
+        """Make or change a node."""
+        self.dirty = True
+        state = self.state
+        state.index += 1
+        node = f"n{number:02}"
+        known = state.nodes.get(node) or Node(node, node, "", 1, 1, up=True)
+        state.nodes[node] = replace(known, **fields)
+        state.topics[node_topic(node)] = state.topics["nodes"] = state.index
+
+    def change(self, number: int, **fields: Any) -> None:  # noqa: ANN401 - a node's fields
+        """Change a node if it is there."""
+        if f"n{number:02}" in self.state.nodes:
+            self.put(number, **fields)
+
+    def remove(self, number: int) -> None:
+        """Take a node away."""
+        self.dirty = True
+        self.state.index += 1
+        if self.state.nodes.pop(f"n{number:02}", None):
+            self.state.topics["nodes"] = self.state.index
+
+    def use(self, number: int, amount: int) -> None:
+        """Reserve something on a node beside the planner."""
+        self.state.usage[f"n{number:02}"] = Usage(cpu=amount, memory=amount)
+        self.change(number)
+
+
+class Group(NamedTuple):
+    """Replicas of one task, placed one after the other."""
+
+    ask: Ask
+    many: int
+    replicas: int
+    near: dict[int, int]
+    barred: set[int]
+    avoid: list[int]
+
+    def place(self, nodes: Nodes, fleet: Fleet) -> None:
+        """Place them, asking both ways before each."""
+        if nodes.dirty:
+            fleet.refresh(nodes.state)
+            nodes.dirty = False
+        near = {f"n{number:02}": held for number, held in self.near.items()}
+        barred = frozenset(f"n{number:02}" for number in self.barred)
+        with Picker(fleet, self.ask, self.replicas, near, barred) as picker:
+            for turn in range(self.many):
+                avoid = f"n{self.avoid[turn]:02}" if turn < len(self.avoid) else ""
+                expected = self.naive(fleet.rooms, near, avoid, barred)
+                assert picker.possible == (expected is not None)
+                assert picker.pick(avoid) == expected
+                if turn % 3 == 2 and near:
+                    picker.leave(min(near))
+                elif turn % 5 == 4 and near:
+                    node = max(near)
+                    picker.leave(node)
+                    picker.come_back(node)
+
+    def naive(self, rooms: dict[str, Room], near: dict[str, int], avoid: str, barred: frozenset[str]) -> str | None:
+        """Ask every node."""
+        fitting = [
+            (node == avoid, cost(room, self.ask) + crowding(near.get(node, 0), self.replicas), node)
+            for node, room in rooms.items()
+            if node not in barred and lacks(room, self.ask) is None
+        ]
+        return min(fitting)[2] if fitting else None
+
+
+def put(number: int, capacity: Capacity, drivers: dict[str, bool]) -> Step:
+    offered = {name: Driver(healthy=healthy) for name, healthy in drivers.items()}
+    return lambda nodes, _: nodes.put(number, capacity=capacity, drivers=offered)
+
+
+def set_up(number: int, up: bool | None) -> Step:  # noqa: FBT001 - a strategy's argument
+    return lambda nodes, _: nodes.change(number, up=up)
+
+
+def set_eligible(number: int, eligible: bool) -> Step:  # noqa: FBT001 - a strategy's argument
+    return lambda nodes, _: nodes.change(number, eligible=eligible)
+
+
+def use(number: int, amount: int) -> Step:
+    return lambda nodes, _: nodes.use(number, amount)
+
+
+def remove(number: int) -> Step:
+    return lambda nodes, _: nodes.remove(number)
+
+
+def begin_pass() -> Step:
+    return lambda nodes, fleet: fleet.refresh(nodes.state)
+
+
+numbers = st.integers(0, 11)
+groups = st.builds(
+    Group,
+    ask=st.sampled_from([*ASKS[:2] * 3, *ASKS[2:]]),
+    many=st.integers(1, 12),
+    replicas=st.integers(1, 20),
+    near=st.dictionaries(numbers, st.integers(1, 3), max_size=3),
+    barred=st.sets(numbers, max_size=2),
+    avoid=st.lists(numbers, max_size=4),
+)
+steps = st.one_of(
+    st.builds(put, numbers, st.sampled_from(CAPACITIES), st.sampled_from(DRIVERS)),
+    st.builds(set_up, numbers, st.sampled_from([True, False, None])),
+    st.builds(set_eligible, numbers, st.booleans()),
+    st.builds(use, numbers, st.integers(0, 4000)),
+    st.builds(remove, numbers),
+    st.builds(begin_pass),
+    *[groups.map(lambda group: group.place)] * 6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(steps, min_size=5, max_size=60))
+def test_it_picks_what_asking_every_node_would_pick(steps: list[Step]) -> None:
+    """Through changes of the nodes, several shapes and several passes over the same heaps."""
+    nodes, fleet = Nodes(), Fleet()
+    for number in range(8):
+        put(number, CAPACITIES[number % 3], DRIVERS[number % 3])(nodes, fleet)
+    for step in steps:
+        step(nodes, fleet)
+
+
+def test_a_refresh_forgets_what_was_decided_and_not_appended() -> None:
+    nodes, fleet = Nodes(), Fleet()
+    nodes.put(1, capacity=Capacity(1, GIB, GIB), drivers={"docker": Driver(healthy=True)})
+    for _ in range(3):
+        fleet.refresh(nodes.state)
+        with Picker(fleet, Ask("docker", 1000, 0, 0), 1, {}, frozenset()) as picker:
+            assert picker.pick() == "n01"
+            assert picker.pick() is None
+
+
+def test_few_replicas_spread_and_many_pack() -> None:
+    nodes = Nodes()
+    for number in range(4):
+        nodes.put(number, capacity=CAPACITIES[0], drivers={"docker": Driver(healthy=True)})
+    picked = {}
+    for count in (4, 16):
+        fleet = Fleet()
+        fleet.refresh(nodes.state)
+        near: dict[str, int] = {}
+        with Picker(fleet, Ask("docker", 250, GIB // 2, 0), count, near, frozenset()) as picker:
+            for _ in range(count):
+                picker.pick()
+        picked[count] = sorted(near.values())
+    assert picked[4] == [1, 1, 1, 1]
+    assert len(picked[16]) == 2
+
+
+@pytest.mark.parametrize(
+    ("room", "missing"),
+    [
+        ({"up": None}, "not up yet"),
+        ({"up": False}, "down"),
+        ({"eligible": False}, "not eligible"),
+        ({"drivers": {}}, "lacks driver docker"),
+        ({"drivers": {"docker": False}}, "driver docker unhealthy"),
+        ({"ports": {443}}, "port 443 taken"),
+        ({"free_cpu": 9}, "exhausted cpu"),
+        ({"free_memory": -1}, "exhausted memory"),
+        ({"free_disk": -1}, "exhausted disk"),
+        ({}, None),
+    ],
+)
+def test_every_no_explains_itself(room: dict[str, object], missing: str | None) -> None:
+    node = Node("n1", "n1", "", 1, 1, up=True, capacity=CAPACITIES[0], drivers={"docker": Driver(healthy=True)})
+    made = Room(node, Usage(), (), 1)
+    for name, value in room.items():
+        setattr(made, name, value)
+    assert lacks(made, ASKS[4]) == missing
+
+
+def test_reasons_are_summed_up_by_how_many_nodes_they_concern() -> None:
+    assert reasons([]) == "no nodes"
+    assert reasons(["down"]) == "1 node: 1 down"
+    assert reasons(["exhausted memory", "down", "down"]) == "3 nodes: 2 down, 1 exhausted memory"

@@ -1,0 +1,154 @@
+"""What holds of every plan, over histories that nobody thought of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heroctl.domain import spec as specs
+from heroctl.domain.intents import jobs
+from heroctl.domain.state import Alloc
+from tests.reconciler.watched import Watched
+
+Act = Callable[[Watched], None]
+
+JOBS: Final = ("web", "api", "db")
+NODES: Final = ("n1", "n2", "n3", "n4")
+VERSIONS: Final = ("v1", "v2", "v3")
+
+
+def join(name: str, cpu: int) -> Act:
+    def act(cluster: Watched) -> None:
+        if name not in cluster.state.node_names:
+            cluster.join(name, cpu)
+
+    return act
+
+
+def with_node(name: str, do: Callable[[Watched, str], None]) -> Act:
+    def act(cluster: Watched) -> None:
+        if name in cluster.state.node_names:
+            do(cluster, name)
+
+    return act
+
+
+def with_job(name: str, do: Callable[[Watched, str], None]) -> Act:
+    def act(cluster: Watched) -> None:
+        if cluster.state.job("default", name) is not None:
+            do(cluster, name)
+
+    return act
+
+
+def run(name: str, args: str, fields: dict[str, Any]) -> Act:
+    return lambda cluster: void(cluster.run(name, args, **fields))
+
+
+def with_alloc(name: str, number: int, do: Callable[[Watched, Alloc], None]) -> Act:
+    """Do something to an allocation whose agent can be heard."""
+
+    def act(cluster: Watched) -> None:
+        live = [alloc for alloc in cluster.live(name) if alloc.node not in cluster.silent]
+        if live:
+            do(cluster, live[number % len(live)])
+
+    return act
+
+
+def void(_: object) -> None:
+    """Return nothing."""
+
+
+def behave(args: str, how: str) -> Act:
+    return lambda cluster: cluster.behaviour.update({args: how})
+
+
+def live(seconds: int) -> Act:
+    """Let everybody do their work for a while."""
+
+    def act(cluster: Watched) -> None:
+        for _ in range(seconds):
+            cluster.decide()
+            cluster.step()
+            cluster.wait(1_000)
+        cluster.decide()
+
+    return act
+
+
+def wait(ms: int) -> Act:
+    return lambda cluster: cluster.wait(ms)
+
+
+nodes = st.sampled_from(NODES)
+names = st.sampled_from(JOBS)
+slots = st.integers(0, 4)
+fields = st.fixed_dictionaries(
+    {
+        "count": st.integers(0, 5),
+        "update": st.fixed_dictionaries(
+            {
+                "max_parallel": st.integers(1, 3),
+                "order": st.sampled_from(["start-first", "stop-first"]),
+                "min_healthy_time": st.sampled_from(["0s", "10s"]),
+            }
+        ),
+        "reschedule": st.fixed_dictionaries({"delay": st.sampled_from(["1s", "30s"]), "unlimited": st.booleans()}),
+    },
+    optional={
+        "ports": st.just({"http": {"container": 80, "host": 80}}),
+        "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
+    },
+)
+all_acts: list[tuple[int, st.SearchStrategy[Act]]] = [
+    (2, st.builds(join, nodes, st.sampled_from([1, 2, 4]))),
+    (4, st.builds(with_node, nodes, st.just(Watched.hush))),
+    (3, st.builds(with_node, nodes, st.just(Watched.come_back))),
+    (1, st.builds(with_node, nodes, st.just(Watched.remove))),
+    (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=False)))),
+    (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=True)))),
+    (6, st.builds(run, names, st.sampled_from(VERSIONS), fields)),
+    (1, st.builds(with_job, names, st.sampled_from([Watched.stop, Watched.delete]))),
+    (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.do(jobs.stop_alloc(one))))),
+    (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one)))),
+    (1, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one, "port_in_use")))),
+    (2, st.builds(behave, st.sampled_from(VERSIONS), st.sampled_from(["works", "fails", "sick"]))),
+    (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
+    (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
+    (3, st.just(lambda cluster: void(cluster.decide()))),
+    (3, st.just(lambda cluster: void(cluster.step()))),
+]
+acts = st.one_of([strategy for weight, strategy in all_acts for _ in range(weight)])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(acts, min_size=8, max_size=40))
+def test_plans_are_safe_and_come_to_rest(history: list[Act]) -> None:
+    """On the way `Watched` looks; in the end, when all is well, every job is as it is wanted."""
+    cluster = Watched()
+    for name in NODES[:3]:
+        cluster.join(name, 2)
+    cluster.run("web", "v1", count=3)
+    live(12)(cluster)
+    for act in history:
+        act(cluster)
+    for name in JOBS:
+        job = cluster.state.job("default", name)
+        if job is not None and job.wanted:
+            fields = {"count": specs.decode(job.current.spec).tasks[0].count}
+            cluster.run(name, "last", **fields)
+    cluster.heal()
+    for job in cluster.state.jobs.values():
+        count = specs.decode(job.current.spec).tasks[0].count if job.wanted else 0
+        filled = cluster.live(job.name)
+        assert [(alloc.slot, alloc.health) for alloc in sorted(filled, key=lambda alloc: alloc.slot)] == [
+            (slot, "healthy") for slot in range(count)
+        ]
+        assert {alloc.content for alloc in filled} <= {job.current.tasks[0].content}
+        assert not job.wanted or cluster.state.deployments[job.deployment].status == "successful"
+        assert job.blocked == ()
+    assert cluster.look().pieces == ()
