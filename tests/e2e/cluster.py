@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests import servers
 from tests.e2e import history, leftovers
@@ -27,16 +27,23 @@ PORTS_EACH: Final = 400
 ADMIN: Final = "admin"
 
 
+class Size(NamedTuple):
+    """How many of each part."""
+
+    apis: int = 1
+    reconcilers: int = 1
+    agents: int = 1
+
+
 @dataclass(slots=True)
 class Cluster:
     """Start it with `cluster(...)`. Parts are known by name: `api-1`, `reconciler-1`, `agent-1` …"""
 
     folder: Path
     runtime: Runtime
-    apis: int = 1
-    reconcilers: int = 1
-    agents: int = 1
+    size: Size
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    modules: dict[str, str] = field(default_factory=dict)  # what to run instead of a part's own module
     parts: dict[str, Part] = field(default_factory=dict)
     id: str = ""
     postgres: servers.Postgres = field(init=False)
@@ -50,16 +57,19 @@ class Cluster:
         self.redis = servers.Redis(_made(self.folder / "redis"))
         self.postgres.start()
         self.redis.start()
-        self._api_ports = [servers.free_port() for _ in range(self.apis)]
-        self.client = Client([self.url(number) for number in range(1, self.apis + 1)])
-        for number in range(1, self.apis + 1):
+        self._secret.write_text(self.password)
+        self._api_ports = [servers.free_port() for _ in range(self.size.apis)]
+        self.client = Client([self.url(number) for number in range(1, self.size.apis + 1)])
+        for number in range(1, self.size.apis + 1):
             self._add(self._api(number)).start()
-        for number in range(1, self.reconcilers + 1):
+        for number in range(1, self.size.reconcilers + 1):
             self._add(self._reconciler(number)).start()
         self._ready()
-        for number in range(1, self.agents + 1):
+        self.id = history.cluster_id(self.postgres.dsn())
+        (self.folder / "cluster").write_text(self.id)
+        for number in range(1, self.size.agents + 1):
             self.add_agent(number)
-        self.wait_nodes(self.agents)
+        self.wait_nodes(self.size.agents)
 
     def url(self, api: int = 1) -> str:
         """Where an api listens."""
@@ -148,7 +158,7 @@ class Cluster:
         """Wait until so many nodes are ready."""
 
         def ready(nodes: list[dict[str, Any]]) -> bool:
-            return sum(node["status"] == "ready" for node in nodes) >= count
+            return len([node for node in nodes if node["status"] == "ready"]) >= count
 
         self.client.wait_until("/v1/nodes", ready, timeout=timeout, what=f"{count} ready nodes")
 
@@ -214,13 +224,25 @@ class Cluster:
         return self.client.ready()
 
     def _api(self, number: int) -> Part:
-        return Part(f"api-{number}", "api", (), self.folder)
+        flags = ("--listen", f"127.0.0.1:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret))
+        return Part(f"api-{number}", self._module("api"), flags, self.folder, self._stores)
 
     def _reconciler(self, number: int) -> Part:
-        return Part(f"reconciler-{number}", "reconciler", (), self.folder)
+        return Part(f"reconciler-{number}", self._module("reconciler"), (), self.folder, self._stores)
 
     def _agent(self, number: int, token: str) -> Part:
-        return Part(f"agent-{number}", "agents", (), self.folder)
+        return Part(f"agent-{number}", self._module("agents"), (), self.folder)
+
+    def _module(self, name: str) -> str:
+        return self.modules.get(name, name)
+
+    @property
+    def _stores(self) -> dict[str, str]:
+        return {"HEROCTL_DSN": self.postgres.dsn(), "HEROCTL_REDIS_URL": self.redis.url}
+
+    @property
+    def _secret(self) -> Path:
+        return self.folder / "password"
 
 
 def healthy(alloc: dict[str, Any], version: int | None = None) -> bool:
@@ -235,11 +257,11 @@ def _made(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def cluster(runtime: Runtime, *, apis: int = 1, reconcilers: int = 1, agents: int = 1) -> Iterator[Cluster]:
-    """Run a cluster. Whatever happens, nothing of it stays."""
+def cluster(runtime: Runtime, size: Size | None = None, modules: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays."""
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
-    made = Cluster(folder, runtime, apis, reconcilers, agents)
+    made = Cluster(folder, runtime, size or Size(), modules=modules or {})
     try:
         made.start()
         yield made

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests import image
-from tests.e2e.cluster import Cluster, cluster
+from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.runtimes import Containers, Name, Processes, Runtime
 from tests.needs import needs
 
@@ -48,15 +48,15 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def size() -> dict[str, int]:
-    """How many apis, reconcilers and agents a module's cluster has; modules override it."""
-    return {}
+def size() -> Size:
+    """How many of each part a module's cluster has; modules override it."""
+    return Size()
 
 
 @pytest.fixture(scope="module")
-def shared(runtime: Runtime, size: dict[str, int]) -> Iterator[Shared]:
+def shared(runtime: Runtime, size: Size) -> Iterator[Shared]:
     """The module's cluster, as a thing that may be discarded."""
-    holder = Shared(lambda: cluster(runtime, **size))
+    holder = Shared(lambda: cluster(runtime, size))
     yield holder
     holder.discard()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -43,6 +44,14 @@ def of_job(state: State, job: str) -> Iterable[Alloc]:
 def healthy(state: State, job: str) -> int:
     """Count a job's allocations that run, are healthy and are not asked to stop."""
     return sum(alloc.live and alloc.phase == "running" and alloc.health == "healthy" for alloc in of_job(state, job))
+
+
+def cluster_id(dsn: str) -> str:
+    """Return the cluster's name for itself, which its containers are labelled with."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT data FROM heroctl.events WHERE index = 1").fetchone()
+    assert row is not None
+    return str(json.loads(row[0])["cluster"])
 
 
 def head(dsn: str) -> int:

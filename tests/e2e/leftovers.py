@@ -62,11 +62,20 @@ def end(folder: Path) -> dict[int, str]:
 def remove(folder: Path) -> dict[int, str]:
     """End what lives in a folder and remove it, mounts included; return what there was to kill."""
     killed = end(folder)
+    _remove_control_groups({run.parent.name for run in folder.rglob("run.json")})
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True)
     shutil.rmtree(folder)
     return killed
+
+
+def _remove_control_groups(names: set[str]) -> None:
+    groups = Path("/sys/fs/cgroup")
+    for parent in (groups / "heroctl", groups / "memory/heroctl", groups / "cpu/heroctl"):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                (parent / name).rmdir()
 
 
 def remove_containers(cluster: str, url: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -66,10 +67,12 @@ class Part:
         """Ask it to end, and return its exit code; AssertionError, and kill it, when it takes longer."""
         return self._end(signal.SIGTERM, timeout=timeout)
 
-    def wait(self, timeout: float) -> int:
-        """Wait for it to end by itself, and return its exit code."""
+    def lives_for(self, seconds: float) -> bool:
+        """Give it so much time; tell whether it still runs after it."""
         assert self._process is not None, f"{self.name} was not started"
-        return self._process.wait(timeout=timeout)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=seconds)
+        return self.runs
 
     def sigstop(self) -> None:
         """Freeze it."""

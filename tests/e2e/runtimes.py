@@ -65,7 +65,7 @@ class Processes:
         for pid, env in found.items():
             with contextlib.suppress(OSError):
                 stat = _stat(pid)
-                if int(stat[1]) not in found and stat[0] != "Z":
+                if int(stat[1]) not in found and stat[0] != "Z" and _writes_a_log(pid):
                     workloads.append(_workload(env, str(pid), stat[19]))
         return sorted(workloads)
 
@@ -135,6 +135,11 @@ def _environments() -> Iterator[tuple[int, dict[str, str]]]:
                 if b"HEROCTL_ALLOC=" in raw:
                     pairs = (part.partition("=")[::2] for part in raw.decode(errors="replace").split("\0"))
                     yield int(entry.name), dict(pairs)
+
+
+def _writes_a_log(pid: int) -> bool:
+    """Tell a workload from a health check beside it, whose output goes to the agent."""
+    return Path(f"/proc/{pid}/fd/1").readlink().name == "stdout.log"
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,86 +1,102 @@
-"""What every fault has to leave alone, in a steady state and in the middle of a rollout, in one scenario."""
+"""What every fault has to leave alone: one job at rest, another in the middle of a rollout, both while it happens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heroctl.domain.state import State
 from tests.e2e.cluster import Cluster, healthy
+from tests.e2e.history import healthy as healthy_in
 from tests.e2e.history import of_job, replay
 from tests.e2e.runtimes import Workload
 from tests.e2e.specs import job
 
 REPLICAS: Final = 3
-Counts = tuple[int, int, int]
+Counts = tuple[int, int, int]  # healthy, not over, the highest attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """How things stood when the fault came: `steady` at rest, `rolling` with one replica of the new release healthy."""
+@dataclass(slots=True)
+class Scenario:
+    """Two jobs of three replicas, `…-steady` and `…-rolling`, and what must be true of them."""
 
-    steady: list[Workload]
-    rolled: list[Workload]  # of the new release, healthy: final
-    index: int
+    there: Cluster
+    name: str
+    version: int = 1
+    steady: list[Workload] = field(default_factory=list)
+    began: int = 0  # the log's head when both were at rest
+
+    @property
+    def resting(self) -> str:
+        """The job that nobody changes."""
+        return f"{self.name}-steady"
+
+    @property
+    def rolling(self) -> str:
+        """The job that gets new releases."""
+        return f"{self.name}-rolling"
+
+    def begin(self) -> None:
+        """Bring both jobs to rest."""
+        for name in (self.resting, self.rolling):
+            self.there.submit(self._spec(name, 1))
+        for name in (self.resting, self.rolling):
+            self.there.wait_deployed(name, 1)
+        self.steady = self.there.wait_running(self.resting, REPLICAS)
+        self.began = self.there.wait_quiet(still=0.5)
+
+    def roll(self) -> list[Workload]:
+        """Begin the next release and return when a replica of it is healthy: those that are must stay for good."""
+        self.version += 1
+        self.there.submit(self._spec(self.rolling, self.version))
+
+        def some(allocs: list[dict[str, Any]]) -> bool:
+            return any(healthy(alloc, self.version) for alloc in allocs)
+
+        allocs = self.there.client.wait_until("/v1/allocations", some, job=self.rolling, what="half a rollout")
+        fresh = {alloc["id"] for alloc in allocs if healthy(alloc, self.version)}
+        return [found for found in self.there.running(self.rolling) if found.alloc in fresh]
+
+    def settle(self, rolled: list[Workload], *, timeout: float = 90) -> None:
+        """Wait for the end of the rollout; nothing that was healthy and is wanted may have been touched."""
+        there = self.there
+        there.wait_deployed(self.rolling, self.version, timeout=timeout)
+        there.wait_healthy(self.rolling, REPLICAS, version=self.version)
+        running = there.wait_running(self.rolling, REPLICAS)
+        assert set(rolled) <= set(running), f"of the new release there was {rolled}, now {running}"
+        assert {found.version for found in running} == {self.version}
+        assert there.running(self.resting) == self.steady, "the job at rest was touched"
+        there.wait_healthy(self.resting, REPLICAS)
+
+    def finish(self) -> None:
+        """Nothing is left to decide within 30 s, and the log says that nothing was missing or doubled at any time."""
+        self.there.wait_quiet(within=30)
+
+        def look(state: State) -> tuple[Counts, Counts]:
+            return counted(state, self.resting), counted(state, self.rolling)
+
+        seen = replay(self.there.postgres.dsn(), look, after=self.began)
+        assert {steady for steady, _ in seen} <= {(REPLICAS, REPLICAS, 1)}
+        assert all(few >= REPLICAS and most <= REPLICAS + 1 and attempt == 1 for _, (few, most, attempt) in seen), seen
+
+    def _spec(self, name: str, version: int) -> dict[str, Any]:
+        return job(self.there.runtime, name, count=REPLICAS, release=str(version))
 
 
 @contextmanager
-def under_fault(there: Cluster, name: str) -> Iterator[Before]:
-    """Bring one job to rest and another into the middle of a rollout; after the block both must be as they should.
-
-    What was healthy and stays wanted keeps container, start time and attempt; no replica is ever missing or doubled;
-    the rollout ends; and within 30 s there is nothing left to decide.
-    """
-    before = prepare(there, name)
-    yield before
-    there.wait_deployed(f"{name}-rolling", 2, timeout=90)
-    there.wait_healthy(f"{name}-rolling", REPLICAS, version=2)
-    rolling = there.wait_running(f"{name}-rolling", REPLICAS)
-    assert set(before.rolled) <= set(rolling), "a healthy replica of the new release was touched"
-    assert {found.version for found in rolling} == {2}
-    assert there.running(f"{name}-steady") == before.steady, "a job at rest was touched"
-    there.wait_healthy(f"{name}-steady", REPLICAS)
-    there.wait_quiet(within=30)
-    assert_history(there, name, before.index)
-
-
-def prepare(there: Cluster, name: str) -> Before:
-    """Bring both jobs there."""
-    for kind in ("steady", "rolling"):
-        there.submit(job(there.runtime, f"{name}-{kind}", count=REPLICAS))
-    for kind in ("steady", "rolling"):
-        there.wait_deployed(f"{name}-{kind}", 1)
-    steady = there.wait_running(f"{name}-steady", REPLICAS)
-    start = there.wait_quiet(still=0.5)
-    there.submit(job(there.runtime, f"{name}-rolling", count=REPLICAS, release="two"))
-    allocs = there.client.wait_until("/v1/allocations", new_and_healthy, job=f"{name}-rolling", what="half a rollout")
-    fresh = {alloc["id"] for alloc in allocs if healthy(alloc, 2)}
-    rolled = [found for found in there.running(f"{name}-rolling") if found.alloc in fresh]
-    return Before(steady, rolled, start)
-
-
-def new_and_healthy(allocs: list[dict[str, Any]]) -> bool:
-    """Tell whether a replica of the second version is healthy."""
-    return any(healthy(alloc, 2) for alloc in allocs)
-
-
-def assert_history(there: Cluster, name: str, after: int) -> None:
-    """Let the log itself say that no attempt was begun twice and that no replica was ever missing or doubled."""
-
-    def look(state: State) -> tuple[Counts, Counts]:
-        return counted(state, f"{name}-steady"), counted(state, f"{name}-rolling")
-
-    seen = replay(there.postgres.dsn(), look, after=after)
-    assert all(steady == (REPLICAS, REPLICAS, 1) for steady, _ in seen)
-    assert min(fewest for _, (fewest, _, _) in seen) >= REPLICAS
-    assert max(most for _, (_, most, _) in seen) <= REPLICAS + 1
-    assert {attempt for _, (_, _, attempt) in seen} == {1}
+def under_fault(there: Cluster, name: str) -> Iterator[Scenario]:
+    """Bring one job to rest and another into the middle of a rollout; after the block both must come to a good end."""
+    scenario = Scenario(there, name)
+    scenario.begin()
+    rolled = scenario.roll()
+    yield scenario
+    scenario.settle(rolled)
+    scenario.finish()
 
 
 def counted(state: State, name: str) -> Counts:
-    """Return how many replicas are healthy, how many are not over, and the highest attempt."""
+    """Count a job's replicas that are healthy and those that are not over, and find the highest attempt."""
     allocs = list(of_job(state, name))
-    good = sum(alloc.live and alloc.phase == "running" and alloc.health == "healthy" for alloc in allocs)
-    return good, sum(not alloc.terminal for alloc in allocs), max(alloc.attempt for alloc in allocs)
+    return healthy_in(state, name), sum(not alloc.terminal for alloc in allocs), max(alloc.attempt for alloc in allocs)
