@@ -141,7 +141,7 @@ def _known(
     """Report fields that the job model does not have, and those that this release does not have yet."""
     if not isinstance(fields, dict):
         return
-    known = {item.encode_name for item in msgspec.structs.fields(kind)}
+    known = kind.__struct_encode_fields__  # (msgspec.structs.fields reads the annotations anew each time: 0.2 ms)
     for name in fields:
         if name in later:
             problems.append(_later(f"{prefix}{name}", f"`{name}`"))
