@@ -19,7 +19,7 @@ from heroctl.cli.session import Grant
 
 app = App(name="context")
 
-Switch = Annotated[bool, Parameter(show_default=False)]
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 _PORTS: Final = (":80", ":443")
 
 

@@ -25,7 +25,7 @@ app = App(name="job")
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, help="A job spec in YAML or JSON; - reads stdin.")]
 Name = Annotated[str, Parameter(help="The job's name.")]
-Detach = Annotated[bool, Parameter(name=("--detach", "-d"), show_default=False, help="Do not wait.")]
+Detach = Annotated[bool, Parameter(name=("--detach", "-d"), negative="", show_default=False, help="Do not wait.")]
 Timeout = Annotated[str, Parameter(metavar="DURATION", help="How long to wait at most, such as 90s or 10m.")]
 _JSON: Final = "application/json"
 _YAML: Final = "application/yaml"
@@ -119,7 +119,7 @@ def stop(
     name: Name,
     /,
     *,
-    purge: Annotated[bool, Parameter(show_default=False, help="Delete the job, too.")] = False,
+    purge: Annotated[bool, Parameter(negative="", show_default=False, help="Delete the job, too.")] = False,
     detach: Detach = False,
     timeout: Timeout = "5m",
     scope: Scope = SCOPE,

@@ -35,7 +35,6 @@ def make(*, plain: bool) -> App:
         help_formatter="plain" if plain else "default",
         help_format="markdown",
         version=processes.version,
-        default_parameter=Parameter(negative="", show_env_var=False),
         suppress_keyboard_interrupt=False,
     )
     for name, (where, text) in NOUNS.items():

@@ -1,0 +1,218 @@
+"""A child of dev mode: started tied to us, its output shown and kept, started again when it ends unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from heroctl.dev import tether
+from heroctl.dev.folder import Trouble
+from heroctl.dev.screen import Screen
+
+BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+STEADY_S: Final = 60.0  # after so long a life an end counts as the first one
+HOPELESS: Final = 4  # ends in a row before the cluster was ready, after which dev mode gives up
+_LONGEST_LINE: Final = 16_384
+_LAST_WORDS: Final = 12  # lines of output that are repeated when a child makes us give up
+_LOG_BYTES: Final = 16 << 20  # a child's file, before it begins anew (the one before is kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to start a child and how to end it.
+
+    `orphaned` is the signal it gets when dev mode dies; `ending`, `hastening` are those of an orderly and a hasty end.
+    Lines of output that hold one of `noise` are kept, but not shown.
+    """
+
+    command: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    user: str = "-"
+    ending: signal.Signals = signal.SIGTERM
+    hastening: signal.Signals = signal.SIGKILL
+    orphaned: signal.Signals = signal.SIGTERM
+    ready: Callable[[], Awaitable[bool]] | None = None
+    noise: tuple[str, ...] = ()
+
+
+class Child:
+    """One child and all its lives. `changed` is called after each start, with the pid in place."""
+
+    def __init__(
+        self, name: str, recipe: Recipe, screen: Screen, logs: Path, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        self.name = name
+        self.pid = 0
+        self._recipe = recipe
+        self._screen = screen
+        self._log = logs / f"{name}.log"
+        self._changed = changed
+        self._stopping = asyncio.Event()
+        self._words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._steady = asyncio.Event()  # set once the cluster is ready: from then on nobody gives up
+
+    @property
+    def runs(self) -> bool:
+        """Whether it lives just now."""
+        return self._process is not None and self._process.returncode is None
+
+    def start(self) -> asyncio.Task[None]:
+        """Start it and keep it alive; the task ends when it was stopped, or with Trouble when there is no hope."""
+        self._keeper = asyncio.create_task(self._keep(), name=self.name)
+        return self._keeper
+
+    def settle(self) -> None:
+        """Never give up from now on."""
+        self._steady.set()
+
+    async def until_ready(self, timeout: float) -> None:
+        """Wait until it answers. Trouble when it ends for good or takes too long."""
+        ready = self._recipe.ready
+        deadline = time.monotonic() + timeout
+        while ready is not None and not (self.runs and await ready()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise Trouble(self._hopeless(f"did not answer within {timeout:.0f} s"))
+            await asyncio.sleep(0.03)
+
+    def check(self) -> None:
+        """Raise the Trouble that this child is in, if it was given up."""
+        if self._keeper is not None and self._keeper.done():
+            self._keeper.result()
+
+    async def stop(self, patience: float) -> bool:
+        """End it, in order for `patience` seconds, then hastily; tell whether it ended in order."""
+        self._stopping.set()
+        in_order = True
+        if self.runs:
+            self._signal(self._recipe.ending)
+            in_order = await self._ended(patience)
+            for how in () if in_order else (self._recipe.hastening, signal.SIGKILL):
+                self._signal(how)
+                if await self._ended(1.0):
+                    break
+            if self._keeper is not None:  # its last words
+                await asyncio.wait([self._keeper], timeout=1.0)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Trouble):
+                await self._keeper
+        return in_order
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._stopping.set()
+        self._signal(signal.SIGKILL)
+
+    async def _keep(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code = await self._live()
+            if self._stopping.is_set():
+                return
+            lived = time.monotonic() - began
+            failures = 1 if lived > STEADY_S else failures + 1
+            if failures >= HOPELESS and not self._steady.is_set():
+                raise Trouble(self._hopeless(f"ended {failures} times, the last time {_end(code)}"))
+            pause = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
+            self._screen.say(f"{self.name} ended {_end(code)} after {lived:.1f} s; starting it again in {pause:g} s")
+            await asyncio.sleep(pause)
+
+    async def _live(self) -> int:
+        """Run it once; return how it ended."""
+        recipe = self._recipe
+        tied = (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(recipe.orphaned.value), recipe.user)
+        self._process = process = await asyncio.create_subprocess_exec(
+            *tied,
+            *recipe.command,
+            env={**_environ(), **recipe.environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for dev mode, which ends its children in order
+        )
+        self.pid = process.pid
+        self._changed()
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        showing = asyncio.create_task(self._show(process.stdout))
+        code = await process.wait()
+        # What it started may hold the pipe open for longer than it lived.
+        await asyncio.wait([showing], timeout=0.5)
+        showing.cancel()
+        return code
+
+    async def _show(self, output: asyncio.StreamReader) -> None:
+        rest = b""
+        with _Kept(self._log) as kept:
+            while part := await output.read(65_536):
+                kept.write(part)
+                *whole, rest = (rest + part).split(b"\n")
+                if len(rest) > _LONGEST_LINE:
+                    whole, rest = [*whole, rest], b""
+                for line in whole:
+                    text = line.decode(errors="replace").rstrip("\r")
+                    self._words.append(text)
+                    if not any(noise in text for noise in self._recipe.noise):
+                        self._screen.child(self.name, text)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _ended(self, patience: float) -> bool:
+        assert self._process is not None  # noqa: S101 - only asked of a child that runs
+        try:
+            async with asyncio.timeout(patience):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _hopeless(self, what: str) -> str:
+        words = "".join(f"\n    {word}" for word in self._words)
+        return f"{self.name} {what}; its output is in {self._log}{', and ends so:' if words else ''}{words}"
+
+
+class _Kept:
+    """A child's file, appended to; begun anew when it is too long."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._file.close()
+
+    def write(self, part: bytes) -> None:
+        if self._file.tell() > _LOG_BYTES:
+            self._file.close()
+            self._path.replace(self._path.with_suffix(".log.1"))
+            self._file = self._path.open("ab")
+        self._file.write(part)
+        self._file.flush()
+
+
+def _environ() -> dict[str, str]:
+    """Return the environment of children: ours, but for our own settings, which are not theirs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _end(code: int) -> str:
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -1,0 +1,142 @@
+"""The whole cluster as children of one process: started in order, kept alive, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from heroctl.dev import machine, parts
+from heroctl.dev.child import Child, Recipe
+from heroctl.dev.client import Client
+from heroctl.dev.folder import Folder, Report, Trouble
+from heroctl.dev.leftovers import clear
+from heroctl.dev.postgres import Postgres
+from heroctl.dev.processes import identity
+from heroctl.dev.screen import Screen
+from heroctl.dev.settings import USUAL_PORT, Settings
+from heroctl.dev.valkey import Valkey, free_port
+
+SERVERS_S: Final = 60.0  # recovery of a crashed Postgres included
+READY_S: Final = 60.0
+# All of it together must stay below ten seconds.
+AGENTS_END_S: Final = 6.5  # they stop their workloads meanwhile
+CONTROL_END_S: Final = 1.5
+SERVERS_END_S: Final = 1.0
+
+
+class Cluster:
+    """One cluster on one folder."""
+
+    def __init__(self, settings: Settings, folder: Folder, screen: Screen) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._screen = screen
+        self._kept = folder.kept()
+        self._children: dict[str, Child] = {}
+        self._report: Report | None = None
+
+    async def start(self) -> Report:
+        """Start everything; return when the api and every node are ready."""
+        folder = self._folder
+        clear(folder, self._screen)
+        postgres, valkey = Postgres(folder, self._screen), Valkey(folder, self._kept.valkey_password)
+        await asyncio.to_thread(postgres.prepare)
+        self._run("postgres", postgres.recipe())
+        self._run("valkey", valkey.recipe())
+        await self._ready(("postgres", "valkey"), SERVERS_S)
+        port = self._port()
+        url = f"http://{parts.HOST}:{port}"
+        async with Client(url) as client:
+            self._run("api", parts.api(postgres.dsn, valkey.url, port, self._password_file(), client.ready))
+            self._run("reconciler", parts.reconciler(postgres.dsn, valkey.url))
+            await self._ready(("api",), READY_S)
+            token = await client.become(self._kept.token, self._kept.admin_password)
+            self._kept = folder.keep(msgspec.structs.replace(self._kept, token=token, port=port))
+            await self._start_agents(client, url)
+        for child in self._children.values():
+            child.settle()
+        self._report = Report(url, token, self._kept.admin_password, {})
+        self._tell()
+        return self._report
+
+    async def stop(self) -> None:
+        """Stop everything it started, workloads included, in order, within ten seconds."""
+        self._folder.report.unlink(missing_ok=True)
+        self._report = None
+        agents = [name for name in self._children if name.startswith("agent-")]
+        for names, patience in (
+            (agents, AGENTS_END_S),
+            (("reconciler", "api"), CONTROL_END_S),
+            (("valkey", "postgres"), SERVERS_END_S),
+        ):
+            there = [self._children[name] for name in names if name in self._children]
+            ended = await asyncio.gather(*(child.stop(patience) for child in there))
+            for child, in_order in zip(there, ended, strict=True):
+                if not in_order:
+                    self._screen.say(f"{child.name} did not end within {patience:g} s, and was killed")
+
+    def kill(self) -> None:
+        """End everything at once."""
+        for child in self._children.values():
+            child.kill()
+
+    def _run(self, name: str, recipe: Recipe) -> Child:
+        child = self._children[name] = Child(name, recipe, self._screen, self._folder.room("logs"), self._tell)
+        child.start()
+        return child
+
+    async def _start_agents(self, client: Client, url: str) -> None:
+        count = self._settings.agents
+        names = [f"node-{number}" for number in range(1, count + 1)]
+        shares = machine.shares(count, machine.cores(), machine.memory())
+        for number, (name, share) in enumerate(zip(names, shares, strict=True), 1):
+            room = self._folder.room(name)
+            token = "" if parts.has_joined(room) else await client.join_token()
+            self._run(
+                f"agent-{number}", parts.agent(name, url, room, share, runtime=self._settings.runtime, token=token)
+            )
+        deadline = time.monotonic() + READY_S
+        while missing := await self._missing(client, names):
+            if time.monotonic() > deadline:
+                raise Trouble(f"{', '.join(missing)} did not become ready within {READY_S:.0f} s")
+            await asyncio.sleep(0.05)
+
+    async def _missing(self, client: Client, names: list[str]) -> list[str]:
+        """Return which nodes are not ready yet. Trouble where an agent is beyond hope."""
+        for child in self._children.values():
+            child.check()
+        status = await client.nodes()
+        return [name for name in names if status.get(name) != "ready"]
+
+    async def _ready(self, names: Iterable[str], timeout: float) -> None:
+        await asyncio.gather(*(self._children[name].until_ready(timeout) for name in names))
+
+    def _port(self) -> int:
+        """Choose the API's port: as asked, else as the last time, else the usual one, else any that is free."""
+        asked = self._settings.port
+        wanted = [port for port in (asked, 0 if asked else self._kept.port, 0 if asked else USUAL_PORT) if port]
+        port = free_port(*wanted)
+        if port != wanted[0]:
+            self._screen.say(f"port {wanted[0]} is taken: the API gets {port}")
+        return port
+
+    def _password_file(self) -> Path:
+        place = self._folder.place / "admin-password"
+        place.touch(mode=0o600)
+        place.write_text(self._kept.admin_password + "\n")
+        return place
+
+    def _tell(self) -> None:
+        """Write down who runs; and, once all is ready, tell others."""
+        pids = {name: child.pid for name, child in self._children.items() if child.pid}
+        known = {name: one for name, pid in pids.items() if (one := identity(pid))}
+        self._folder.write("children.json", known)
+        if self._report is not None:
+            self._report = msgspec.structs.replace(self._report, pids={"dev": os.getpid(), **pids})
+            self._folder.write("dev.json", self._report)

@@ -1,0 +1,52 @@
+"""What this machine has, and how nodes share it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+FIRST_PORT: Final = 20_000  # the range that agents pick host ports from
+LAST_PORT: Final = 32_000
+_MEMORY_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CPU_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+class Share(NamedTuple):
+    """What one node may use: cores, bytes of memory, host ports (both ends included)."""
+
+    cpu: float
+    memory: int
+    ports: tuple[int, int]
+
+
+def shares(count: int, cpu: float, memory: int) -> list[Share]:
+    """Split a machine among so many nodes: equal parts, no port twice."""
+    ports = (LAST_PORT - FIRST_PORT + 1) // count
+    return [
+        Share(
+            round(cpu / count, 2),
+            memory // count,
+            (FIRST_PORT + number * ports, FIRST_PORT + (number + 1) * ports - 1),
+        )
+        for number in range(count)
+    ]
+
+
+def cores() -> float:
+    """Return how many cores this process may use."""
+    there = float(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _CPU_LIMIT.read_text().split()
+        return min(there, int(quota) / int(period))
+    return there
+
+
+def memory() -> int:
+    """Return how many bytes of memory this process may use."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            there = min(there, int(Path(name).read_text()))
+    return there

@@ -1,0 +1,56 @@
+"""How our own processes are started in dev mode: as in production, with other settings."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Literal
+
+from heroctl.dev.child import Recipe
+from heroctl.dev.machine import Share
+
+Runtime = Literal["auto", "docker", "process"]
+
+HOST: Final = "127.0.0.1"
+
+
+def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[], Awaitable[bool]]) -> Recipe:
+    """Run an api on loopback."""
+    return Recipe(
+        command=_module("api", "--listen", f"{HOST}:{port}", "--admin-password-file", str(password_file)),
+        environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url},
+        ready=ready,
+    )
+
+
+def reconciler(dsn: str, redis_url: str) -> Recipe:
+    """Run a reconciler."""
+    return Recipe(command=_module("reconciler"), environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url})
+
+
+def agent(name: str, url: str, folder: Path, share: Share, *, runtime: Runtime, token: str) -> Recipe:
+    """Run an agent with its share of the machine. It dies with us by SIGKILL, so that its workloads stay."""
+    first, last = share.ports
+    return Recipe(
+        command=_module(
+            "agents",
+            *("--api", url, "--name", name, "--address", HOST, "--data-dir", str(folder)),
+            *("--cpu", str(share.cpu), "--memory", str(share.memory), "--ports", f"{first}-{last}"),
+            *("--runtime", runtime),
+            "--stop-workloads-on-exit",
+        ),
+        environ={"HEROCTL_JOIN_TOKEN": token} if token else {},
+        orphaned=signal.SIGKILL,
+    )
+
+
+def has_joined(folder: Path) -> bool:
+    """Tell whether an agent with this folder is a node already."""
+    return (folder / "node.json").exists()
+
+
+def _module(name: str, *words: str) -> tuple[str, ...]:
+    # -P: a folder named `api` where somebody happens to stand is not our api.
+    return (sys.executable, "-P", "-m", name, *words)

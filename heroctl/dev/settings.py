@@ -1,0 +1,34 @@
+"""Settings of dev mode: flags, `HEROCTL_*` variables, lines of the settings file, as for every process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from heroctl.domain.settings import describe
+
+USUAL_PORT: Final = 8080
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that dev mode can be told."""
+
+    data: Annotated[str, describe("folder of all state; made if missing (default: ~/.local/share/heroctl/dev)")] = ""
+    port: Annotated[int, Meta(ge=0, le=65_535), describe("port of the API; another one if it is taken")] = 0
+    runtime: Annotated[
+        Literal["auto", "docker", "process"],
+        describe("what runs jobs: docker, process, or auto: processes, and docker where an engine answers"),
+    ] = "auto"
+    agents: Annotated[int, Meta(ge=1, le=16), describe("how many nodes; they share the machine")] = 1
+    demo: Annotated[bool, describe("run examples/hello.yaml and say what to do next")] = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the state is kept."""
+        if self.data:
+            return Path(self.data).expanduser().absolute()
+        base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+        return Path(base).expanduser() / "heroctl" / "dev"
