@@ -31,7 +31,7 @@ def liveness(state: State, beats: Mapping[str, Heard]) -> tuple[list[Piece], int
     """Decide who comes up and who goes down; and in how many ms the next could go down."""
     pieces: list[Piece] = []
     soonest: int | None = None
-    for node in sorted(state.nodes.values(), key=lambda node: node.id):
+    for node in state.nodes.values():
         heard = beats.get(node.id)
         if heard is None:
             continue
@@ -41,7 +41,7 @@ def liveness(state: State, beats: Mapping[str, Heard]) -> tuple[list[Piece], int
         elif node.up:
             left = SILENT_MS - heard.silent
             soonest = left if soonest is None else min(soonest, left)
-    return pieces, soonest
+    return sorted(pieces, key=lambda piece: piece.moves), soonest
 
 
 def _up(node: Node, heard: Heard) -> NodeUp | None:

@@ -1,0 +1,184 @@
+"""The linter of plans: what it must never let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, JobBlocked
+from heroctl.domain.ids import allocation_id
+from heroctl.domain.state import Job
+from reconciler.planner import plan as planning
+from reconciler.planner.check import BrokenPlanError, Ledger, check
+from reconciler.planner.draft import Draft
+from reconciler.planner.rollout import decide
+from reconciler.planner.scene import Scene
+from tests.reconciler.cluster import Cluster
+
+
+def deployed(count: int = 2) -> Cluster:
+    cluster = Cluster()
+    for name in ("n1", "n2"):
+        cluster.join(name)
+    cluster.run(count=count, ports={"http": {"container": 80, "host": 80}})
+    cluster.settle()
+    return cluster
+
+
+def the_job(cluster: Cluster) -> Job:
+    job = cluster.state.job("default", "web")
+    assert job is not None
+    return job
+
+
+def sound(cluster: Cluster, **fields: Any) -> AllocPlaced:  # noqa: ANN401 - the event's fields
+    """Make a placement into slot 2 that nothing is wrong with, but for `fields`."""
+    job = the_job(cluster)
+    node = cluster.join(f"n{len(cluster.state.nodes) + 1}")
+    cluster.decide()
+    event = AllocPlaced(
+        id=allocation_id(cluster.state.incarnation, job.uid, job.next_n),
+        uid=job.uid,
+        n=job.next_n,
+        namespace="default",
+        job="web",
+        task="main",
+        slot=1,
+        version=job.current.version,
+        content=job.current.tasks[0].content,
+        node=node.id,
+        cpu=0.5,
+        memory=1,
+        disk=1,
+        host_ports=(80,),
+    )
+    return replace(event, **fields)
+
+
+def gap() -> Cluster:
+    """Make a cluster in which slot 1 is empty and its job has not been planned since."""
+    cluster = deployed()
+    cluster.fail(next(alloc for alloc in cluster.live("web") if alloc.slot == 1))
+    return cluster
+
+
+def test_a_sound_placement_passes() -> None:
+    cluster = gap()
+    check(cluster.state, the_job(cluster), [sound(cluster)], Ledger())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cpu": 4.5}, "over-committed"),
+        ({"memory": 1 << 40}, "over-committed"),
+        ({"disk": 1 << 60}, "over-committed"),
+        ({"n": 77}, "not the id"),
+        ({"id": "someone"}, "not the id"),
+        ({"uid": 3}, "not the id"),
+        ({"slot": 2}, "no slot"),
+        ({"slot": 0}, "filled"),
+        ({"version": 9}, "no task"),
+        ({"task": "other"}, "no task"),
+        ({"content": "other"}, "no task"),
+        ({"node": "nowhere"}, "takes none"),
+    ],
+)
+def test_a_broken_placement_is_refused(fields: dict[str, Any], said: str) -> None:
+    cluster = gap()
+    event = sound(cluster, **fields)
+    with pytest.raises(BrokenPlanError, match=said):
+        check(cluster.state, the_job(cluster), [event], Ledger())
+
+
+@pytest.mark.parametrize("change", [Cluster.hush, lambda cluster, name: cluster.set_eligible(name, eligible=False)])
+def test_a_node_that_takes_nothing_gets_nothing(change: Callable[[Cluster, str], None]) -> None:
+    cluster = gap()
+    event = sound(cluster)
+    change(cluster, "n3")
+    cluster.wait(13_000)
+    for piece in cluster.look().pieces:
+        if piece.uid is None:
+            cluster.apply(piece)
+    with pytest.raises(BrokenPlanError, match="takes none"):
+        check(cluster.state, the_job(cluster), [event], Ledger())
+
+
+def test_a_port_is_given_once() -> None:
+    cluster = gap()
+    held = next(alloc.node for alloc in cluster.live("web"))
+    with pytest.raises(BrokenPlanError, match="port"):
+        check(cluster.state, the_job(cluster), [sound(cluster, node=held)], Ledger())
+
+
+def test_the_ledger_adds_up_what_the_pieces_of_a_plan_take() -> None:
+    cluster = gap()
+    ledger, event = Ledger(), sound(cluster, cpu=2.5, host_ports=())
+    check(cluster.state, the_job(cluster), [event], ledger)
+    with pytest.raises(BrokenPlanError, match="over-committed"):
+        check(cluster.state, the_job(cluster), [event], ledger)
+
+
+def test_an_unwanted_job_gets_nothing() -> None:
+    cluster = gap()
+    cluster.stop("web")
+    with pytest.raises(BrokenPlanError, match="nobody wants"):
+        check(cluster.state, the_job(cluster), [sound(cluster)], Ledger())
+
+
+def test_only_what_lives_is_stopped_and_only_once() -> None:
+    cluster = deployed()
+    job, one = the_job(cluster), cluster.live("web")[0]
+    stop = AllocStopping(one.id, "default", "web", "requested")
+    check(cluster.state, job, [stop], Ledger())
+    cluster.add(stop)
+    for event in (stop, AllocGivenUp("someone", "default", "web", "node_lost")):
+        with pytest.raises(BrokenPlanError):
+            check(cluster.state, job, [event], Ledger())
+    cluster.step()
+    with pytest.raises(BrokenPlanError):
+        check(cluster.state, job, [AllocGivenUp(one.id, "default", "web", "node_lost")], Ledger())
+
+
+def test_a_piece_has_its_size() -> None:
+    cluster = deployed()
+    job = the_job(cluster)
+    with pytest.raises(BrokenPlanError, match="1001 events"):
+        check(cluster.state, job, [JobBlocked(job.uid, "default", "web")] * 1001, Ledger())
+
+
+def test_poison_costs_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose planning raises, or whose plan is broken, is left alone until it changes; the others go on."""
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.decide()
+    broken = cluster.run("broken").uid
+    poison = cluster.run("poison").uid
+    cluster.run("web")
+
+    def sometimes(scene: Scene, job: Job) -> Draft:
+        draft = decide(scene, job)
+        if job.uid == poison:
+            raise ZeroDivisionError
+        if job.uid == broken:
+            draft.events[:] = [_elsewhere(event) for event in draft.events]
+        return draft
+
+    monkeypatch.setattr(planning, "decide", sometimes)
+    made = cluster.look()
+    assert [(fault.uid, type(fault.error)) for fault in made.faults] == [
+        (broken, BrokenPlanError),
+        (poison, ZeroDivisionError),
+    ]
+    assert [piece.uid for piece in made.pieces] == [the_job(cluster).uid]
+    cluster.apply(made.pieces[0])
+    assert cluster.look().faults == ()
+    cluster.run("poison", "v2")
+    assert [fault.uid for fault in cluster.look().faults] == [poison]
+
+
+def _elsewhere(event: Event) -> Event:
+    return replace(event, node="nowhere") if isinstance(event, AllocPlaced) else event
