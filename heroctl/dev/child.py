@@ -31,7 +31,7 @@ class Recipe:
     """How to start a child and how to end it.
 
     `orphaned` is the signal it gets when dev mode dies; `ending`, `hastening` are those of an orderly and a hasty end.
-    Lines of output that hold one of `noise` are kept, but not shown.
+    `ready` is asked with its pid. Lines of output that hold one of `noise` are kept, but not shown.
     """
 
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ class Recipe:
     ending: signal.Signals = signal.SIGTERM
     hastening: signal.Signals = signal.SIGKILL
     orphaned: signal.Signals = signal.SIGTERM
-    ready: Callable[[], Awaitable[bool]] | None = None
+    ready: Callable[[int], Awaitable[bool]] | None = None
     noise: tuple[str, ...] = ()
 
 
@@ -80,7 +80,7 @@ class Child:
         """Wait until it answers. Trouble when it ends for good or takes too long."""
         ready = self._recipe.ready
         deadline = time.monotonic() + timeout
-        while ready is not None and not (self.runs and await ready()):
+        while ready is not None and not (self.runs and await ready(self.pid)):
             self.check()
             if time.monotonic() > deadline:
                 raise Trouble(self._hopeless(f"did not answer within {timeout:.0f} s"))

@@ -27,7 +27,7 @@ class Client:
     async def __aexit__(self, *_error: object) -> None:
         await self._http.aclose()
 
-    async def ready(self) -> bool:
+    async def ready(self, _pid: int = 0) -> bool:
         """Tell whether the api takes traffic."""
         try:
             return (await self._http.get("/v1/health/ready")).status_code == 200

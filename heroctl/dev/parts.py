@@ -16,7 +16,7 @@ Runtime = Literal["auto", "docker", "process"]
 HOST: Final = "127.0.0.1"
 
 
-def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[], Awaitable[bool]]) -> Recipe:
+def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[int], Awaitable[bool]]) -> Recipe:
     """Run an api on loopback."""
     return Recipe(
         command=_module("api", "--listen", f"{HOST}:{port}", "--admin-password-file", str(password_file)),

@@ -74,13 +74,13 @@ class Postgres:
             ready=self._ready,
         )
 
-    async def _ready(self) -> bool:
-        # The last line of its own file says how far it is.
+    async def _ready(self, pid: int) -> bool:
+        # Its own file says how far it is: whose file it is first, the state last.
         try:
             lines = (self._data / "postmaster.pid").read_text().split("\n")
         except OSError:
             return False
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _make(self) -> None:
         fresh = self._data.with_name("postgres.new")

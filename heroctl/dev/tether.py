@@ -6,9 +6,9 @@ own, standard library only: it runs before every child.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
+import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
@@ -16,6 +16,9 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Tie this process to its parent, then become the program."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback, should we be ended before the program begins
+    import ctypes  # noqa: PLC0415 - slow enough to be interrupted
+
     parent, number, user, *command = sys.argv[1:]
     if user != "-":
         # Before the tie: the kernel forgets it when a process changes its user.

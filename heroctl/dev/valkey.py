@@ -11,7 +11,6 @@ from heroctl.dev.child import Recipe
 from heroctl.dev.folder import Folder
 from heroctl.dev.postgres import found
 
-
 # What it says at every start and end, and means nothing here.
 _NOISE: Final = ("Memory overcommit must be enabled", "signal-handler", "ready to exit")
 
@@ -48,7 +47,7 @@ class Valkey:
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         return Recipe(command=(str(self._server), str(file)), ready=self._ready, noise=_NOISE)
 
-    async def _ready(self) -> bool:
+    async def _ready(self, _pid: int) -> bool:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:

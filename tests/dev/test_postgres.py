@@ -1,0 +1,95 @@
+"""The embedded Postgres survives every way to end it, and nobody else gets in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from heroctl.dev.child import Child
+from heroctl.dev.folder import Folder
+from heroctl.dev.postgres import Postgres
+from heroctl.dev.processes import inside
+from heroctl.dev.screen import Screen
+from tests.waiting import eventually, until
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder(tmp_path_factory.mktemp("dev"))
+
+
+@asynccontextmanager
+async def server(folder: Folder) -> AsyncIterator[tuple[Postgres, Child]]:
+    postgres = Postgres(folder, Screen())
+    postgres.prepare()
+    child = Child("postgres", postgres.recipe(), Screen(), folder.room("logs"))
+    child.start()
+    await child.until_ready(60)
+    try:
+        yield postgres, child
+    finally:
+        await child.stop(10)
+
+
+async def test_it_is_durable_and_on_a_private_socket_only(folder: Folder) -> None:
+    async with server(folder) as (postgres, child):
+        with psycopg.connect(postgres.dsn) as connection:
+            for name, value in (("fsync", "on"), ("synchronous_commit", "on"), ("listen_addresses", "")):
+                assert connection.execute(f"SHOW {name}").fetchone() == (value,)
+            assert connection.info.server_version // 10_000 == 18
+            connection.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS one")
+        assert stat.S_IMODE((folder.place / "run").stat().st_mode) == 0o700
+        assert await child.stop(10)
+    assert inside(folder.place / "postgres") == []
+
+
+async def test_a_killed_server_recovers_by_itself(folder: Folder) -> None:
+    async with server(folder) as (postgres, child):
+        first = child.pid
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: child.pid != first, timeout=20)
+        await child.until_ready(60)
+        with psycopg.connect(postgres.dsn) as connection:
+            assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+async def test_a_server_left_running_is_ended_before_the_next_begins(folder: Folder) -> None:
+    async with server(folder) as (_, child):
+        earlier = child.pid
+        child.settle()
+        Postgres(folder, Screen()).prepare()
+        assert earlier not in {one.pid for one in inside(folder.place / "postgres")}
+        await eventually(lambda: child.pid != earlier, timeout=20)
+        await child.until_ready(60)
+
+
+async def test_what_a_killed_postmaster_left_is_ended_and_a_stale_pid_file_is_no_obstacle(folder: Folder) -> None:
+    data = folder.place / "postgres"
+    async with server(folder) as (_, child):
+        stopped = [one.pid for one in inside(data) if one.pid != child.pid]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)  # or they would notice, and go
+        child.kill()
+        await eventually(lambda: not child.runs)
+    assert {one.pid for one in inside(data)} == set(stopped)
+    assert (data / "postmaster.pid").exists()
+    async with server(folder) as (postgres, _):
+        with psycopg.connect(postgres.dsn) as connection:
+            assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+    until(lambda: not inside(data))
+
+
+async def test_data_half_made_is_made_anew(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "half")
+    half = folder.room("postgres.new")
+    (half / "PG_VERSION").write_text("18")
+    async with server(folder) as (postgres, _):
+        psycopg.connect(postgres.dsn).close()
+    assert not half.exists()
