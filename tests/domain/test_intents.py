@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from heroctl.domain.assignment import Capacity, Inventory, Report, SessionRequest
 from heroctl.domain.errors import Conflict, Gone, NotFound
-from heroctl.domain.events import AllocFailed, AllocReported
+from heroctl.domain.events import AllocFailed, AllocReported, NodeDown
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.intents.change import NOTHING
 from tests.domain.worlds import World, spec
@@ -97,6 +97,19 @@ def test_sessions() -> None:
     with pytest.raises(Conflict) as old:
         nodes.report(world.state, node.id, node.session, [])
     assert old.value.code == "session_replaced"
+
+
+def test_a_node_that_went_down_comes_back_with_an_inventory() -> None:
+    """Beats alone do not bring it back: its agent is told to open a session again."""
+    world = World()
+    node = world.node()
+    world.add(NodeDown(node.id, node.name, 13.0))
+    with pytest.raises(Conflict) as lapsed:
+        nodes.report(world.state, node.id, node.session, [])
+    assert lapsed.value.code == "session_lapsed"
+    request = SessionRequest(node.boot_id, Inventory(), node.capacity, node.drivers, node.address)
+    world.do(nodes.open_session(world.state, node.id, request, beating=True))
+    assert nodes.report(world.state, node.id, world.state.nodes[node.id].session, [])[1] == []
 
 
 def test_a_batch_is_judged_item_by_item() -> None:

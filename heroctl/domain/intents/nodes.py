@@ -80,6 +80,8 @@ def report(state: State, node: str, session: int, reports: list[Report]) -> tupl
     known = find_node(state, node)
     if known.session != session:
         raise session_replaced()
+    if known.up is False and known.changed > session:
+        raise session_lapsed()
     events, outcomes = report_events(state, known, reports)
     change = Change(tuple(events), (agent_stream(node),), (node_stream(node),)) if events else NOTHING
     return change, outcomes
@@ -88,6 +90,11 @@ def report(state: State, node: str, session: int, reports: list[Report]) -> tupl
 def session_replaced() -> Refusal:
     """Refuse an agent whose session is not the node's newest: it exits, its containers stay."""
     return Conflict("session_replaced", "a newer agent speaks for this node")
+
+
+def session_lapsed() -> Refusal:
+    """Refuse an agent that was silent until its node was declared down: it opens a session anew, and goes on."""
+    return Conflict("session_lapsed", "this node was silent for so long that it counts as down: open a session again")
 
 
 def report_events(state: State, node: Node, reports: list[Report]) -> tuple[list[Event], list[Outcome]]:
