@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from heroctl.domain import assign
-from heroctl.domain.assignment import Report
+from heroctl.domain.assignment import Inventory, Report, SessionRequest
 from heroctl.domain.events import (
     EVENTS,
     AllocGivenUp,
@@ -110,6 +110,8 @@ def test_given_up_holds_its_room_until_the_node_says_otherwise() -> None:
     lost = world.state.allocs[alloc.id]
     assert (lost.status, lost.live, world.state.usage[node.id].allocs) == ("lost", False, 1)
     assert [item.wanted for item in assign.complete(world.state, node)] == ["stop"]
+    back = SessionRequest(node.boot_id, Inventory(), node.capacity, node.drivers, node.address)
+    world.do(nodes.open_session(world.state, node.id, back, beating=False))
     world.report(node, Report(alloc.id, 1, "complete"))
     assert world.state.usage[node.id].allocs == 0
 
