@@ -73,6 +73,11 @@ format: $(VENV)/.installed-test ## Apply the formatter and the safe lint fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(VENV)/.installed-test ## Write the pages that are made from the code anew
+	@$(BIN)/python -m heroctl.cli.docs
+	@$(BIN)/python -m tests.generated
+
 .PHONY: bench
 bench: $(VENV)/.installed-test ## Measure the hot paths (ONLY=case, JSON=file)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))

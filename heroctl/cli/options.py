@@ -21,7 +21,7 @@ TAKES_VALUE: Final = ("--output", "-o", "--address", "--token", "--context", "--
 
 Output = Literal["table", "json", "yaml", "name"]
 Watch = Annotated[
-    bool, Parameter(name=("--watch", "-w"), negative="", show_default=False, help="Stay, and print anew at every change.")
+    bool, Parameter(name=("--watch", "-w"), negative="", show_default=False, help="Stay; print anew at every change.")
 ]
 
 

@@ -45,7 +45,7 @@ def _main(argv: list[str]) -> int:
 
 def _settings(argv: list[str]) -> Settings | None:
     """Read the settings; None where they were only to be shown."""
-    wanted = asked(argv, os.environ)
+    wanted = asked(argv, {})  # HEROCTL_CONFIG names the command line's contexts here, which are written below
     if wanted.help:
         sys.stdout.write(usage(Settings, "heroctl dev"))
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -31,7 +32,7 @@ class Recipe:
     """How to start a child and how to end it.
 
     `orphaned` is the signal it gets when dev mode dies; `ending`, `hastening` are those of an orderly and a hasty end.
-    `ready` is asked with its pid. Lines of output that hold one of `noise` are kept, but not shown.
+    `ready` is asked with its pid. Lines of output in which `noise` is found are kept, but not shown.
     """
 
     command: tuple[str, ...]
@@ -41,7 +42,7 @@ class Recipe:
     hastening: signal.Signals = signal.SIGKILL
     orphaned: signal.Signals = signal.SIGTERM
     ready: Callable[[int], Awaitable[bool]] | None = None
-    noise: tuple[str, ...] = ()
+    noise: re.Pattern[str] | None = None
 
 
 class Child:
@@ -154,7 +155,7 @@ class Child:
         return code
 
     async def _show(self, output: asyncio.StreamReader) -> None:
-        rest = b""
+        rest, noise = b"", self._recipe.noise
         with _Kept(self._log) as kept:
             while part := await output.read(65_536):
                 kept.write(part)
@@ -164,7 +165,7 @@ class Child:
                 for line in whole:
                     text = line.decode(errors="replace").rstrip("\r")
                     self._words.append(text)
-                    if not any(noise in text for noise in self._recipe.noise):
+                    if noise is None or not noise.search(text):
                         self._screen.child(self.name, text)
 
     def _signal(self, number: signal.Signals) -> None:

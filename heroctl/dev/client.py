@@ -20,6 +20,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self._http = httpx2.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        self._nodes_index = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,8 +57,10 @@ class Client:
         return str((await self._json("POST", "/v1/cluster/join-tokens", {}))["token"])
 
     async def nodes(self) -> dict[str, str]:
-        """Return every node's name and status."""
-        return {str(node["name"]): str(node["status"]) for node in await self._json("GET", "/v1/nodes")}
+        """Return every node's name and status, once that is news or a second has gone by."""
+        answer = await self._checked("GET", f"/v1/nodes?wait=1s&index={self._nodes_index}")
+        self._nodes_index = int(answer.headers.get("X-HeroCtl-Index", 0))
+        return {str(node["name"]): str(node["status"]) for node in answer.json()}
 
     async def addresses(self, job: str) -> list[str]:
         """List where the running replicas of a job can be reached, as host:port."""
@@ -69,10 +72,13 @@ class Client:
         ]
 
     async def _json(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - any JSON
+        return (await self._checked(method, path, body)).json()
+
+    async def _checked(self, method: str, path: str, body: object = None) -> httpx2.Response:
         answer = await self._ask(method, path, body)
         if answer.status_code >= 400:
             raise Trouble(f"the api refuses {method} {path}: {_told(answer)}")
-        return answer.json()
+        return answer
 
     async def _ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
         """Ask, again where the api or what it stands on is away for a moment."""

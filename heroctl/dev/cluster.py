@@ -95,17 +95,25 @@ class Cluster:
         count = self._settings.agents
         names = [f"node-{number}" for number in range(1, count + 1)]
         shares = machine.shares(count, machine.cores(), machine.memory())
+        docker = await self._docker()
         for number, (name, share) in enumerate(zip(names, shares, strict=True), 1):
             room = self._folder.room(name)
             token = "" if parts.has_joined(room) else await client.join_token()
-            self._run(
-                f"agent-{number}", parts.agent(name, url, room, share, runtime=self._settings.runtime, token=token)
-            )
+            self._run(f"agent-{number}", parts.agent(name, url, room, share, docker=docker, token=token))
         deadline = time.monotonic() + READY_S
         while missing := await self._missing(client, names):
             if time.monotonic() > deadline:
                 raise Trouble(f"{', '.join(missing)} did not become ready within {READY_S:.0f} s")
-            await asyncio.sleep(0.05)
+
+    async def _docker(self) -> bool:
+        """Decide whether the nodes run containers, too."""
+        wanted = self._settings.runtime
+        if wanted == "process":
+            return False
+        answers = await machine.docker_answers(os.environ.get("DOCKER_HOST", ""))
+        if wanted == "docker" and not answers:
+            raise Trouble("no Docker engine answers: start it, or take --runtime process")
+        return answers
 
     async def _missing(self, client: Client, names: list[str]) -> list[str]:
         """Return which nodes are not ready yet. Trouble where an agent is beyond hope."""
@@ -120,7 +128,7 @@ class Cluster:
     def _port(self) -> int:
         """Choose the API's port: as asked, else as the last time, else the usual one, else any that is free."""
         asked = self._settings.port
-        wanted = [port for port in (asked, 0 if asked else self._kept.port, 0 if asked else USUAL_PORT) if port]
+        wanted = [asked] if asked else [port for port in (self._kept.port, USUAL_PORT) if port]
         port = free_port(*wanted)
         if port != wanted[0]:
             self._screen.say(f"port {wanted[0]} is taken: the API gets {port}")

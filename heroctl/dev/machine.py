@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from pathlib import Path
@@ -50,3 +51,23 @@ def memory() -> int:
         with contextlib.suppress(OSError, ValueError):
             there = min(there, int(Path(name).read_text()))
     return there
+
+
+async def docker_answers(host: str) -> bool:
+    """Tell whether a Docker engine answers at DOCKER_HOST, or at the usual socket where that is empty."""
+    scheme, _, rest = (host or "unix:///var/run/docker.sock").partition("://")
+    try:
+        async with asyncio.timeout(2):
+            if scheme == "unix":
+                reader, writer = await asyncio.open_unix_connection(rest)
+            elif scheme in ("tcp", "http"):
+                name, _, port = rest.rstrip("/").rpartition(":")
+                reader, writer = await asyncio.open_connection(name, int(port))
+            else:
+                return False
+            writer.write(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            line = await reader.readline()
+            writer.close()
+            return b" 200 " in line
+    except (OSError, TimeoutError, ValueError):
+        return False

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from heroctl.dev.child import Recipe
 from heroctl.dev.machine import Share
 
-Runtime = Literal["auto", "docker", "process"]
-
 HOST: Final = "127.0.0.1"
+_SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[123]')  # every beat of every agent is one
 
 
 def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[int], Awaitable[bool]]) -> Recipe:
@@ -22,6 +22,7 @@ def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callabl
         command=_module("api", "--listen", f"{HOST}:{port}", "--admin-password-file", str(password_file)),
         environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url},
         ready=ready,
+        noise=_SERVED,
     )
 
 
@@ -30,16 +31,15 @@ def reconciler(dsn: str, redis_url: str) -> Recipe:
     return Recipe(command=_module("reconciler"), environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url})
 
 
-def agent(name: str, url: str, folder: Path, share: Share, *, runtime: Runtime, token: str) -> Recipe:
+def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, token: str) -> Recipe:
     """Run an agent with its share of the machine. It dies with us by SIGKILL, so that its workloads stay."""
     first, last = share.ports
     return Recipe(
         command=_module(
             "agents",
-            *("--api", url, "--name", name, "--address", HOST, "--data-dir", str(folder)),
+            *("--api", url, "--name", name, "--data", str(folder), "--address", HOST, "--publish", HOST),
             *("--cpu", str(share.cpu), "--memory", str(share.memory), "--ports", f"{first}-{last}"),
-            *("--runtime", runtime),
-            "--stop-workloads-on-exit",
+            *("--runtime", "docker" if docker else "process", "--allow-process", "--stop-workloads-on-exit"),
         ),
         environ={"HEROCTL_JOIN_TOKEN": token} if token else {},
         orphaned=signal.SIGKILL,
@@ -48,7 +48,7 @@ def agent(name: str, url: str, folder: Path, share: Share, *, runtime: Runtime, 
 
 def has_joined(folder: Path) -> bool:
     """Tell whether an agent with this folder is a node already."""
-    return (folder / "node.json").exists()
+    return (folder / "identity.json").exists()
 
 
 def _module(name: str, *words: str) -> tuple[str, ...]:

@@ -54,8 +54,7 @@ class Postgres:
         """Make the data the first time; end what an earlier server may have left behind."""
         if self._root:
             os.chown(self._sockets, self._account.pw_uid, self._account.pw_gid)
-            for path in (self._binaries, self._data, self._sockets):
-                self._open_way(path)
+            self._open_way(self._binaries, self._data, self._sockets)
             _readable(self._binaries)
         if not (self._data / "PG_VERSION").exists():
             self._make()
@@ -120,13 +119,14 @@ class Postgres:
         except (OSError, ValueError):
             return None
 
-    def _open_way(self, path: Path) -> None:
+    def _open_way(self, *paths: Path) -> None:
         """Let Postgres' account pass through the folders above, where it cannot: pass, neither read nor list."""
-        for above in path.parents:
-            mode = above.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                self._screen.say(f"Postgres does not run as root: its user {_ACCOUNT} may now pass through {above}")
-                above.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+        above = sorted({each for path in paths for each in path.parents if not each.stat().st_mode & stat.S_IXOTH})
+        for each in above:
+            each.chmod(stat.S_IMODE(each.stat().st_mode) | stat.S_IXOTH)
+        if above:
+            through = ", ".join(map(str, above))
+            self._screen.say(f"Postgres does not run as root: its user {_ACCOUNT} may now pass through {through}")
 
 
 def _readable(binaries: Path) -> None:

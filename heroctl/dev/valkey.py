@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from typing import Final
 
@@ -12,7 +13,7 @@ from heroctl.dev.folder import Folder
 from heroctl.dev.postgres import found
 
 # What it says at every start and end, and means nothing here.
-_NOISE: Final = ("Memory overcommit must be enabled", "signal-handler", "ready to exit")
+_NOISE: Final = re.compile("Memory overcommit must be enabled|signal-handler|ready to exit")
 
 
 class Valkey:
