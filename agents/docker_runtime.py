@@ -280,7 +280,7 @@ class DockerRuntime:
         async with self._docker._query(path, method, params=params, timeout=forever) as response:  # noqa: SLF001 - see above
             try:
                 yield {}
-                while line := await asyncio.wait_for(response.content.readline(), progress):
+                while (line := await asyncio.wait_for(response.content.readline(), progress)).endswith(b"\n"):
                     yield json.loads(line)
             finally:
                 response.close()

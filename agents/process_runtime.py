@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import signal as signals
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +28,7 @@ import msgspec
 from agents import cgroup, waiter
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.gate import Gate
+from agents.ports import listens
 from agents.runtime import Gone, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
 
@@ -121,7 +121,8 @@ class ProcessRuntime:
         name = f"{description.alloc}.{description.labels['heroctl.attempt']}"
         folder = self._folder / name
         for port in description.ports:
-            _must_be_free(port.host)
+            if listens(port.host):  # the process itself would only say so in its output
+                raise PortInUse(port.host, f"port {port.host} is in use on this node")
         async with self._starts.through():
             if folder.exists():
                 raise Unavailable(f"{name} is there already")
@@ -298,13 +299,3 @@ def _monotonic(ticks: int) -> float:
     """Bring a start time of the kernel's (ticks since boot, suspension included) to the monotonic clock."""
     asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
     return ticks / os.sysconf("SC_CLK_TCK") - asleep
-
-
-def _must_be_free(port: int) -> None:
-    """Refuse a port that something else listens on: the process itself would only say so in its output."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise PortInUse(port, f"port {port} is in use on this node") from error

@@ -133,6 +133,14 @@ def report(
     )
 
 
+def visible(record: Record) -> tuple[object, ...]:
+    """Return what others see of a record: a change of anything else is not worth a report."""
+    return (
+        *(record.attempt, record.phase, record.container, record.ports, len(record.begun)),
+        *(record.failed_attempt, record.exit_code, record.oom, record.reason, record.message),
+    )
+
+
 def recent(record: Record, policy: Restart, now: float) -> tuple[float, ...]:
     """When attempts were begun again within the policy's interval up to now, oldest first."""
     return tuple(at for at in record.begun if at > now - policy.interval.seconds)

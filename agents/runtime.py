@@ -71,6 +71,14 @@ class StartFailed(StartFault):
         self.fault = Fault("attempt", "start_failed", message)
 
 
+class DriverMissing(StartFault):
+    """This node does not offer the task's driver."""
+
+    def __init__(self, driver: str) -> None:
+        super().__init__(driver)
+        self.fault = Fault("final", "driver_missing", f"this node does not offer the driver {driver}")
+
+
 class Ran(NamedTuple):
     """How a command inside a container ended, and the end of what it said."""
 

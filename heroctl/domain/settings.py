@@ -129,7 +129,7 @@ def usage(kind: type[Struct], program: str) -> str:
     """Print the help of a process."""
     lines = [f"usage: {program} [--config FILE] [--show-config] [--help] [setting ...]", ""]
     for row in table(kind):
-        value = "" if row.shape == "switch" else f" {row.kind.upper()}"
+        value = "" if row.shape == "switch" else f" {row.kind if '|' in row.kind else row.kind.upper()}"
         default = f" (default: {row.default})" if row.default else ""
         lines.append(f"  {row.flag}{value}")
         lines.append(f"      {row.help}{default} [{row.variable}]")

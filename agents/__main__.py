@@ -1,0 +1,185 @@
+"""`python -m agents`, `heroctl agent`: one agent, until SIGTERM or until the control plane dismisses it.
+
+Exit codes: 0 ended as asked, or the node was removed; 1 a bug; 2 settings or join refused; 3 a newer agent speaks for
+the node; 4 the node is in use by another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from agents import node as machine
+from agents.agent import About, Agent
+from agents.client import Away, Client, Refused
+from agents.clock import RealClock
+from agents.container import Container, Node
+from agents.docker_runtime import DEFAULT_URL, DockerRuntime
+from agents.fake_runtime import FakeRuntime
+from agents.health import Probe, prober
+from agents.journal import Identity, Journal, Unreadable
+from agents.ports import Ports
+from agents.process_runtime import ProcessRuntime
+from agents.runtime import Runtime
+from agents.settings import Settings
+from agents.sync import Dismissed
+from heroctl.domain import settings as reading
+from heroctl.domain.spec import Task
+
+JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
+CODES: Final = {"node_removed": 0, "session_replaced": 3, "node_in_use": 4}
+_log = structlog.get_logger("agent")
+
+
+def main(argv: list[str]) -> int:
+    """Read the settings and run."""
+    asked = reading.asked(argv, os.environ)
+    if asked.help:
+        sys.stdout.write(reading.usage(Settings, "heroctl agent"))
+        return 0
+    try:
+        toml = Path(asked.config).read_text() if asked.config else ""
+        settings = reading.load(Settings, argv, os.environ, toml, section="agent")
+    except (OSError, UnicodeDecodeError, reading.SettingsError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if asked.show:
+        sys.stdout.write(reading.show(settings))
+        return 0
+    _configure_logs(settings)
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    folder, clock = Path(settings.data), RealClock()
+    journal = Journal(folder, machine.boot_id(), clock.now)
+    client = Client(settings.api, ca_cert=settings.ca_cert)
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    try:
+        journal.open()
+        identity = await _identity(settings, journal, client, asked)
+        if identity is not None:
+            client.token = identity.token
+            agent = _assemble(settings, identity, journal, client, clock=clock)
+            await agent.run(asked, halt=settings.stop_workloads_on_exit)
+    except Dismissed as error:
+        _log.error("dismissed", code=error.code, message=str(error))
+        return CODES[error.code]
+    except (Refused, Unreadable, OSError) as error:
+        _log.error("cannot_run", error=str(error))
+        return 2
+    finally:
+        await client.close()
+        journal.close()
+    return 0
+
+
+async def _identity(settings: Settings, journal: Journal, client: Client, asked: asyncio.Event) -> Identity | None:
+    """Return who this node is, and join if it is nobody yet. None: asked to end before an answer came."""
+    known = journal.identity()
+    if known is not None:
+        return known
+    if not settings.join_token:
+        raise Refused(0, "no_join_token", "this server has not joined yet: give --join-token")
+    least, most = JOIN_AGAIN
+    while not asked.is_set():
+        try:
+            identity = await client.join(settings.join_token, settings.name or machine.name())
+        except Away as error:
+            _log.info("join_not_answered", error=str(error))
+        else:
+            journal.join(identity)
+            _log.info("joined", node=identity.name, id=identity.id, cluster=identity.cluster)
+            return identity
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), least * random.uniform(0.5, 1.0))  # noqa: S311 - spreads, hides nothing
+        least = min(most, least * 2)
+    return None
+
+
+def _assemble(settings: Settings, identity: Identity, journal: Journal, client: Client, *, clock: RealClock) -> Agent:
+    folder = Path(settings.data)
+    address = settings.address or machine.address(settings.api)
+    attributes = machine.attributes()
+    about = About(
+        boot_id=machine.boot_id(),
+        capacity=machine.capacity(
+            folder,
+            cpu=settings.cpu,
+            memory=settings.memory.bytes if settings.memory else None,
+            disk=settings.disk.bytes if settings.disk else None,
+        ),
+        version=machine.version(),
+        labels=settings.labels,
+        attributes=attributes,
+    )
+    return Agent(
+        Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes),
+        about,
+        journal=journal,
+        ports=Ports(settings.ports),
+        runtimes=_runtimes(settings, identity, clock),
+        client=client,
+        clock=clock,
+        stats=machine.Usage(folder).measure,
+        ca_cert=settings.ca_cert,
+    )
+
+
+def _runtimes(settings: Settings, identity: Identity, clock: RealClock) -> dict[str, tuple[Runtime, Probe]]:
+    """Make the runtimes that this node offers, by driver."""
+    if settings.runtime == "fake":
+        return {name: _fake(name, clock) for name in ("docker", "process")}
+    made: dict[str, tuple[Runtime, Probe]] = {}
+    url = settings.docker or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+    parts = urlsplit(url)
+    there = parts.scheme != "unix" or Path(parts.path).exists()
+    if settings.runtime == "docker" or (settings.runtime == "auto" and there):
+        docker = DockerRuntime(identity.cluster, identity.id, url=url, publish=settings.publish)
+        made["docker"] = docker, prober(docker)
+    if settings.runtime == "process" or settings.allow_process or not made:
+        folder = Path(settings.data).resolve() / "processes"
+        process = ProcessRuntime(identity.cluster, identity.id, folder, machine.boot_id())
+        made["process"] = process, prober(process)
+    return made
+
+
+def _fake(name: str, clock: RealClock) -> tuple[Runtime, Probe]:
+    fake = FakeRuntime(clock, name)
+
+    async def probe(_: Task, container: Container) -> str:
+        return "" if fake.healthy(container.id) else "the fake is not healthy"
+
+    return fake, probe
+
+
+def _configure_logs(settings: Settings) -> None:
+    console = settings.log_format == "console"
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(() if console else (structlog.processors.dict_tracebacks,)),
+            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""Stands in for a driver that this node does not offer: it has no containers and starts none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from agents.container import Container, Description
+from agents.runtime import DriverMissing, Gone, Ran
+from heroctl.domain.assignment import Driver
+
+
+class AbsentRuntime:
+    """A runtime that is not there, and never will be."""
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def health(self) -> Driver:
+        """Say no."""
+        return Driver(healthy=False)
+
+    async def list(self, alloc: str = "") -> list[Container]:
+        """Return nothing."""
+        del alloc
+        return []
+
+    async def pull(self, image: str) -> None:
+        """Refuse."""
+        del image
+        raise DriverMissing(self.name)
+
+    async def start(self, description: Description) -> Container:
+        """Refuse."""
+        del description
+        raise DriverMissing(self.name)
+
+    async def signal(self, container: str, signal: str) -> None:
+        """Have nothing to signal."""
+        del signal
+        raise Gone(container)
+
+    async def remove(self, container: str) -> None:
+        """Have nothing to remove."""
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
+        """Have nothing to run it in."""
+        del command, timeout
+        raise Gone(container)
+
+    async def endpoint(self, container: str, port: str) -> tuple[str, int]:
+        """Have nothing to reach."""
+        raise Gone(f"{container} {port}")
+
+    async def exits(self) -> AsyncIterator[str]:
+        """Have nothing to tell."""
+        yield ""
+        await asyncio.Event().wait()

@@ -1,0 +1,320 @@
+"""One agent: holds the workers of its allocations and joins them with runtimes, assignment and journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from agents.absent_runtime import AbsentRuntime
+from agents.client import Client
+from agents.clock import Clock
+from agents.container import Container, Node
+from agents.desired import Desired, Heard, answered, forgotten, rung
+from agents.doorbell import Doorbell
+from agents.health import Probe
+from agents.journal import Journal
+from agents.ports import Ports
+from agents.record import Record
+from agents.runtime import Runtime, RuntimeFault
+from agents.sync import Dismissed, Sync
+from agents.worker import Room, Worker
+from heroctl.domain.assignment import (
+    Capacity,
+    Driver,
+    Inventory,
+    Outcome,
+    Report,
+    Ring,
+    SessionRequest,
+    SyncReply,
+)
+
+GLANCE: Final = 30.0  # seconds between two looks at everything, should an end not have been heard
+HEALTH: Final = 10.0  # seconds between two looks at the runtimes
+FIRST: Final = 5.0  # seconds that the first session waits for the first look
+QUIT: Final = 2.5  # seconds that workers may take to finish what is at hand
+HALT: Final = 6.0  # seconds that workloads may take to end, where they end with the agent
+FINISHED: Final = 500  # allocations that are over and still remembered
+_log = structlog.get_logger("agent")
+
+
+@dataclass
+class About:
+    """What the agent says of its machine."""
+
+    boot_id: str
+    capacity: Capacity
+    version: str
+    labels: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class Agent:
+    """Everything of one node, until it is asked to end or dismissed."""
+
+    def __init__(
+        self,
+        node: Node,
+        about: About,
+        *,
+        journal: Journal,
+        ports: Ports,
+        runtimes: Mapping[str, tuple[Runtime, Probe]],
+        client: Client,
+        clock: Clock,
+        stats: Callable[[], dict[str, float]],
+        ca_cert: str = "",
+    ) -> None:
+        self._about = about
+        self._journal = journal
+        self._runtimes = runtimes
+        self._clock = clock
+        self.stats = stats
+        self.workers: dict[str, Worker] = {}
+        self._drivers = {name: Driver(healthy=False) for name in runtimes}
+        self._looked: set[str] = set()  # runtimes that have been looked at
+        self._unknown_told: set[str] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        doorbell = Doorbell(self._rang, ca_cert=ca_cert)
+        self._doorbell = doorbell
+        self.sync = Sync(client, clock, doorbell, self)
+        self._room = Room(node, clock, journal, ports, self.sync.told, Desired())
+
+    async def run(self, asked: asyncio.Event, *, halt: bool = False) -> None:
+        """Work until asked to end; `halt`: and end the workloads. Dismissed where the control plane says so."""
+        self._remember()
+        for runtime, _ in self._runtimes.values():
+            await runtime.open()
+        removed = False
+        try:
+            await self._first_look()
+            await self._work(asked)
+        except Dismissed as error:
+            removed = error.removed
+            raise
+        finally:
+            await self._end(halt=halt, removed=removed)
+
+    async def _work(self, asked: asyncio.Event) -> None:
+        """Do everything side by side, until the first of it ends."""
+        work = [self.sync.run(), asked.wait(), self._every(GLANCE, self._glance), self._every(HEALTH, self._examine)]
+        listeners = (self._listen(runtime) for runtime, _ in self._runtimes.values())
+        tasks = [asyncio.create_task(one) for one in (*work, *listeners)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end(self, *, halt: bool, removed: bool) -> None:
+        """Let workers finish what is at hand; `halt`: end what runs, too; `removed`: however long that takes."""
+        await asyncio.gather(*(worker.quit(QUIT) for worker in self.workers.values()))
+        while halt or removed:
+            left = await self._halted()
+            if not left or not removed:
+                break
+            await self._clock.sleep(QUIT)
+        await self._doorbell.close()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for runtime, _ in self._runtimes.values():
+            await runtime.close()
+        if removed:
+            self._journal.wipe()
+
+    async def _halted(self) -> int:
+        """Stop and remove every container; return how many allocations may have some left."""
+        workers = list(self.workers.values())
+        ended = await asyncio.gather(*(self._halt(worker) for worker in workers), return_exceptions=True)
+        for worker, error in zip(workers, ended, strict=True):
+            if isinstance(error, BaseException):
+                _log.error("workload_not_stopped", alloc=worker.alloc, error=str(error) or type(error).__name__)
+            else:
+                del self.workers[worker.alloc]
+        return len(self.workers)
+
+    async def _halt(self, worker: Worker) -> None:
+        async with asyncio.timeout(HALT):
+            await worker.halt(HALT / 2)
+
+    # ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _remember(self) -> None:
+        remembered = self._journal.load()
+        desired = self._room.desired = remembered.desired
+        dropped = {alloc: one.assigned for alloc, one in desired.dropped.items()}
+        for alloc, assigned in (desired.allocs | desired.kept | dropped).items():
+            worker = self._worker(alloc, assigned.spec.driver, remembered.records[alloc])
+            worker.pulse = remembered.pulses.get(alloc)
+            self._room.ports.hold(alloc, worker.record.ports)
+
+    def _worker(self, alloc: str, driver: str, record: Record | None = None) -> Worker:
+        runtime, probe = self._runtimes.get(driver) or _absent(driver)
+        looked = driver in self._looked or driver not in self._runtimes
+        worker = Worker(record or Record(alloc), self._room, runtime, probe, containers=[] if looked else None)
+        self.workers[alloc] = worker
+        return worker
+
+    def _apply(self, heard: Heard) -> None:
+        before, self._room.desired = self._room.desired, heard.desired
+        for alloc in sorted(heard.touched):
+            assigned = heard.desired.allocs.get(alloc)
+            worker = self.workers.get(alloc)
+            if worker is None and assigned is not None:
+                worker = self._worker(alloc, assigned.spec.driver)
+            if worker is not None:
+                worker.wake()
+        if (before.incarnation, before.index) != self.held():
+            self._soon(self._journal.hold(*self.held()))
+
+    def _forget_finished(self) -> None:
+        """Forget what is over, was heard of and is not named any more; and the oldest, where there are very many."""
+        named = self._room.desired.allocs
+        over = [worker for worker in self.workers.values() if worker.over and worker.heard]
+        unnamed = [worker for worker in over if worker.alloc not in named]
+        for worker in unnamed or over[: max(0, len(over) - FINISHED)]:
+            del self.workers[worker.alloc]
+            self._room.ports.release(worker.alloc)
+            self._soon(self._forget(worker))
+            self._room.desired = forgotten(self._room.desired, {worker.alloc})
+
+    async def _forget(self, worker: Worker) -> None:
+        await worker.quit(QUIT)
+        await self._journal.forget(worker.alloc)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("journal_not_written", error=str(error))
+
+    # ── runtimes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _first_look(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST):
+                await self._examine()
+                await self._glance()
+
+    async def _glance(self) -> None:
+        for name in self._runtimes:
+            await self._glance_at(name)
+
+    async def _glance_at(self, name: str) -> None:
+        """Look at everything in a runtime; workers compare it with what they know."""
+        runtime, _ = self._runtimes[name]
+        try:
+            listed = await runtime.list()
+        except RuntimeFault as error:
+            _log.info("runtime_away", runtime=name, error=str(error))
+            return
+        self._looked.add(name)
+        found: dict[str, list[Container]] = {}
+        for container in listed:
+            found.setdefault(container.alloc, []).append(container)
+        for alloc in found:
+            if alloc not in self.workers:
+                worker = self._worker(alloc, name)
+                worker.containers = None
+        for alloc, worker in list(self.workers.items()):
+            if worker.runtime is runtime:
+                worker.glimpsed(found.get(alloc, []))
+
+    async def _examine(self) -> None:
+        """Ask the runtimes whether they are well; the control plane hears of a change by a new session."""
+        for name, (runtime, _) in self._runtimes.items():
+            driver, before = await runtime.health(), self._drivers[name]
+            if driver == before:
+                continue
+            self._drivers[name] = driver
+            _log.info("runtime", runtime=name, healthy=driver.healthy, version=driver.version)
+            self.sync.reopen()
+            if driver.healthy:
+                await self._glance_at(name)
+
+    async def _listen(self, runtime: Runtime) -> None:
+        async for alloc in runtime.exits():
+            worker = self.workers.get(alloc)
+            if worker is not None:
+                worker.wake(look=True)
+            elif not alloc:
+                await self._glance_at(runtime.name)
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await self._clock.sleep(seconds)
+            await work()
+
+    # ── the control plane ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _unknown(self) -> set[str]:
+        """Name the containers that no assignment names."""
+        unnamed = [worker for alloc, worker in self.workers.items() if alloc not in self._room.desired.allocs]
+        return {container.id[:12] for worker in unnamed for container in worker.containers or ()}
+
+    def introduce(self) -> SessionRequest:
+        """Say all there is to say of the node, for a new session."""
+        self._unknown_told = self._unknown()
+        about = self._about
+        return SessionRequest(
+            boot_id=about.boot_id,
+            inventory=Inventory(self.reports(sorted(self.workers)), sorted(self._unknown_told)),
+            capacity=about.capacity,
+            drivers=dict(self._drivers),
+            address=self._room.node.address,
+            version=about.version,
+            labels=about.labels,
+            attributes=about.attributes,
+        )
+
+    def reports(self, allocs: Iterable[str]) -> list[Report]:
+        """Report on allocations that anything was done for."""
+        workers = (self.workers[alloc] for alloc in allocs if alloc in self.workers)
+        return [worker.report() for worker in workers if worker.record.phase != "pending"]
+
+    def held(self) -> tuple[str, int]:
+        """Return incarnation and index of the assignment held."""
+        return self._room.desired.incarnation, self._room.desired.index
+
+    def take(self, reply: SyncReply) -> bool:
+        """Take in an assignment."""
+        before = self._room.desired.incarnation
+        heard = answered(self._room.desired, reply, self._clock.now())
+        self._apply(heard)
+        self._forget_finished()
+        restored = before not in ("", self._room.desired.incarnation)
+        if restored or self._unknown() != self._unknown_told:
+            self.sync.reopen()
+        return heard.pull
+
+    def _rang(self, ring: Ring | None) -> None:
+        heard = Heard(self._room.desired, frozenset(), pull=True) if ring is None else rung(self._room.desired, ring)
+        self._apply(heard)
+        if heard.pull:
+            self.sync.pull()
+
+    def heard(self, report: Report, outcome: Outcome) -> None:
+        """Hear that a report was taken, or never will be."""
+        worker = self.workers.get(report.alloc)
+        if outcome != "ok":
+            _log.info("report_not_taken", alloc=report.alloc, outcome=outcome, phase=report.phase)
+        if worker is not None:
+            worker.heard = True
+
+
+def _absent(driver: str) -> tuple[Runtime, Probe]:
+    async def probe(*_: object) -> str:
+        return ""
+
+    return AbsentRuntime(driver), probe

@@ -1,0 +1,48 @@
+"""Settings of an agent: each is a flag, a HEROCTL_* variable and a line of the settings file's table `[agent]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from agents.ports import PortRange
+from heroctl.domain.duration import Size
+from heroctl.domain.settings import describe
+from heroctl.domain.spec import DYNAMIC_PORTS
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """One agent; several on one machine have a name, data folder, port range and share of the machine each."""
+
+    api: Annotated[tuple[str, ...], Meta(min_length=1), describe("URL of an api; more than one: any that answers")]
+    name: Annotated[str, describe("the node's name; the host's by default")] = ""
+    join_token: Annotated[str, describe("lets a server join, once; not needed afterwards", secret=True)] = ""
+    data: Annotated[str, describe("folder for what must survive a restart")] = "/var/lib/heroctl-agent"
+    ca_cert: Annotated[str, describe("file with the certificates that the api's is checked by")] = ""
+    address: Annotated[str, describe("where other servers reach this one; found out by default")] = ""
+    labels: Annotated[dict[str, str], describe("label of this node; may be repeated", flag="label")] = field(
+        default_factory=dict
+    )
+    runtime: Annotated[
+        Literal["auto", "docker", "process", "fake"],
+        describe("what runs containers; auto: Docker where its socket is, else processes; fake: nothing runs"),
+    ] = "auto"
+    allow_process: Annotated[bool, describe("run tasks as plain processes, too: without isolation")] = False
+    docker: Annotated[str, describe("URL of the Docker engine; DOCKER_HOST or the usual socket by default")] = ""
+    publish: Annotated[str, describe("address that published ports listen on; all by default")] = ""
+    ports: Annotated[PortRange, describe("range of the ports this agent may give out")] = PortRange(
+        DYNAMIC_PORTS.start, DYNAMIC_PORTS.stop - 1
+    )
+    cpu: Annotated[Annotated[float, Meta(gt=0)] | None, describe("cores for allocations; all by default")] = None
+    memory: Annotated[Size | None, describe("memory for allocations; all by default")] = None
+    disk: Annotated[Size | None, describe("disk for allocations; all of the data folder's by default")] = None
+    stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged")] = "json"
+
+    def __post_init__(self) -> None:
+        """Check what single settings cannot show."""
+        for url in self.api:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"--api: {url!r} is not a URL such as https://heroctl.example.com")

@@ -1,0 +1,328 @@
+"""Carries one allocation through its life: looks, asks `step` what is next, remembers it, does it.
+
+One task an allocation: what hangs for one holds up no other. Whatever was not answered is looked at again, never
+guessed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from agents.clock import Clock
+from agents.container import Container, Node
+from agents.desired import Desired, wish
+from agents.health import Probe, Pulse, born, watch
+from agents.journal import Journal
+from agents.ports import NoPortLeft, Ports
+from agents.record import Record, interrupted, report, visible
+from agents.runtime import Gone, Runtime, StartFault, Unavailable
+from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
+from heroctl.domain.assignment import Report
+from heroctl.domain.lifecycle import TERMINAL
+from heroctl.domain.spec import Health
+
+BACKOFF: Final = (0.1, 5.0)  # seconds to wait after the first and after many answers that did not come
+_log = structlog.get_logger("worker")
+
+
+@dataclass
+class Room:
+    """What all workers of an agent share. `told` is called when something is worth a report."""
+
+    node: Node
+    clock: Clock
+    journal: Journal
+    ports: Ports
+    told: Callable[[str], None]
+    desired: Desired
+
+
+class Worker:
+    """One allocation. `containers` None: nobody has looked yet."""
+
+    def __init__(
+        self, record: Record, room: Room, runtime: Runtime, probe: Probe, *, containers: list[Container] | None
+    ) -> None:
+        self.record = record
+        self.runtime = runtime
+        self.containers = containers
+        self.pulse: Pulse | None = None
+        self.heard = False  # whether the control plane has answered its last report
+        self._room = room
+        self._probe = probe
+        self._found_at = room.clock.now()
+        self._wake = asyncio.Event()
+        self._stale = False
+        self._quitting = False
+        self._saved: tuple[object, ...] = ()
+        self._watched: tuple[str, Health | None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # ── from outside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def alloc(self) -> str:
+        """Its allocation."""
+        return self.record.alloc
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to an end and nothing of it is left."""
+        return self.record.phase in TERMINAL and self.containers == []
+
+    @property
+    def wish(self) -> Wish:
+        """What is wanted now."""
+        origin = next((one.incarnation for one in self.containers or ()), "")
+        room = self._room
+        return wish(room.desired, self.alloc, origin=origin, found_at=self._found_at, now=room.clock.now())
+
+    def wake(self, *, look: bool = False) -> None:
+        """Think again; `look`: the containers may not be what they were."""
+        self._stale = self._stale or look
+        self._wake.set()
+        if self._task is None or (self._task.done() and not self._quitting):
+            self._task = asyncio.create_task(self._live(), name=f"worker-{self.alloc}")
+
+    def glimpsed(self, containers: list[Container]) -> None:
+        """Compare with a list of everything, which may be old already: it is taken as a hint to look."""
+        if self.containers is None:
+            self.containers = containers
+            self.wake()
+        elif {(one.id, one.state) for one in containers} != {(one.id, one.state) for one in self.containers}:
+            self.wake(look=True)
+
+    def report(self) -> Report:
+        """Say all there is to say, with times as of now."""
+        pulse = self.pulse if self.pulse is not None and self.pulse.container == self.record.container else None
+        return report(
+            self.record,
+            self._room.clock.now(),
+            address=self._room.node.address,
+            health=pulse.health if pulse else "unknown",
+            healthy_since=pulse.since if pulse else None,
+            said=pulse.said if pulse else "",
+        )
+
+    async def quit(self, patience: float) -> None:
+        """End after the action at hand, or when patience is over; containers stay."""
+        self._quitting = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=patience)
+            self._task.cancel()
+        self._unwatch()
+        for task in (self._task, self._watcher):
+            if task is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def halt(self, patience: float) -> None:
+        """Stop and remove its containers, once it has quit. They begin anew when an agent takes the record up."""
+        assigned = self.wish.assigned
+        timeout = min(patience, assigned.spec.kill_timeout.seconds if assigned else patience)
+        await self._signal_all(assigned.spec.stop_signal if assigned else "SIGTERM", timeout)
+        await self._signal_all("SIGKILL", patience)
+        for container in await self.runtime.list(self.alloc):
+            await self.runtime.remove(container.id)
+        self.record = interrupted(self.record)
+        await self._keep()
+
+    async def _signal_all(self, signal: str, patience: float) -> None:
+        """Signal what runs, and wait for its end for so long."""
+        running = [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
+        for container in running:
+            with contextlib.suppress(Gone):
+                await self.runtime.signal(container.id, signal)
+        deadline = self._room.clock.now() + patience
+        while running and self._room.clock.now() < deadline:
+            await self._room.clock.sleep(0.05)
+            running = [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _live(self) -> None:
+        failures = 0
+        while not self._quitting:
+            self._wake.clear()
+            try:
+                if self._stale and self.containers is not None:
+                    self._stale = False
+                    self.containers = await self.runtime.list(self.alloc)
+                action = await self._next()
+                if not isinstance(action, Wait):
+                    await self._do(action)
+                failures = 0
+            except (Unavailable, Gone) as error:
+                failures += 1
+                await self._back_off(failures, error)
+                continue
+            except Exception:  # noqa: BLE001 - a bug in one allocation's life ends no other's, and this one is tried again
+                _log.exception("worker_failed", alloc=self.alloc)
+                await self._room.clock.sleep(BACKOFF[1])
+                continue
+            if isinstance(action, Wait):
+                if self.over:
+                    return
+                until = action.until
+                await self._room.clock.wait(self._wake, None if until is None else until - self._room.clock.now())
+
+    async def _back_off(self, failures: int, error: Exception) -> None:
+        """Wait before looking again: longer each time, and not all at the same moment."""
+        least, most = BACKOFF
+        seconds = min(most, least * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, hides nothing
+        self._stale = True
+        log = _log.info if failures > 1 else _log.debug
+        log("runtime_did_not_answer", alloc=self.alloc, error=str(error), again_in=round(seconds, 2))
+        await self._room.clock.sleep(least)
+        await self._room.clock.wait(self._wake, seconds)
+
+    async def _next(self) -> Action:
+        """Decide, and remember before anything is done."""
+        decided = step(self.wish, self.record, self.containers, self._room.clock.now(), self._room.node)
+        self._become(decided.record)
+        self._tend()
+        await self._keep()
+        return decided.action
+
+    def _become(self, record: Record) -> None:
+        if record == self.record:
+            return
+        before, self.record = self.record, record
+        if (record.attempt, record.phase) != (before.attempt, before.phase):
+            said = {"reason": record.reason, "message": record.message} if record.phase in ("ended", "failed") else {}
+            _log.info("allocation", alloc=self.alloc, attempt=record.attempt, phase=record.phase, **said)
+        if record.ports != before.ports:
+            self._room.ports.hold(self.alloc, record.ports)
+        if visible(record) != visible(before):
+            self.tell()
+
+    def tell(self) -> None:
+        """Have it reported."""
+        self.heard = False
+        self._room.told(self.alloc)
+
+    async def _keep(self) -> None:
+        """Write down what changed. A disk that refuses stops nothing: labels lead back to the same place."""
+        room = self._room
+        entry = room.journal.entry(self.record, room.desired, self.pulse)
+        kept = (entry.record, entry.assigned, entry.dropped, entry.incarnation, entry.pulse)
+        if kept == self._saved:
+            return
+        try:
+            await room.journal.save(entry)
+        except OSError as error:
+            _log.error("journal_not_written", alloc=self.alloc, error=str(error))
+        else:
+            self._saved = kept
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Reserve(names, avoid):
+                self._reserve(names, avoid)
+            case Pull(image):
+                await self._pull(image)
+            case Start():
+                await self._start(action)
+            case Signal(container, signal):
+                await self._signal(container, signal)
+            case Remove(container):
+                await self.runtime.remove(container)
+                self.containers = [one for one in self.containers or () if one.id != container]
+            case Wait():
+                pass
+
+    def _reserve(self, names: tuple[str, ...], avoid: tuple[int, ...]) -> None:
+        try:
+            self._become(reserved(self.record, self._room.ports.reserve(self.alloc, names, avoid)))
+        except NoPortLeft as error:
+            self._fault(Fault("final", "no_port_left", str(error)))
+
+    async def _pull(self, image: str) -> None:
+        """Pull, unless it is no longer wanted meanwhile."""
+        pulling = asyncio.ensure_future(self.runtime.pull(image))
+        try:
+            while not pulling.done():
+                waking = asyncio.ensure_future(self._wake.wait())
+                await asyncio.wait([pulling, waking], return_when=asyncio.FIRST_COMPLETED)
+                waking.cancel()
+                self._wake.clear()
+                if self._quitting or self.wish.wanted != "run":
+                    return
+            pulling.result()
+            self._become(pulled(self.record))
+        except StartFault as error:
+            self._fault(error.fault)
+        finally:
+            pulling.cancel()
+            self._wake.set()
+
+    async def _start(self, action: Start) -> None:
+        try:
+            made = await self.runtime.start(action.description)
+        except StartFault as error:
+            self._fault(error.fault)
+        else:
+            self.containers = [*(self.containers or ()), made]
+
+    async def _signal(self, container: str, signal: str) -> None:
+        try:
+            await self.runtime.signal(container, signal)
+        except Gone:
+            self._stale = True
+
+    def _fault(self, fault: Fault) -> None:
+        assigned = self.wish.assigned
+        if assigned is not None:
+            self._become(faulted(self.record, assigned, fault, self._room.clock.now()))
+
+    # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tend(self) -> None:
+        """Watch the container that runs, and no other; a changed check is watched anew with what is known."""
+        container = next((one for one in self.containers or () if one.id == self.record.container), None)
+        assigned = self.wish.assigned
+        if self.record.phase != "running" or container is None or assigned is None:
+            self._unwatch()
+            return
+        wanted = (container.id, assigned.spec.health)
+        if wanted == self._watched:
+            return
+        self._unwatch()
+        self._watched = wanted
+        if self.pulse is None or self.pulse.container != container.id or assigned.spec.health is None:
+            self._felt(born(assigned.spec.health, container, self._room.clock.now()))
+        if assigned.spec.health is not None and self.pulse is not None:
+            watching = watch(assigned.spec, container, self.pulse, self._probe, self._room.clock, told=self._felt_later)
+            self._watcher = asyncio.create_task(watching, name=f"health-{self.alloc}")
+            self._watcher.add_done_callback(_complain)
+
+    def _felt_later(self, pulse: Pulse) -> None:
+        before = self.pulse
+        self._felt(pulse)
+        if before is None or (before.health, before.since) != (pulse.health, pulse.since):
+            self._wake.set()  # to have it written down
+
+    def _felt(self, pulse: Pulse) -> None:
+        before, self.pulse = self.pulse, pulse
+        if before is None or (before.container, before.health) != (pulse.container, pulse.health):
+            _log.info("health", alloc=self.alloc, health=pulse.health, said=pulse.said)
+            self.tell()
+
+    def _unwatch(self) -> None:
+        self._watched = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+
+def _complain(watcher: asyncio.Task[None]) -> None:
+    if not watcher.cancelled() and (error := watcher.exception()) is not None:
+        _log.error("health_check_failed", task=watcher.get_name(), exc_info=error)
