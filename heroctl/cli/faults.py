@@ -67,10 +67,18 @@ class Refused(Fault):
         facts = [("code", f"{body.error} (HTTP {status})")]
         if body.request_id:
             facts.append(("request", body.request_id))
-        super().__init__(body.message or body.error, hints=hints, facts=facts, problems=body.details)
+        message = body.message or body.error
+        if body.error == "invalid_spec" and body.details:
+            message = f"the spec has {counted(len(body.details), 'problem')}"
+        super().__init__(message, hints=hints, facts=facts, problems=body.details)
         self.status = status
         self.error = body.error
         self.retry_after = retry_after
+
+
+def counted(count: int, thing: str) -> str:
+    """Say how many: `1 problem`, `2 problems`."""
+    return f"{count} {thing}" + "s" * (count != 1)
 
 
 class Unreachable(Fault):

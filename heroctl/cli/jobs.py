@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from heroctl.cli import output, rollout
 from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
-from heroctl.cli.faults import HEALTHY, TIMED_OUT, Fault, Problem, Refused
+from heroctl.cli.faults import HEALTHY, TIMED_OUT, Fault, Problem, Refused, counted
 from heroctl.cli.options import SCOPE, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read, read_with
@@ -108,8 +108,7 @@ def validate(file: File, /, *, scope: Scope = SCOPE) -> int:
     for warning in verdicts.warnings:
         output.note(f"warning: {_told(warning)}")
     if verdicts.problems:
-        count = len(verdicts.problems)
-        raise Fault(f"{file} has {count} problem{'s' * (count > 1)}", problems=verdicts.problems)
+        raise Fault(f"{file} has {counted(len(verdicts.problems), 'problem')}", problems=verdicts.problems)
     output.note(f"{file} is valid")
     return 0
 

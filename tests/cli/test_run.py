@@ -234,7 +234,7 @@ def test_an_invalid_spec_names_every_field(heroctl_here: Run, api: FakeApi, spec
     result = heroctl_here("job", "run", spec)
     assert (result.code, result.out) == (1, "")
     assert result.err.splitlines() == [
-        "error: tasks[0].count: too many",
+        "error: the spec has 1 problem",
         "  tasks[0].count: expected at most 50000",
         "  code: invalid_spec (HTTP 400)",
         "  request: req_test",
