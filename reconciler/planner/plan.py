@@ -41,6 +41,14 @@ class Memo:
         self.fleet = Fleet()
         self.resume = 0  # uid of the job to begin with, where the last pass had enough
 
+    def leave(self, state: State, uid: int, wake: int | None = None, *, waiting: bool = False) -> None:
+        """Leave a job alone until it moves, until `wake`, or, if it is waiting for that, until capacity moves."""
+        job = state.jobs.get(uid)
+        if job is not None:
+            topic = job_topic(job.namespace, job.name)
+            capacity = state.topics.get(CAPACITY, 0) if waiting else None
+            self.looks[uid] = Look(topic, state.topics.get(topic, 0), capacity, wake)
+
 
 def plan(
     state: State,
@@ -113,16 +121,10 @@ class _Pass:
                 check(self._state, job, draft.events, self._ledger)
         except Exception as error:  # noqa: BLE001 - a bug costs this job, not the cluster; the shell tells of it
             self._faults.append(Fault(job.uid, error))
-            self._remember(job, None, waiting=False)
+            self._memo.leave(self._state, job.uid)
             return False
         if draft.events:
             self._pieces.append(Piece(tuple(draft.events), draft.reads, uid=job.uid))
         elif not draft.cut:
-            self._remember(job, draft.wake, waiting=draft.waiting)
+            self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting)
         return draft.cut
-
-    def _remember(self, job: Job, wake: int | None, *, waiting: bool) -> None:
-        topic = job_topic(job.namespace, job.name)
-        topics = self._state.topics
-        capacity = topics.get(CAPACITY, 0) if waiting else None
-        self._memo.looks[job.uid] = Look(topic, topics.get(topic, 0), capacity, wake)

@@ -1,0 +1,59 @@
+"""`python -m reconciler`: one reconciler process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from heroctl.domain.settings import SettingsError, asked, load, show, usage
+from reconciler.serve import serve
+from reconciler.settings import Settings
+
+PROGRAM: Final = "python -m reconciler"
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def main(argv: list[str]) -> int:
+    """Run it; the exit code is 2 for settings that cannot be used."""
+    question = asked(argv, os.environ)
+    if question.help:
+        sys.stdout.write(usage(Settings, PROGRAM))
+        return 0
+    try:
+        text = Path(question.config).read_text() if question.config else ""
+        settings = load(Settings, argv, os.environ, text, section="reconciler")
+    except (SettingsError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if question.show:
+        sys.stdout.write(show(settings))
+        return 0
+    _configure(settings.log_level)
+    uvloop.run(serve(settings))
+    return 0
+
+
+def _configure(level: str) -> None:
+    """Log JSON, one line an event, on standard output."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

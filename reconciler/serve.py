@@ -1,0 +1,144 @@
+"""The life of a reconciler process: start, coordinate when it is its turn, and hand over when asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from eventstore.beats import PostgresBeats
+from eventstore.database import Database
+from eventstore.lease import Keeper, PostgresLeases
+from eventstore.log import LogUnavailable
+from eventstore.members import PostgresMembers
+from eventstore.migrate import migrate
+from eventstore.postgres import open_log
+from eventstore.view import View
+from heroctl.domain.state import Member
+from reconciler.doorbell import Doorbell
+from reconciler.loop import Coordinator
+from reconciler.presence import ROLE, Presence
+from reconciler.settings import Settings
+
+_RETRY: Final = 1.0  # seconds
+_GOODBYE: Final = 1.5  # seconds for each of the last words
+
+_log: Final = structlog.get_logger(__name__)
+
+
+class Process(Struct, frozen=True):
+    """What has to be told when the process ends."""
+
+    keeper: Keeper
+    presence: Presence
+    coordinator: Coordinator
+
+
+async def serve(settings: Settings) -> None:
+    """Run the process until it is told to end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(_run(settings, stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({running}, timeout=3 * _GOODBYE)
+    if not done:
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.2)
+    stopping.cancel()
+    if running.done() and not running.cancelled():
+        running.result()
+
+
+async def _run(settings: Settings, stop: asyncio.Event) -> None:
+    await _migrated(settings, stop)
+    if stop.is_set():
+        return
+    async with _running(settings) as process:
+        gc.collect()
+        gc.freeze()  # what was made until here stays; collections need not look at it again
+        _log.info("running", id=process.presence.me.id)
+        await stop.wait()
+        coordinated = process.coordinator.coordinates
+    # By now nothing is decided any more, so the next one may.
+    _log.info("ended", coordinated=coordinated)
+
+
+async def _migrated(settings: Settings, stop: asyncio.Event) -> None:
+    """Bring the database to this release; wait for it as long as it takes."""
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(migrate, settings.direct_dsn or settings.dsn)
+        except (LogUnavailable, OSError) as error:
+            _log.warning("database_away", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY):
+                    await stop.wait()
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Process]:
+    """Open everything and let it run; in the end hand the lease over while the database can still be reached."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
+        )
+        log = await stack.enter_async_context(open_log(database))
+        view = View(log)
+        doorbell = await stack.enter_async_context(Doorbell(settings.redis_url, view)) if settings.redis_url else None
+        me = Member(
+            f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
+        )
+        keeper = Keeper(PostgresLeases(database), me.id)
+        presence = Presence(PostgresMembers(database), me, view)
+        coordinator = Coordinator(
+            log=log,
+            view=view,
+            keeper=keeper,
+            beats=PostgresBeats(database),
+            presence=presence,
+            doorbell=doorbell,
+            clock=time.monotonic,
+        )
+        process = Process(keeper, presence, coordinator)
+        stack.push_async_callback(_say_goodbye, process)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        works = [view.run, keeper.run, presence.run, coordinator.run]
+        for work in works if doorbell is None else [*works, doorbell.run]:
+            stack.callback(tasks.create_task(work()).cancel)
+        yield process
+
+
+async def _say_goodbye(process: Process) -> None:
+    """Hand the lease to whoever lives, else end it; and leave. What fails here ends by itself within seconds."""
+    if process.keeper.epoch() is not None:
+        await _shortly(_hand_over(process))
+    await _shortly(process.presence.leave())
+
+
+async def _hand_over(process: Process) -> None:
+    successor = await process.presence.successor()
+    if successor is not None and await process.keeper.transfer(successor):
+        _log.info("handed_over", to=successor)
+    else:
+        await process.keeper.release()
+
+
+async def _shortly(last: Awaitable[None]) -> None:
+    with contextlib.suppress(LogUnavailable, TimeoutError):
+        async with asyncio.timeout(_GOODBYE):
+            await last
