@@ -45,15 +45,21 @@ async def open_log(
     """Open the log of an open database and run its tasks. The database must be migrated.
 
     `queue`: appends that may wait, `patience`: seconds that one may wait, `partition`: events in each new partition.
+    A task that ends by a bug cancels the body and comes out of here as an ExceptionGroup.
     """
     log = PostgresLog(database, queue=queue, patience=patience, partition=partition)
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work()) for work in log.works()]
         try:
             yield log
+        except Exception as error:  # noqa: BLE001 - the user's own: not for the group, which would wrap it
+            failure = error
         finally:
             for task in running:
                 task.cancel()
+    if failure is not None:
+        raise failure
 
 
 class PostgresLog:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+import psycopg
 import pytest
 
 from eventstore.database import Database
@@ -38,6 +40,20 @@ def dsn(postgres_server: str, migrated: str) -> Iterator[str]:
     """DSN of a migrated database of the test's own."""
     with servers.database(postgres_server, migrated) as dsn:
         yield dsn
+
+
+@pytest.fixture
+def admin(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection beside the log's."""
+    with psycopg.connect(dsn, autocommit=True, application_name="admin") as connection:
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def opened(dsn: str, *, patience: float = 10.0, partition: int = 1_000_000) -> AsyncIterator[PostgresLog]:
+    """A log, as a process of its own would open it."""
+    async with Database(dsn) as database, open_log(database, patience=patience, partition=partition) as log:
+        yield log
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""A TCP proxy on loopback that loses what it is told to lose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+
+class Proxy:
+    """Stands before a server. While `lose_replies`, the first bytes of an answer break its connection instead."""
+
+    def __init__(self, dsn: str) -> None:
+        self.lose_replies = False
+        self.refuse = False
+        self.lost = 0
+        self._target = urlsplit(dsn)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._port = 0
+
+    @property
+    def dsn(self) -> str:
+        """The way to the server through here."""
+        return self._target._replace(netloc=f"{self._target.username}@127.0.0.1:{self._port}").geturl()
+
+    @contextlib.asynccontextmanager
+    async def serve(self) -> AsyncIterator[Proxy]:
+        """Accept connections."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            self.cut()
+
+    def cut(self) -> None:
+        """Break every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        there_reader, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        ends = {writer, there}
+        self._writers |= ends
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(reader, there, ends, replies=False))
+                tasks.create_task(self._pump(there_reader, writer, ends, replies=True))
+        except* OSError:
+            pass
+        finally:
+            self._writers -= ends
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        ends: set[asyncio.StreamWriter],
+        *,
+        replies: bool,
+    ) -> None:
+        while data := await reader.read(65536):
+            if replies and self.lose_replies:
+                self.lost += 1
+                break
+            writer.write(data)
+            await writer.drain()
+        for end in ends:
+            end.transport.abort()
