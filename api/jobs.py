@@ -94,6 +94,7 @@ def _fields(state: State, job: Job) -> dict[str, Any]:
         "type": spec.type,
         "status": job_status(state, job),
         "version": job.current.version,
+        "priority": spec.priority,
         "tasks": _tasks(state, job, spec),
         "deployment": DeploymentRef(deployment.id, deployment.status) if deployment else None,
         "blocked": job.blocked,

@@ -41,6 +41,7 @@ class JobItem(Struct, frozen=True, gc=False):
     type: str
     status: JobStatus
     version: int
+    priority: int
     tasks: list[TaskState]
     deployment: DeploymentRef | None
     blocked: tuple[str, ...]

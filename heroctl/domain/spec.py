@@ -114,6 +114,7 @@ class Job(Struct, frozen=True):
     tasks: tuple[Task, ...]
     namespace: str = "default"
     type: JobType = "service"
+    priority: int = 50  # of 1..100; every job has this one until one can make way for another
     meta: dict[str, str] = field(default_factory=dict)
 
     def task(self, name: str) -> Task | None:
