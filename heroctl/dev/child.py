@@ -32,6 +32,7 @@ class Recipe:
     """How to start a child and how to end it.
 
     `orphaned` is the signal it gets when dev mode dies; `ending`, `hastening` are those of an orderly and a hasty end.
+    After an exit code among `final` it stays ended.
     `ready` is asked with its pid. Lines of output in which `noise` is found are kept, but not shown.
     """
 
@@ -43,6 +44,7 @@ class Recipe:
     orphaned: signal.Signals = signal.SIGTERM
     ready: Callable[[int], Awaitable[bool]] | None = None
     noise: re.Pattern[str] | None = None
+    final: frozenset[int] = frozenset()
 
 
 class Child:
@@ -101,10 +103,10 @@ class Child:
             in_order = await self._ended(patience)
             for how in () if in_order else (self._recipe.hastening, signal.SIGKILL):
                 self._signal(how)
-                if await self._ended(1.0):
+                if await self._ended(0.5):
                     break
             if self._keeper is not None:  # its last words
-                await asyncio.wait([self._keeper], timeout=1.0)
+                await asyncio.wait([self._keeper], timeout=0.6)
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError, Trouble):
@@ -122,6 +124,9 @@ class Child:
             began = time.monotonic()
             code = await self._live()
             if self._stopping.is_set():
+                return
+            if code in self._recipe.final:
+                self._screen.say(f"{self.name} ended for good, {_end(code)}")
                 return
             lived = time.monotonic() - began
             failures = 1 if lived > STEADY_S else failures + 1

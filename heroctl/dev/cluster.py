@@ -24,10 +24,10 @@ from heroctl.dev.valkey import Valkey, free_port
 
 SERVERS_S: Final = 60.0  # recovery of a crashed Postgres included
 READY_S: Final = 60.0
-# All of it together must stay below ten seconds.
-AGENTS_END_S: Final = 6.5  # they stop their workloads meanwhile
-CONTROL_END_S: Final = 1.5
-SERVERS_END_S: Final = 1.0
+END_S: Final = 9.0  # for all of it; who is killed takes a moment more
+AGENTS_END_S: Final = 7.0  # they stop their workloads meanwhile
+CONTROL_END_S: Final = 2.0
+SERVERS_END_S: Final = 2.0
 
 
 class Cluster:
@@ -69,17 +69,19 @@ class Cluster:
         """Stop everything it started, workloads included, in order, within ten seconds."""
         self._folder.report.unlink(missing_ok=True)
         self._report = None
+        deadline = time.monotonic() + END_S
         agents = [name for name in self._children if name.startswith("agent-")]
-        for names, patience in (
+        for names, most in (
             (agents, AGENTS_END_S),
             (("reconciler", "api"), CONTROL_END_S),
             (("valkey", "postgres"), SERVERS_END_S),
         ):
+            patience = max(0.2, min(most, deadline - time.monotonic()))
             there = [self._children[name] for name in names if name in self._children]
             ended = await asyncio.gather(*(child.stop(patience) for child in there))
             for child, in_order in zip(there, ended, strict=True):
                 if not in_order:
-                    self._screen.say(f"{child.name} did not end within {patience:g} s, and was killed")
+                    self._screen.say(f"{child.name} did not end within {patience:.1f} s, and was killed")
 
     def kill(self) -> None:
         """End everything at once."""
@@ -94,7 +96,7 @@ class Cluster:
     async def _start_agents(self, client: Client, url: str) -> None:
         count = self._settings.agents
         names = [f"node-{number}" for number in range(1, count + 1)]
-        shares = machine.shares(count, machine.cores(), machine.memory())
+        shares = machine.shares(count, machine.cores(), machine.memory(), self._kept.first_port)
         docker = await self._docker()
         for number, (name, share) in enumerate(zip(names, shares, strict=True), 1):
             room = self._folder.room(name)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,19 +22,17 @@ _SPEC: Final = "hello.yaml"
 async def save_context(report: Report, screen: Screen) -> None:
     """Make the command line of this user know the cluster."""
     words = ("login", report.url, "--token-stdin", "--context", CONTEXT)
-    code, said = await _heroctl(words, os.environ, report.token + "\n")
-    if code:
-        screen.say(f"the context {CONTEXT} could not be saved: {said.strip()}")
+    said: list[str] = []
+    if await _heroctl(words, os.environ, said.append, stdin=report.token + "\n"):
+        screen.say(f"the context {CONTEXT} could not be saved: {' '.join(said)}")
 
 
 async def run(report: Report, folder: Folder, screen: Screen) -> None:
     """Submit the example, wait until it is healthy, and print what to do next. Trouble where it does not work."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
     environ = {**kept, "HEROCTL_ADDR": report.url, "HEROCTL_TOKEN": report.token}
-    code, said = await _heroctl(("job", "run", str(_example()), "--timeout", "2m"), environ)
-    for line in said.splitlines():
-        screen.child("demo", line)
-    if code:
+    words = ("job", "run", str(_example()), "--timeout", "2m")
+    if code := await _heroctl(words, environ, lambda line: screen.child("demo", line)):
         raise Trouble(f"the demo did not become healthy (exit code {code}); the cluster runs on")
     async with Client(report.url) as client:
         await client.become(report.token, report.admin_password)
@@ -79,20 +77,26 @@ def _example() -> Path:
     raise Trouble(f"{_SPEC} is not installed: start without --demo")
 
 
-async def _heroctl(words: tuple[str, ...], environ: Mapping[str, str], text: str = "") -> tuple[int, str]:
-    """Run a command of the command line; return its exit code and all that it said."""
+async def _heroctl(
+    words: tuple[str, ...], environ: Mapping[str, str], hear: Callable[[str], None], *, stdin: str = ""
+) -> int:
+    """Run a command of the command line, hear each line that it says, and return its exit code."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "heroctl.cli", *words),
-        env=dict(environ),
+        env={**environ, "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
     )
+    assert process.stdin is not None  # noqa: S101 - asked for above
+    assert process.stdout is not None  # noqa: S101 - as above
     try:
-        said, _ = await process.communicate(text.encode())
-    except asyncio.CancelledError:
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+        async for line in process.stdout:
+            hear(line.decode(errors="replace").rstrip("\n"))
+        return await process.wait()
+    finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        raise
-    return process.returncode or 0, said.decode(errors="replace")

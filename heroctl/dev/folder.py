@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
+from heroctl.dev.machine import FIRST_PORT, LAST_PORT
 from heroctl.dev.processes import Identity
 
 _LONGEST_SOCKET: Final = 100  # bytes of a socket's path; the kernel takes 107
@@ -32,10 +33,14 @@ class Trouble(Exception):  # noqa: N818 - told to people, with what to do
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What is drawn at the first start, or found out then, and stays."""
+    """What is drawn at the first start, or found out then, and stays.
+
+    `first_port`: where workloads' ports begin; drawn, so that two dev clusters on one machine seldom meet.
+    """
 
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(15))
     valkey_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    first_port: int = field(default_factory=lambda: FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT))
     token: str = ""
     port: int = 0
 

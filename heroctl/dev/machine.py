@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 FIRST_PORT: Final = 20_000  # the range that agents pick host ports from
 LAST_PORT: Final = 32_000
+PORTS_EACH: Final = 500
 _MEMORY_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _CPU_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 
@@ -22,17 +23,11 @@ class Share(NamedTuple):
     ports: tuple[int, int]
 
 
-def shares(count: int, cpu: float, memory: int) -> list[Share]:
-    """Split a machine among so many nodes: equal parts, no port twice."""
-    ports = (LAST_PORT - FIRST_PORT + 1) // count
-    return [
-        Share(
-            round(cpu / count, 2),
-            memory // count,
-            (FIRST_PORT + number * ports, FIRST_PORT + (number + 1) * ports - 1),
-        )
-        for number in range(count)
-    ]
+def shares(count: int, cpu: float, memory: int, first_port: int) -> list[Share]:
+    """Split a machine among so many nodes: equal parts, no port twice, from `first_port` on if there is room."""
+    first = max(FIRST_PORT, min(first_port, LAST_PORT - count * PORTS_EACH + 1))
+    starts = [first + number * PORTS_EACH for number in range(count)]
+    return [Share(round(cpu / count, 2), memory // count, (start, start + PORTS_EACH - 1)) for start in starts]
 
 
 def cores() -> float:

@@ -13,7 +13,8 @@ from heroctl.dev.child import Recipe
 from heroctl.dev.machine import Share
 
 HOST: Final = "127.0.0.1"
-_SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[123]')  # every beat of every agent is one
+# Every beat of every agent is one; who is refused hears it himself.
+_SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[1234]')
 
 
 def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[int], Awaitable[bool]]) -> Recipe:
@@ -43,6 +44,7 @@ def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, toke
         ),
         environ={"HEROCTL_JOIN_TOKEN": token} if token else {},
         orphaned=signal.SIGKILL,
+        final=frozenset({0}),  # unasked: the node was removed from the cluster
     )
 
 

@@ -201,6 +201,7 @@ def test_it_ends_in_time_with_stubborn_workloads_and_comes_back_with_its_state(d
     assert [after[name] for name in ("url", "token", "admin_password")] == [
         before[name] for name in ("url", "token", "admin_password")
     ]
+    until(dev.workloads, timeout=30, what="the workload's return")
     [alloc] = dev.healthy("stubborn")
     assert alloc["version"] == 1
     assert len(dev.workloads()) == 1
@@ -231,6 +232,7 @@ def test_killed_with_everything_it_runs_everything_again_once(dev: Dev) -> None:
     assert dev.process is not None
     dev.process.wait(timeout=5)
     dev.start()
+    until(dev.workloads, timeout=30, what="the workload's return")
     dev.healthy("hello")
     assert len(dev.workloads()) == 1
     dev.stop()
