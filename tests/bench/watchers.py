@@ -62,6 +62,7 @@ async def _run() -> None:
     _tell(Gathered(plan.watchers))
     while line := await _line():
         _tell(await flock.wake(msgspec.json.decode(line, type=Round)))
+        flock.wait()
     flock.close()
 
 
@@ -81,11 +82,12 @@ class _Flock:
         self._writer = await wire.connect(plan.address)
         answer = await self._writer.ask(wire.request("GET", plan.path, plan.token))
         _expect(answer, 0)
-        self._wait(answer.index)
+        self._index = answer.index
+        self.wait()
 
-    def _wait(self, index: int) -> None:
-        self._index = index
-        request = wire.request("GET", f"{self._plan.path}?index={index}&wait=5m", self._plan.token)
+    def wait(self) -> None:
+        """Ask for what comes after the newest index."""
+        request = wire.request("GET", f"{self._plan.path}?index={self._index}&wait=5m", self._plan.token)
         self._waits = [connection.ask(request) for connection in self._connections]
 
     async def wake(self, order: Round) -> Woken:
@@ -103,7 +105,7 @@ class _Flock:
         for answer in answers:
             _expect(answer, self._index)
         took = sorted((answer.at - sent) * 1000 for answer in answers)
-        self._wait(max(answer.index for answer in answers))
+        self._index = max(answer.index for answer in answers)
         return Woken(
             last=took[-1],
             p99=took[len(took) * 99 // 100],
