@@ -203,7 +203,7 @@ class Sync:
                 self._failed = error
             attempts += 1
             await self._pause(attempts)
-            if request.wait:
+            if request.wait and self._urgent.is_set():
                 return None
 
     def _narrow(self, request: SyncRequest, error: Refused) -> None:

@@ -1,0 +1,154 @@
+"""A control plane in miniature for one node: says what it is told to say, in every wrong way there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+import msgspec
+
+from agents.clock import Clock
+from heroctl.domain.assignment import (
+    Assigned,
+    Outcome,
+    RedisAccess,
+    Report,
+    SessionReply,
+    SessionRequest,
+    SyncReply,
+    SyncRequest,
+)
+from heroctl.domain.lifecycle import Phase, supersedes
+from heroctl.domain.spec import encode_hook
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
+_SESSION: Final = msgspec.json.Decoder(SessionRequest)
+_SYNC: Final = msgspec.json.Decoder(SyncRequest)
+
+Fault = Callable[[str], httpx2.Response | None]
+
+
+def refusal(status: int, code: str) -> httpx2.Response:
+    return httpx2.Response(status, json={"error": code, "message": f"because of {code}"})
+
+
+@dataclass
+class ControlPlane:
+    """Wants what `wanted` holds; keeps every request. `fault` may answer, or raise, in its place."""
+
+    clock: Clock
+    every: float = 2.0
+    incarnation: str = "i1"
+    index: int = 0
+    session: int = 0
+    wanted: dict[str, Assigned] = field(default_factory=dict)
+    seen: dict[str, Report] = field(default_factory=dict)
+    history: list[Report] = field(default_factory=list)
+    sessions: list[SessionRequest] = field(default_factory=list)
+    syncs: list[SyncRequest] = field(default_factory=list)
+    headers: list[httpx2.Headers] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    fault: Fault = lambda _: None
+    lose: int = 0  # so many answers get lost after they took effect
+    redis: RedisAccess | None = None
+    doorbell: str = ""
+    complete_only: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    _numbers: dict[int, int] = field(default_factory=dict)
+
+    def want(self, *assigned: Assigned) -> None:
+        """Name allocations, as changed now."""
+        for one in assigned:
+            self.index += 1
+            self.wanted[one.id] = msgspec.structs.replace(one, index=self.index)
+        self.news.set()
+
+    def drop(self, alloc: str) -> None:
+        """Stop naming one."""
+        self.index += 1
+        del self.wanted[alloc]
+        self.news.set()
+
+    def restore(self, incarnation: str, index: int, *assigned: Assigned) -> None:
+        """Become another history."""
+        self.incarnation, self.index, self.wanted, self.seen = incarnation, index, {}, {}
+        self.want(*assigned)
+
+    def phase(self, alloc: str) -> tuple[int, Phase] | None:
+        """Return the newest that was heard of an allocation."""
+        report = self.seen.get(alloc)
+        return (report.attempt, report.phase) if report else None
+
+    def is_phase(self, alloc: str, phase: Phase) -> Callable[[], bool]:
+        return lambda: (self.seen[alloc].phase if alloc in self.seen else "") == phase
+
+    @property
+    def transport(self) -> httpx2.MockTransport:
+        return httpx2.MockTransport(self._answer)
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.headers.append(request.headers)
+        self.hosts.append(request.url.host)
+        path = request.url.path.rpartition("/")[2]
+        answer = self.fault(path)
+        if answer is not None:
+            return answer
+        handlers: dict[str, Callable[[bytes], Awaitable[Any]]] = {"session": self._open, "sync": self._sync}
+        body = await handlers[path](request.content)
+        if self.lose and path == "sync":
+            self.lose -= 1
+            raise httpx2.ReadError("the answer was lost")
+        return httpx2.Response(200, content=_ENCODER.encode(body), headers={"X-HeroCtl-Index": str(1000 + self.index)})
+
+    async def _open(self, content: bytes) -> SessionReply:
+        request = _SESSION.decode(content)
+        self.sessions.append(request)
+        self.session += 10
+        for report in request.inventory.reports:
+            self._report(report)
+        return SessionReply(
+            cluster="test",
+            node="n1",
+            name="alpha",
+            session=self.session,
+            incarnation=self.incarnation,
+            index=self.index,
+            every=self.every,
+            redis=self.redis,
+        )
+
+    async def _sync(self, content: bytes) -> SyncReply:
+        request = _SYNC.decode(content)
+        self.syncs.append(request)
+        repeated = request.seq <= self._numbers.get(request.session, 0)
+        results: list[Outcome] = ["ok" if repeated else self._report(report) for report in request.reports]
+        self._numbers[request.session] = max(request.seq, self._numbers.get(request.session, 0))
+        same = request.incarnation == self.incarnation and request.index > 0 and not self.complete_only
+        if request.wait and same and request.index >= self.index:
+            self.news.clear()
+            await self.clock.wait(self.news, request.wait)
+        changed = [one for one in self.wanted.values() if one.index > request.index]
+        return SyncReply(
+            incarnation=self.incarnation,
+            index=self.index,
+            state_index=1000 + self.index,
+            every=self.every,
+            changed=changed if same else [],
+            complete=None if same else list(self.wanted.values()),
+            results=results,
+            doorbell=self.doorbell if request.doorbell else "",
+            redis=self.redis if request.need_redis else None,
+        )
+
+    def _report(self, report: Report) -> Outcome:
+        known = self.seen.get(report.alloc)
+        if report.alloc not in self.wanted and known is None:
+            return "unknown"
+        if known is not None and not supersedes(report.attempt, report.phase, known.attempt, known.phase):
+            return "old"
+        self.seen[report.alloc] = report
+        self.history.append(report)
+        return "ok"

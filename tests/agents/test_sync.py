@@ -1,0 +1,164 @@
+"""The one route for state, word by word: numbers, repetition, other apis, long polls, rings."""
+
+from __future__ import annotations
+
+import httpx2
+import msgspec
+import pytest
+
+from agents.client import Client
+from heroctl.domain.assignment import Ring, SyncRequest
+from tests.agents.control import refusal
+from tests.agents.rig import Rig, alloc, stopped
+
+
+async def started(node: Rig, *names: str) -> None:
+    node.control.want(*(alloc(name) for name in names))
+    node.start()
+    await node.until(lambda: all(node.control.is_phase(name, "running")() for name in names), what="running")
+
+
+def fails(node: Rig, times: int, answer: httpx2.Response | None = None) -> None:
+    """Let so many requests fail: by an answer, or by none."""
+    left = times
+
+    def fault(_: str) -> httpx2.Response | None:
+        nonlocal left
+        if left <= 0:
+            return None
+        left -= 1
+        if answer is not None:
+            return answer
+        raise httpx2.ConnectError("nobody there")
+
+    node.control.fault = fault
+
+
+async def test_it_beats_every_two_seconds_with_numbers_in_order(node: Rig) -> None:
+    node.control.want(alloc("a"))
+    node.start()
+    await node.pass_time(20)
+    numbers = [sync.seq for sync in node.control.syncs]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 9 <= len([sync for sync in node.control.syncs if not sync.reports]) <= 16
+    assert {sync.session for sync in node.control.syncs} == {10}
+    assert node.control.syncs[-1].stats == {"cpu": 0.5}
+
+
+async def test_the_first_sync_of_a_session_asks_for_everything_and_the_next_for_what_changed(node: Rig) -> None:
+    await started(node, "a")
+    first = node.control.syncs[0]
+    assert (first.index, first.incarnation) == (0, "")
+    await node.pass_time(4)
+    assert (node.control.syncs[-1].index, node.control.syncs[-1].incarnation) == (1, "i1")
+
+
+async def test_a_lost_answer_makes_it_ask_the_same_again(node: Rig) -> None:
+    await started(node, "a")
+    node.control.lose = 3
+    node.control.want(stopped(alloc("a")))
+    await node.until(node.control.is_phase("a", "complete"), what="complete")
+    await node.pass_time(5)
+    repeated = [one for one in node.control.syncs if [two.seq for two in node.control.syncs].count(one.seq) > 1]
+    assert len({msgspec.json.encode(one) for one in repeated}) == len({one.seq for one in repeated}) >= 1
+    assert len(repeated) >= 4
+    phases = [report.phase for report in node.control.history if report.alloc == "a"]
+    assert phases == sorted(phases, key=["starting", "running", "stopping", "complete"].index)
+
+
+async def test_what_was_not_answered_goes_to_another_api(node: Rig) -> None:
+    node.urls = ("http://api-1", "http://api-2/")
+    node.control.want(alloc("a"))
+    node.start()
+    await node.until(node.control.is_phase("a", "running"), what="running")
+    assert set(node.control.hosts) == {"api-1"}
+    fails(node, 1)
+    await node.pass_time(5)
+    assert node.control.hosts[-1] == "api-2"
+    fails(node, 1, refusal(503, "starting"))
+    await node.pass_time(5)
+    assert node.control.hosts[-1] == "api-1"
+
+
+async def test_it_says_which_index_of_the_log_it_has_seen_and_who_it_is(node: Rig) -> None:
+    await started(node, "a")
+    await node.pass_time(4)
+    header = node.control.headers[-1]
+    assert header["Authorization"] == "Bearer hn_secret"
+    assert header["X-HeroCtl-Index"] == str(1000 + node.control.index)
+    assert node.control.syncs[-1].state_index == 1000 + node.control.index
+
+
+async def test_an_unknown_conflict_leads_to_a_new_session_with_all_there_is(node: Rig) -> None:
+    await started(node, "a")
+    fails(node, 1, refusal(409, "session_unknown"))
+    await node.until(lambda: len(node.control.sessions) == 2, what="a new session")
+    assert [one.alloc for one in node.control.sessions[-1].inventory.reports] == ["a"]
+    await node.pass_time(5)
+    assert node.control.syncs[-1].session == 20
+
+
+async def test_without_a_doorbell_it_always_waits_for_something_newer(node: Rig) -> None:
+    await started(node, "a")
+    await node.pass_time(10)
+    assert node.control.syncs[-1].wait == 2.0
+    node.control.want(alloc("b"))
+    await node.until(lambda: "b" in node.states(), step=0.0, what="the next one, at once")
+
+
+async def test_what_happens_while_it_waits_is_told_at_once(node: Rig) -> None:
+    await started(node, "a")
+    await node.pass_time(10)
+    before = node.clock.now()
+    node.runtime.end(next(iter(node.ids())), 1)
+    await node.until(node.control.is_phase("a", "ended"), step=0.0, what="the report")
+    assert node.clock.now() == before
+
+
+async def test_a_report_that_no_api_can_read_costs_only_itself(node: Rig) -> None:
+    await started(node, "a", "b", "c")
+    inner = node.control.transport
+
+    async def picky(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("sync"):
+            sync = msgspec.json.decode(request.content, type=SyncRequest)
+            if any(report.alloc == "b" and report.phase != "running" for report in sync.reports):
+                return refusal(400, "invalid_body")
+        return await inner.handle_async_request(request)
+
+    assert node.agent is not None
+    client: Client = node.agent.sync._client
+    client._http._transport = httpx2.MockTransport(picky)
+    node.control.want(stopped(alloc("a")), stopped(alloc("b")), stopped(alloc("c")))
+    await node.until(node.control.is_phase("a", "complete"), what="a")
+    await node.until(node.control.is_phase("c", "complete"), what="c")
+    assert node.control.phase("b") == (1, "running")
+    assert node.states() == {}
+
+
+async def test_a_ring_acts_before_the_next_beat_and_one_that_does_not_fit_pulls(node: Rig) -> None:
+    await started(node, "a")
+    await node.pass_time(4)
+    agent = node.agent
+    assert agent is not None
+    node.control.index += 1
+    new = msgspec.structs.replace(alloc("b"), index=node.control.index)
+    node.control.wanted["b"] = new
+    agent._rang(Ring("i1", node.control.index, node.control.index - 1, [new]))
+    await node.until(lambda: "b" in node.states(), step=0.0, what="what was rung for")
+    assert agent.held() == ("i1", node.control.index)
+    node.control.index += 5
+    third = msgspec.structs.replace(alloc("c"), index=node.control.index)
+    node.control.wanted["c"] = third
+    agent._rang(Ring("i1", node.control.index, node.control.index - 1, [third]))
+    assert "c" not in agent.workers
+    await node.until(lambda: "c" in node.states(), step=0.0, what="what was pulled")
+    agent._rang(None)
+    await node.pass_time(2)
+
+
+async def test_many_reports_go_in_pieces(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.sync.FULL", 3)
+    names = [f"a{number}" for number in range(10)]
+    await started(node, *names)
+    assert max(len(sync.reports) for sync in node.control.syncs) <= 3
