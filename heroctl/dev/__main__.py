@@ -66,11 +66,12 @@ async def _run(settings: Settings, folder: Folder, screen: Screen) -> int:
     stopping = _hear(cluster, screen)
     screen.say(f"starting a cluster in {folder.place}")
     try:
-        report = await _unless(stopping, cluster.start())
+        report = await _unless(stopping, _started(cluster, screen))
         if report is not None:
             nodes = f"{settings.agents} node{'s' * (settings.agents > 1)}"
             screen.result(f"ready {report.url} ({nodes}, {time.monotonic() - began:.1f} s)")
-            await _unless(stopping, _greet(settings, report, folder, screen))
+            if settings.demo:
+                await _unless(stopping, _demo(report, folder, screen))
             await stopping.wait()
     finally:
         began = time.monotonic()
@@ -79,13 +80,17 @@ async def _run(settings: Settings, folder: Folder, screen: Screen) -> int:
     return 0
 
 
-async def _greet(settings: Settings, report: Report, folder: Folder, screen: Screen) -> None:
+async def _started(cluster: Cluster, screen: Screen) -> Report:
+    report = await cluster.start()
     await demo.save_context(report, screen)
-    if settings.demo:
-        try:
-            await demo.run(report, folder, screen)
-        except Trouble as trouble:
-            screen.say(str(trouble))
+    return report
+
+
+async def _demo(report: Report, folder: Folder, screen: Screen) -> None:
+    try:
+        await demo.run(report, folder, screen)
+    except Trouble as trouble:
+        screen.say(str(trouble))
 
 
 def _hear(cluster: Cluster, screen: Screen) -> asyncio.Event:

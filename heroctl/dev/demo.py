@@ -20,7 +20,7 @@ _SPEC: Final = "hello.yaml"
 
 
 async def save_context(report: Report, screen: Screen) -> None:
-    """Make the command line of this user know the cluster."""
+    """Make the command line of this user know the cluster. Without that the cluster is no worse; it is said."""
     words = ("login", report.url, "--token-stdin", "--context", CONTEXT)
     said: list[str] = []
     if await _heroctl(words, os.environ, said.append, stdin=report.token + "\n"):

@@ -51,6 +51,11 @@ class Dev:
             )
         until(self._ready, timeout=READY_S, what="ready")
 
+    def demo(self) -> str:
+        """Wait until the demo has told where it is; return that."""
+        found = until(lambda: re.findall(r"hello runs and is healthy: (http://\S+)", self.out), timeout=60, what="demo")
+        return str(found[0])
+
     def environ(self) -> dict[str, str]:
         """The environment of a user of this cluster."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
@@ -155,8 +160,7 @@ def dev() -> Iterator[Dev]:
 
 def test_the_first_minute(dev: Dev) -> None:
     dev.start("--demo")
-    [url] = until(lambda: re.findall(r"hello runs and is healthy: (http://\S+)", dev.out), timeout=60, what="the demo")
-    assert httpx2.get(url).text == "Hello from hello on node-1, replica 0\n"
+    assert httpx2.get(dev.demo()).text == "Hello from hello on node-1, replica 0\n"
     report = dev.report
     assert dev.out.splitlines()[0].split()[:2] == ["ready", report["url"]]
     assert stat.S_IMODE((dev.data / "dev.json").stat().st_mode) == 0o600
@@ -210,6 +214,7 @@ def test_it_ends_in_time_with_stubborn_workloads_and_comes_back_with_its_state(d
 
 def test_killed_alone_it_finds_its_workloads_again(dev: Dev) -> None:
     dev.start("--demo")
+    dev.demo()
     [before] = dev.healthy("hello")
     report, workloads = dev.report, dev.workloads()
     children = [identity(pid) for name, pid in report["pids"].items() if name != "dev"]
@@ -227,7 +232,7 @@ def test_killed_alone_it_finds_its_workloads_again(dev: Dev) -> None:
 
 def test_killed_with_everything_it_runs_everything_again_once(dev: Dev) -> None:
     dev.start("--demo")
-    dev.healthy("hello")
+    dev.demo()
     leftovers.end(dev.data)
     assert dev.process is not None
     dev.process.wait(timeout=5)
@@ -245,7 +250,8 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(running: De
     os.kill(pid, signal.SIGKILL)
     until(lambda: running.report["pids"][name] != pid, timeout=20, what=f"another {name}")
     assert f"{name} ended by SIGKILL" in running.err
-    assert running.heroctl("job", "run", "examples/hello.yaml", "--timeout", "60s").returncode == 0
+    again = ("job", "run", "examples/hello.yaml", "--timeout", "60s")
+    until(lambda: running.heroctl(*again).returncode == 0, timeout=60, what="an unchanged and healthy job")
     [after] = running.healthy("hello")
     assert after["id"] == before["id"]
     assert running.workloads() == workloads
@@ -268,6 +274,6 @@ def running() -> Iterator[Dev]:
     """One cluster with the demo for several tests."""
     with cluster() as made:
         made.start("--demo", "--port", str(servers.free_port()))
-        made.healthy("hello")
+        made.demo()
         yield made
         made.stop()
