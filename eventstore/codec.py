@@ -79,14 +79,25 @@ def verify(rows: Sequence[Row], position: Position) -> Position:
         first, last, time, _, _, meta, _, _ = rows[start]
         if first != position.index + 1:
             raise OtherHistory(f"event {first} stands where {position.index + 1} must")
-        end = start + last - first + 1
-        if end > len(rows) or rows[end - 1][0] != last:
-            raise OtherHistory(f"the append of {first} does not end at {last}")
-        position = link(position, time, meta, [(row[3], row[4], row[6]) for row in rows[start:end]])
-        if position.chain != rows[end - 1][7]:
+        body = rows[start : start + last - first + 1]
+        if not _is_whole(body):
+            raise OtherHistory(f"the append from {first} to {last} is not whole")
+        position = link(position, time, meta, [(row[3], row[4], row[6]) for row in body])
+        if position.chain != body[-1][7]:
             raise OtherHistory(f"the chain at {last} is another")
-        start = end
+        start += len(body)
     return position
+
+
+def _is_whole(body: Sequence[Row]) -> bool:
+    """Tell whether rows are one append from its first event to its last, with one time and one meta."""
+    if not body or body[-1][0] != body[0][1]:
+        return False
+    first, last, time, _, _, meta, _, _ = body[0]
+    return len(body) == 1 or (
+        all((row[0], row[1], row[2], row[5]) == (index, last, time, meta) for index, row in enumerate(body, first))
+        and all(row[7] is None for row in body[:-1])
+    )
 
 
 def records(rows: Iterable[Row]) -> Iterator[Record]:

@@ -33,7 +33,7 @@ _PAGE: Final = """
     ORDER BY index"""
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
 _CALL: Final = 8.0  # seconds; the server's own time-out is 5
-_HOUSEKEEPING: Final = 60.0  # seconds
+_HOUSEKEEPING, _AGAIN = 60.0, 5.0  # seconds between rounds, and after one that failed
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -63,9 +63,11 @@ async def open_log(
 
 
 class PostgresLog:
-    """The log in Postgres; see Log. Made by `open_log`."""
+    """The log in Postgres; see Log. Made by `open_log`, or without its tasks by those who only read."""
 
-    def __init__(self, database: Database, *, queue: int, patience: float, partition: int) -> None:
+    def __init__(
+        self, database: Database, *, queue: int = 4096, patience: float = 10.0, partition: int = PARTITION
+    ) -> None:
         self.database = database
         self._line = _Line(database)
         self._appender = Appender(self._line, self._heard, queue=queue, patience=patience)
@@ -135,7 +137,9 @@ class PostgresLog:
                 [(self._due,)] = await self.database.fetch("SELECT heroctl.make_partitions(%b)", [self._partition])
                 await self.database.fetch("SELECT heroctl.prune_batches()")
             except LogUnavailable as error:
-                _log.error("housekeeping_failed", error=str(error))
+                _log.error("housekeeping_failed", error=str(error), partitions_due=self._due)
+                await asyncio.sleep(_AGAIN * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HOUSEKEEPING * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
                     await self._housekeep.wait()

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from eventstore.__main__ import main
+from eventstore.beats import Beat, PostgresBeats
+from eventstore.lease import PostgresLeases
+from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
+from eventstore.vault import PostgresVault
+from heroctl.domain.state import Member
 from tests.eventstore.conftest import opened
 from tests.eventstore.samples import everything, intent, verified
 from tests.waiting import eventually
@@ -99,3 +107,55 @@ async def test_old_batches_are_forgotten(dsn: str, admin: psycopg.Connection) ->
         await log.append(intent(2))
         assert await log.database.fetch("SELECT heroctl.prune_batches()") == [(2,)]
         assert await log.database.fetch("SELECT count(*) FROM heroctl.batches") == [(1,)]
+
+
+@pytest.fixture
+def roles(dsn: str, admin: psycopg.Connection) -> Iterator[tuple[str, str]]:
+    """An owner of the database and a role for the application, neither a superuser."""
+    owner, application = (f"test_{uuid4().hex[:12]}" for _ in range(2))
+    database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    admin.execute(f"""CREATE ROLE {owner} LOGIN; CREATE ROLE {application} LOGIN;
+        ALTER DATABASE "{database}" OWNER TO {owner}""")
+    yield owner, application
+    admin.execute(f"""REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}, {application};
+        DROP ROLE {owner}; DROP ROLE {application}""")
+
+
+async def test_application_may_do_its_work_and_not_change_the_past(
+    dsn: str, admin: psycopg.Connection, roles: tuple[str, str]
+) -> None:
+    """The owner migrates, without being a superuser; the processes' role appends, elects and makes partitions."""
+    owner, application = roles
+    admin.execute("DROP SCHEMA heroctl CASCADE")
+    await asyncio.to_thread(migrate, dsn.replace("postgres@", f"{owner}@"), application=application)
+    own = dsn.replace("postgres@", f"{application}@")
+    await asyncio.to_thread(migrate, own)
+    async with opened(own) as log:
+        await log.append(intent(1, stream="a:1", seen=0))
+        await eventually(lambda: log.proven)
+        assert await PostgresLeases(log.database).take("me", 15) == 1
+        await PostgresMembers(log.database).renew(Present(Member("a", "api", "x", "")))
+        await PostgresBeats(log.database).write({"n1": Beat(1, 1)})
+        vault = PostgresVault(log.database)
+        await vault.delete([await vault.put("token", b"x")])
+        await log.redraw((await log.head()).incarnation, "restored")
+        await verified(log)
+    with psycopg.connect(own, autocommit=True) as connection:
+        connection.execute("SELECT heroctl.make_partitions()")
+        tables = ("events", "events_1", "head", "streams", "batches", "partitions")
+        changes = [f"DELETE FROM heroctl.{table}" for table in tables]
+        for change in (*changes, "UPDATE heroctl.events SET data = ''", "UPDATE heroctl.head SET epoch = 7"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(change)
+
+
+def test_commands(dsn: str, admin: psycopg.Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """`migrate` may be repeated; `verify` sees a single changed byte."""
+    assert main(["migrate", "--dsn", dsn]) == 0
+    assert main(["verify", "--dsn", dsn]) == 0
+    assert capsys.readouterr().out.startswith("1 events, chain ")
+    admin.execute("UPDATE heroctl.events SET meta = '{ }'")
+    assert main(["verify", "--dsn", dsn]) == 1
+    assert "chain" in capsys.readouterr().err
+    assert main(["verify"]) == main(["dance"]) == 2
+    assert main(["--help"]) == 0

@@ -1,0 +1,71 @@
+"""`python -m eventstore`: what is done to a database beside the running processes.
+
+`migrate` brings it to this release, as the owner of the schema. `verify` reads the whole log and checks its numbers and
+its chain; the exit code is 1 when they are not as they must be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+from msgspec import Struct
+
+from eventstore.database import Database
+from eventstore.log import LogUnavailable, OtherHistory
+from eventstore.migrate import migrate
+from eventstore.postgres import PostgresLog
+from eventstore.tail import Tail
+from heroctl.domain.settings import SettingsError, asked, describe, load, show, usage
+
+PROGRAM: Final = "python -m eventstore migrate|verify"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that these commands can be told."""
+
+    dsn: Annotated[str, describe("the Postgres database, not through a pooler", secret=True)]
+    application_role: Annotated[str, describe("migrate: the role that the processes connect as, if not the owner")] = ""
+
+
+def main(argv: list[str]) -> int:
+    """Run a command; the exit code is 2 for settings that cannot be used."""
+    command, rest = (argv[0], argv[1:]) if argv else ("", [])
+    question = asked(rest, os.environ)
+    if command not in {"migrate", "verify"} or question.help:
+        sys.stdout.write(usage(Settings, PROGRAM))
+        return 0 if question.help or command in {"-h", "--help"} else 2
+    try:
+        text = Path(question.config).read_text() if question.config else ""
+        settings = load(Settings, rest, os.environ, text, section="eventstore")
+    except (SettingsError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if question.show:
+        sys.stdout.write(show(settings))
+        return 0
+    if command == "verify":
+        return asyncio.run(_verify(settings.dsn))
+    migrate(settings.dsn, application=settings.application_role)
+    return 0
+
+
+async def _verify(dsn: str) -> int:
+    async with Database(dsn, connections=1) as database:
+        tail = Tail(PostgresLog(database))
+        try:
+            async for _ in tail.pages():
+                pass
+            head = await tail.look()
+        except (OtherHistory, LogUnavailable) as error:
+            sys.stderr.write(f"after event {tail.position.index}: {error}\n")
+            return 1
+    sys.stdout.write(f"{head.index} events, chain {head.chain.hex()}, incarnation {head.incarnation}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
