@@ -75,6 +75,7 @@ def _submit(api: Api, spec: dict[str, Any], count: int) -> float:
     [task] = spec["tasks"]
     spec = spec | {"tasks": [task | {"count": count}]}
     path = f"/v1/allocations?job={spec['job']}"
+    api.close()  # the server ends connections that were idle for some seconds
     began = time.monotonic()
     answer = api.post("/v1/jobs", spec)
     assert answer.status == 201, answer
