@@ -21,7 +21,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 class Answer:
     """A JSON answer; its two messages are made once, so that one answer may be sent to any number of clients.
 
-    `index` becomes `X-HeroCtl-Index`. Also an ASGI application that sends itself.
+    `index` becomes `X-HeroCtl-Index`.
     """
 
     __slots__ = ("body", "end", "headers", "status")
@@ -38,11 +38,6 @@ class Answer:
     def start(self, *more: Header) -> Message:
         """Make the first message, with the headers that belong to one request."""
         return {"type": "http.response.start", "status": self.status, "headers": [*self.headers, *more]}
-
-    async def __call__(self, _scope: object, _receive: object, send: Send) -> None:
-        """Send it; the layer in front adds what belongs to the request."""
-        await send(self.start())
-        await send(self.end)
 
 
 def answer(value: Any, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> Answer:  # noqa: ANN401 - whatever has JSON

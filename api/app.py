@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
@@ -11,19 +11,19 @@ from litestar.types import ASGIApp
 
 from api.access import expired, no_token
 from api.answer import INDEX, Answer, Header
+from api.body import Left
 from api.call import Call, arguments
 from api.errors import answer_to
 from api.front import Exchange, Front
 from api.parts import Parts
-from api.reads import Page, Query, Reading
+from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog
-from api.routes import ROUTES, WAITING, Row
+from api.routes import ROUTES, WAITING, Action, Row
 from api.wait import Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.state import ACL
 
-_NO_ARGUMENTS: Final[tuple[tuple[str, str], ...]] = ()
-_NOBODY_LISTENS: Final = Answer(b"")
+Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
 
 
 def build(parts: Parts, log: RequestLog) -> Front:
@@ -31,7 +31,8 @@ def build(parts: Parts, log: RequestLog) -> Front:
     router = Litestar([], openapi_config=None, logging_config=None, exception_handlers={Exception: _refuse})
     front = Front(router, parts, log)
     for row in ROUTES:
-        router.register(_handler(row, _reads(row, parts, front) if row.read else _does(row, parts)))
+        make = _reads(row, row.read, parts, front) if row.read else _does(row, row.do, parts)
+        router.register(_handler(row, make))
     parts.view.subscribe(lambda change: _follow(parts, front, change))
     return front
 
@@ -47,8 +48,21 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
         parts.waiters.end(parts.gate.still)
 
 
-def _handler(row: Row, serve: Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]) -> HTTPRouteHandler:
-    return HTTPRouteHandler(_paths(row, ROUTES), http_method=row.method, status_code=200, opt={"row": row})(serve)  # type: ignore[arg-type] # any method
+def _handler(row: Row, make: Make) -> HTTPRouteHandler:
+    async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
+        exchange: Exchange = request.scope["state"]["exchange"]
+        try:
+            exchange.answer = await make(request, exchange)
+        except Exception as error:  # noqa: BLE001 - all become answers; bugs are logged in full there
+            exchange.answer = answer_to(error, exchange.request_id.decode())
+        return _sent_by_the_front
+
+    path = _paths(row, ROUTES)
+    return HTTPRouteHandler(path, http_method=row.method, status_code=200, opt={"row": row})(serve)  # type: ignore[arg-type] # any method
+
+
+async def _sent_by_the_front(_scope: object, _receive: object, _send: object) -> None:
+    """Send nothing: the answer is on the exchange."""
 
 
 def _paths(row: Row, rows: Sequence[Row]) -> list[str]:
@@ -66,8 +80,9 @@ def _typed(path: str) -> str:
 
 
 def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    exchange: Exchange | None = request.scope["state"].get("exchange")
-    made = answer_to(error, exchange.request_id.decode() if exchange else "")
+    """Answer what the router itself refuses."""
+    exchange: Exchange = request.scope["state"]["exchange"]
+    made = answer_to(error, exchange.request_id.decode())
     headers = {name.decode(): value.decode("latin-1") for name, value in made.headers}
     return Response(made.body, status_code=made.status, headers=headers)
 
@@ -75,31 +90,26 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 # ── reads ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reads(row: Row, parts: Parts, front: Front) -> Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]:
-    reader = row.read
-    assert reader is not None  # noqa: S101 - the caller looked
-
-    async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
+def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
+    async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
         scope = request.scope
         path, given = scope["path"], scope["query_string"]
-        exchange: Exchange = scope["state"]["exchange"]
-        args = arguments(given, row.args) if given else {}
+        args = arguments(given, row.args)
         poll = poll_of(args)
-        filters = tuple(sorted(pair for pair in args.items() if pair[0] not in WAITING)) if args else _NO_ARGUMENTS
+        filters = tuple(sorted(pair for pair in args.items() if pair[0] not in WAITING))
         query = Query(row.placeholders(path), dict(filters))
         key = (path, filters)
         if poll is not None:
             reading = _about(exchange, parts, reader(parts.world, query))
-            if not await _wait(parts, exchange, reading, poll, request):
-                return _NOBODY_LISTENS
+            await _wait(parts, exchange, reading, poll, request)
         page = parts.pages.find(key)
         if page is None:
             page = parts.pages.page(key, _about(exchange, parts, reader(parts.world, query)))
-            if not given:
-                front.keep(path, row, key)
-        return _unless_known(page, request.scope["headers"])
+        if not given:
+            front.keep(path, row, key)
+        return _unless_known(page, scope["headers"])
 
-    return serve
+    return make
 
 
 def _about(exchange: Exchange, parts: Parts, reading: Reading) -> Reading:
@@ -109,20 +119,21 @@ def _about(exchange: Exchange, parts: Parts, reading: Reading) -> Reading:
 
 async def _wait(
     parts: Parts, exchange: Exchange, reading: Reading, poll: Poll, request: Request[Any, Any, Any]
-) -> bool:
-    """Wait as asked; False: the client has gone. Raises when the token ended meanwhile."""
+) -> None:
+    """Wait as asked. Raises when the token ended meanwhile, or the client has gone."""
     if parts.view.topic_index(reading.topic) > poll.index:
-        return True
+        return
     who = exchange.principal
     outcome = await parts.waiters.wait(reading.topic, poll, who, request.receive, who.until - parts.clock())
+    if outcome == "gone":
+        raise Left
     if who.until <= parts.clock():
         raise expired()
     if outcome == "ended" and not parts.gate.still(who):
         raise no_token()
-    return outcome != "gone"
 
 
-def _unless_known(page: Page, headers: Iterable[Header]) -> ASGIApp:
+def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
     """Send a page, or say that it is the one which the client has."""
     for name, value in headers:
         if name == b"if-none-match" and page.tag in value:
@@ -135,25 +146,20 @@ def _unless_known(page: Page, headers: Iterable[Header]) -> ASGIApp:
 # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _does(row: Row, parts: Parts) -> Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]:
-    action = row.do
-    assert action is not None  # noqa: S101 - the caller looked
-
-    async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
+def _does(row: Row, action: Action, parts: Parts) -> Make:
+    async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
         scope = request.scope
-        exchange: Exchange = scope["state"]["exchange"]
         client = scope.get("client")
-        return await action(
-            Call(
-                parts,
-                exchange.principal,
-                exchange.request_id.decode(),
-                path=row.placeholders(scope["path"]),
-                args=arguments(scope["query_string"], row.args),
-                headers=list(scope["headers"]),
-                receive=request.receive,
-                client=client[0] if client else "",
-            )
+        call = Call(
+            parts,
+            exchange.principal,
+            exchange.request_id.decode(),
+            path=row.placeholders(scope["path"]),
+            args=arguments(scope["query_string"], row.args),
+            headers=list(scope["headers"]),
+            receive=request.receive,
+            client=client[0] if client else "",
         )
+        return await action(call)
 
-    return serve
+    return make

@@ -40,13 +40,14 @@ class Ready(NamedTuple):
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("index", "principal", "request_id", "row", "status")
+    __slots__ = ("answer", "index", "principal", "request_id", "row", "status")
 
     def __init__(self, identity: bytes) -> None:
         self.request_id = identity
         self.principal: Principal = NOBODY
         self.row: Row | None = None
         self.status = 0
+        self.answer: Answer | None = None
         self.index = 0  # of the topic asked for, for answers that have none of their own
 
 
@@ -137,15 +138,19 @@ class Front:
     # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self, scope: Any, receive: Receive, send: Send, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
-        stamped = self._stamped(send, exchange, scope)
         try:
             await self._admit(scope, exchange)
             scope.setdefault("state", {})["exchange"] = exchange
-            await self._router(scope, receive, stamped)
+            await self._router(scope, receive, self._stamped(send, exchange, scope))
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
             if exchange.status:
                 raise
-            await answer_to(error, exchange.request_id.decode())(scope, receive, stamped)
+            exchange.answer = answer_to(error, exchange.request_id.decode())
+        made = exchange.answer
+        if made is not None:
+            exchange.status = made.status
+            await send(made.start(*self._stamps(exchange, made.status, scope)))
+            await send(made.end)
 
     async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
         """Find the row and who asks, and refuse who may not."""
@@ -193,14 +198,14 @@ class Front:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message = {**message, "headers": [*message["headers"], *self._stamps(exchange, message, scope)]}
+                message = {**message, "headers": [*message["headers"], *self._stamps(exchange, exchange.status, scope)]}
             await send(message)
 
         return stamped
 
-    def _stamps(self, exchange: Exchange, message: Message, scope: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - ASGI
+    def _stamps(self, exchange: Exchange, status: int, scope: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - ASGI
         stamps = [(request_id.HEADER, exchange.request_id)]
-        if exchange.index and message["status"] >= 400:
+        if exchange.index and status >= 400:
             stamps.append((INDEX, b"%d" % exchange.index))
         stale = self._view.stale_seconds
         if stale > STALE_AFTER and exchange.row is not None and exchange.row.read is not None:

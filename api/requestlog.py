@@ -44,19 +44,26 @@ class RequestLog:
         self._clock = clock
         self._lines: list[bytes] = []
         self._encode: Final = msgspec.json.Encoder().encode
+        self._second, self._text = 0, ""
         self._timer: asyncio.TimerHandle | None = None
 
     def add(
         self, request_id: bytes, method: str, path: str, status: int, *, ms: float, actor: str, client: str
     ) -> None:
         """Say that a request was answered."""
-        time_now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = Line("request", time_now, request_id.decode("ascii"), method, path, status, ms, actor, client)
+        line = Line("request", self._stamp(), request_id.decode("ascii"), method, path, status, ms, actor, client)
         self._lines.append(self._encode(line))
         if len(self._lines) >= _AT_ONCE:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_DELAY, self.flush)
+
+    def _stamp(self) -> str:
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._second, self._text = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._text}.{int((now - second) * 1000):03d}Z"
 
     def flush(self) -> None:
         """Write what was collected."""

@@ -21,15 +21,19 @@ Action = Callable[[Call], Awaitable[Answer]]
 WAITING: Final = ("index", "wait")
 
 
+async def _nothing(_: Call) -> Answer:
+    raise AssertionError("a row that reads does nothing")
+
+
 class Row(Struct, frozen=True, eq=False):
-    """One route. `args`: the names that its query string may hold."""
+    """One route. `args`: the names that its query string may hold. It has a reader, or else an action."""
 
     method: str
     path: str
     access: Access
     args: tuple[str, ...]
     read: Reader | None = None
-    do: Action | None = None
+    do: Action = _nothing
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -77,7 +77,10 @@ async def serve(settings: Settings) -> None:
 
 async def _started(settings: Settings) -> None:
     """Bring the database to this release; wait for it as long as it takes."""
-    await _insist(lambda: asyncio.to_thread(migrate, settings.direct_dsn or settings.dsn))
+    dsn = settings.direct_dsn or settings.dsn
+    async with Database(dsn, connections=1) as database:
+        await _insist(lambda: database.fetch("SELECT 1"))
+    await asyncio.to_thread(migrate, dsn)
 
 
 async def _insist(attempt: Callable[[], Awaitable[T]]) -> T:

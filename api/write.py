@@ -58,8 +58,11 @@ class Writer:
     async def write(self, stream: str, decide: Decide, meta: Meta) -> int:
         """Decide on a stream and make it so; return the last event's index, 0: nothing was to be changed.
 
-        Raises what `decide` raises, `busy` after five conflicts, and whatever the log raises.
+        Raises what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that could not
+        fold every event would decide on a wrong state: it refuses as `outdated`.
         """
+        if not self._view.sound:
+            raise Unavailable("outdated", "the log holds events of a newer release: ask another process", retry_after=5)
         async with self._lines.first(stream):
             for _ in range(ATTEMPTS):
                 change = decide(self._view.state)

@@ -1,0 +1,81 @@
+"""Job specs and histories for the api's tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heroctl.domain.assignment import Report
+from heroctl.domain.events import AllocPlaced, AllocReported
+from heroctl.domain.ids import allocation_id
+from tests.api.rig import Reply, Rig
+
+INVENTORY: dict[str, list[object]] = {"reports": [], "unknown": []}
+
+
+def spec(name: str = "web", task: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:
+    """A job of one task and one replica, unless told otherwise."""
+    usual = {"name": "app", "driver": "process", "command": ["sleep", "9"], "count": 1, "ports": {"http": 8080}}
+    return {"job": name, "tasks": [usual | (task or {})], **more}
+
+
+async def submit(api: Rig, name: str = "web", task: dict[str, Any] | None = None, **more: object) -> Reply:
+    """Submit a job."""
+    reply = await api.post("/v1/jobs", spec(name, task, **more))
+    assert reply.status in (200, 201), reply.body
+    return reply
+
+
+async def join(api: Rig, name: str = "node-1") -> tuple[str, str]:
+    """Let a server join; return its id and its own token."""
+    token = (await api.post("/v1/cluster/join-tokens")).body["token"]
+    joined = await api.post("/v1/nodes/join", {"token": token, "name": name}, token="")
+    assert joined.status == 201, joined.body
+    return joined.body["id"], joined.body["token"]
+
+
+async def open_session(api: Rig, token: str, boot: str = "boot-1", **more: object) -> Reply:
+    """Open a session as a node's agent."""
+    body = {
+        "boot_id": boot,
+        "inventory": INVENTORY,
+        "capacity": {"cpu": 4.0, "memory": 8_000_000_000, "disk": 50_000_000_000},
+        "drivers": {"process": {"healthy": True, "version": "1"}},
+        "address": "192.0.2.9",
+        "labels": {"disk": "ssd"},
+        **more,
+    }
+    return await api.post("/v1/agent/session", body, token=token)
+
+
+async def place(api: Rig, node: str, name: str = "web", n: int = 1) -> str:
+    """Place one replica of a job on a node, as the coordinator would; return the allocation's id."""
+    state = api.parts.view.state
+    job = state.job("default", name)
+    assert job is not None
+    [task, *_] = job.current.tasks
+    alloc = allocation_id(state.incarnation, job.uid, n)
+    await api.decide(
+        AllocPlaced(
+            id=alloc,
+            uid=job.uid,
+            n=n,
+            namespace="default",
+            job=name,
+            task=task.name,
+            slot=n - 1,
+            version=job.current.version,
+            content=task.content,
+            node=node,
+            cpu=0.5,
+            memory=256_000_000,
+            disk=300_000_000,
+            deployment=job.deployment,
+        )
+    )
+    return alloc
+
+
+async def runs(api: Rig, node: str, alloc: str, **more: Any) -> int:  # noqa: ANN401 - fields of a report
+    """Report an allocation as running and healthy, as its agent would."""
+    said: dict[str, Any] = {"attempt": 1, "phase": "running", "health": "healthy", "ports": {"http": 20_001}, **more}
+    return await api.append(AllocReported(node, Report(alloc, address="192.0.2.9", running_for=3.0, **said)))
