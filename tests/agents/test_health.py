@@ -1,0 +1,183 @@
+"""What answers mean, and how they are got."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from agents.container import Container
+from agents.fake_runtime import FakeRuntime, Script
+from agents.health import Probe, Pulse, born, heard, pause, prober, watch
+from heroctl.domain.duration import Duration
+from heroctl.domain.spec import Health, Port, Task
+from tests.agents.clocks import ManualClock
+from tests.agents.kits import description, free_port
+from tests.waiting import eventually
+
+CHECK = Health(http="/", interval=Duration.of(10), retries=3, start_period=Duration.of(5))
+ONE = Container("c1", "a", "d1", 1, "running", started_at=100.0)
+
+
+def after(*answers: str, age: float = 60.0) -> Pulse:
+    pulse = born(CHECK, ONE, 100.0)
+    for number, said in enumerate(answers):
+        pulse = heard(pulse, CHECK, said, age, 200.0 + number)
+    return pulse
+
+
+def test_without_a_check_what_runs_is_healthy_from_its_start() -> None:
+    assert born(None, ONE, 150.0) == Pulse("c1", "healthy", 100.0)
+
+
+def test_one_yes_makes_healthy_and_the_first_of_them_counts() -> None:
+    assert born(CHECK, ONE, 150.0).health == "unknown"
+    assert after("", "", "") == Pulse("c1", "healthy", 200.0)
+
+
+def test_so_many_noes_in_a_row_make_unhealthy() -> None:
+    assert after("", "no", "no").health == "healthy"
+    unhealthy = after("", "no", "no", "status 500")
+    assert (unhealthy.health, unhealthy.since, unhealthy.said) == ("unhealthy", None, "status 500")
+    assert after("", "no", "no", "", "no", "no").health == "healthy"
+    assert after("no", "no", "no", "") == Pulse("c1", "healthy", 203.0)
+
+
+def test_in_the_start_period_a_no_does_not_count_until_the_first_yes() -> None:
+    assert after("no", "no", "no", "no", age=4.0).health == "unknown"
+    assert after("", "no", "no", "no", age=4.0).health == "unhealthy"
+
+
+@given(st.lists(st.sampled_from(["", "no"]), max_size=30), st.floats(0, 20))
+def test_healthy_means_a_yes_and_fewer_noes_since_than_allowed(answers: list[str], age: float) -> None:
+    pulse = after(*answers, age=age)
+    trailing = len(answers) - 1 - max((n for n, said in enumerate(answers) if not said), default=-1)
+    if pulse.health == "healthy":
+        assert "" in answers
+        assert trailing < CHECK.retries
+    assert (pulse.since is not None) == (pulse.health == "healthy")
+
+
+def test_a_young_container_is_asked_more_often() -> None:
+    unknown = born(CHECK, ONE, 0.0)
+    assert [pause(unknown, CHECK, age) for age in (0.0, 1.0, 4.0, 5.0)] == [0.25, 0.5, 1.0, 10.0]
+    assert pause(after(""), CHECK, 1.0) == 10.0
+
+
+async def test_it_is_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = ManualClock(now=160.0), list[Pulse]()
+    answers = iter(["", "no", "no", "no", ""])
+
+    async def probe(*_: object) -> str:
+        return next(answers)
+
+    watching = asyncio.create_task(
+        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 160.0), probe, clock, told=told.append)
+    )
+    await clock.advance(39.0)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    assert [pulse.health for pulse in told] == ["healthy", "healthy", "healthy", "unhealthy"]
+    assert told[0].since == 160.0
+
+
+# ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: bytes | None) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Listen on a port; answer so, or (None) never."""
+    asked: list[bytes] = []
+    handling: set[asyncio.Task[object]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        handling.add(current)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            if answer is not None:
+                writer.write(answer)
+            else:
+                await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], asked
+        await asyncio.wait_for(asyncio.gather(*handling, return_exceptions=True), 5)
+
+
+async def workload(port: int, script: Script | None = None) -> tuple[Probe, Container]:
+    runtime = FakeRuntime(ManualClock())
+    runtime.scripts["x"] = script or Script()
+    made = await runtime.start(description("test", "a", 1, port, image="x"))
+    return prober(runtime), made
+
+
+def task(check: Health) -> Task:
+    fast = replace(check, timeout=Duration.of(0.3))
+    return Task("web", health=fast, ports={"http": Port(8080)})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 204 No Content\r\n\r\n", ""),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", ""),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
+        (b"HTTP/1.1 500 Oops\r\n\r\n", "status 500"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
+        (b"x" * 5000, "the answer is not HTTP"),
+        (b"", "the answer is not HTTP"),
+        (None, "no answer within 300ms"),
+    ],
+)
+async def test_http_looks_at_the_status(answer: bytes | None, said: str) -> None:
+    async with answering(answer) as (port, asked):
+        probe, made = await workload(port)
+        assert await probe(task(Health(http="/ready?x=1")), made) == said
+        assert asked[0].startswith(b"GET /ready?x=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def test_tcp_looks_whether_someone_listens() -> None:
+    async with answering(None) as (port, _):
+        probe, made = await workload(port)
+        assert await probe(task(Health(tcp="http")), made) == ""
+    probe, made = await workload(free_port())
+    assert "Connect call failed" in await probe(task(Health(tcp="http")), made)
+
+
+async def test_a_command_is_asked_for_its_exit_code() -> None:
+    check = task(Health(command=("true",)))
+    for script, said in ((Script(), ""), (Script(healthy=False), "exit code 1: not healthy")):
+        probe, made = await workload(0, script)
+        assert await probe(check, made) == said
+
+
+async def test_a_port_that_is_not_there_is_a_no_and_not_an_end() -> None:
+    probe, made = await workload(0)
+    assert "http" in await probe(task(Health(tcp="http")), made)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_check_leaves_no_connection_behind() -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (port, asked):
+        probe, made = await workload(port)
+        open_before = descriptors()
+        for _ in range(20):
+            assert await probe(task(Health(http="/")), made) == ""
+        assert len(asked) == 20
+        await eventually(lambda: descriptors() <= open_before + 1, what="the end of connections")
