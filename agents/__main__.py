@@ -33,7 +33,7 @@ from agents.process_runtime import ProcessRuntime
 from agents.runtime import Runtime
 from agents.settings import Settings
 from agents.sync import Dismissed
-from heroctl.domain import settings as reading
+from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
 
 JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
@@ -43,19 +43,13 @@ _log = structlog.get_logger("agent")
 
 def main(argv: list[str]) -> int:
     """Read the settings and run."""
-    asked = reading.asked(argv, os.environ)
-    if asked.help:
-        sys.stdout.write(reading.usage(Settings, "heroctl agent"))
-        return 0
-    try:
-        toml = Path(asked.config).read_text() if asked.config else ""
-        settings = reading.load(Settings, argv, os.environ, toml, section="agent")
-    except (OSError, UnicodeDecodeError, reading.SettingsError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    if asked.show:
-        sys.stdout.write(reading.show(settings))
-        return 0
+    settings = begin(
+        Settings, argv, os.environ, lambda name: Path(name).read_text(), program="heroctl agent", section="agent"
+    )
+    if isinstance(settings, Ended):
+        sys.stdout.write(settings.out)
+        sys.stderr.write(settings.err)
+        return settings.code
     _configure_logs(settings)
     return asyncio.run(_run(settings))
 

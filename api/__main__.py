@@ -11,26 +11,18 @@ import uvloop
 from api.requestlog import configure
 from api.serve import serve
 from api.settings import Settings
-from heroctl.domain.settings import SettingsError, asked, load, show, usage
+from heroctl.domain.settings import Ended, begin
 
 PROGRAM = "python -m api"
 
 
 def main(argv: list[str]) -> int:
     """Run it; the exit code is 2 for settings that cannot be used."""
-    question = asked(argv, os.environ)
-    if question.help:
-        sys.stdout.write(usage(Settings, PROGRAM))
-        return 0
-    try:
-        text = Path(question.config).read_text() if question.config else ""
-        settings = load(Settings, argv, os.environ, text, section="api")
-    except (SettingsError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    if question.show:
-        sys.stdout.write(show(settings))
-        return 0
+    settings = begin(Settings, argv, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="api")
+    if isinstance(settings, Ended):
+        sys.stdout.write(settings.out)
+        sys.stderr.write(settings.err)
+        return settings.code
     configure(settings.log_level)
     uvloop.run(serve(settings))
     return 0

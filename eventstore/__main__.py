@@ -19,7 +19,7 @@ from eventstore.log import LogUnavailable, OtherHistory
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog
 from eventstore.tail import Tail
-from heroctl.domain.settings import SettingsError, asked, describe, load, show, usage
+from heroctl.domain.settings import Ended, begin, describe, usage
 
 PROGRAM: Final = "python -m eventstore migrate|verify"
 
@@ -34,19 +34,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 def main(argv: list[str]) -> int:
     """Run a command; the exit code is 2 for settings that cannot be used."""
     command, rest = (argv[0], argv[1:]) if argv else ("", [])
-    question = asked(rest, os.environ)
-    if command not in {"migrate", "verify"} or question.help:
+    if command not in {"migrate", "verify"}:
         sys.stdout.write(usage(Settings, PROGRAM))
-        return 0 if question.help or command in {"-h", "--help"} else 2
-    try:
-        text = Path(question.config).read_text() if question.config else ""
-        settings = load(Settings, rest, os.environ, text, section="eventstore")
-    except (SettingsError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    if question.show:
-        sys.stdout.write(show(settings))
-        return 0
+        return 0 if command in {"-h", "--help"} else 2
+    settings = begin(
+        Settings, rest, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="eventstore"
+    )
+    if isinstance(settings, Ended):
+        sys.stdout.write(settings.out)
+        sys.stderr.write(settings.err)
+        return settings.code
     if command == "verify":
         return asyncio.run(_verify(settings.dsn))
     migrate(settings.dsn, application=settings.application_role)

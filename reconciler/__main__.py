@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 import uvloop
 
-from heroctl.domain.settings import SettingsError, asked, load, show, usage
+from heroctl.domain.settings import Ended, begin
 from reconciler.serve import serve
 from reconciler.settings import Settings
 
@@ -21,19 +21,13 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 
 def main(argv: list[str]) -> int:
     """Run it; the exit code is 2 for settings that cannot be used."""
-    question = asked(argv, os.environ)
-    if question.help:
-        sys.stdout.write(usage(Settings, PROGRAM))
-        return 0
-    try:
-        text = Path(question.config).read_text() if question.config else ""
-        settings = load(Settings, argv, os.environ, text, section="reconciler")
-    except (SettingsError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    if question.show:
-        sys.stdout.write(show(settings))
-        return 0
+    settings = begin(
+        Settings, argv, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="reconciler"
+    )
+    if isinstance(settings, Ended):
+        sys.stdout.write(settings.out)
+        sys.stderr.write(settings.err)
+        return settings.code
     _configure(settings.log_level)
     uvloop.run(serve(settings))
     return 0

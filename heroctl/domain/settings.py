@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -83,6 +83,38 @@ def asked(argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
         elif word == "--config" and at + 1 < len(argv):
             config = argv[at + 1]
     return Asked(config, "--show-config" in argv, "--help" in argv or "-h" in argv)
+
+
+class Ended(NamedTuple):
+    """A start that ends before it began: what to print, where, and the exit code."""
+
+    out: str = ""
+    err: str = ""
+    code: int = 0
+
+
+def begin(
+    kind: type[T],
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    read: Callable[[str], str],
+    *,
+    program: str,
+    section: str,
+) -> T | Ended:
+    """Do what every process does first: find its settings, or say why it does not start.
+
+    `read` gives a file's text. Ends for `--help`, for `--show-config`, and, with code 2, for settings that are wrong.
+    """
+    question = asked(argv, environ)
+    if question.help:
+        return Ended(out=usage(kind, program))
+    try:
+        text = read(question.config) if question.config else ""
+        settings = load(kind, argv, environ, text, section=section)
+    except (SettingsError, OSError, UnicodeDecodeError) as error:
+        return Ended(err=f"{error}\n", code=2)
+    return Ended(out=show(settings)) if question.show else settings
 
 
 def load(kind: type[T], argv: Sequence[str], environ: Mapping[str, str], toml: str = "", *, section: str = "") -> T:

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta, Struct, field
 
 from heroctl.domain.duration import Duration, Size
-from heroctl.domain.settings import SettingsError, asked, describe, load, show, table, usage
+from heroctl.domain.settings import Ended, SettingsError, asked, begin, describe, load, show, table, usage
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -134,3 +134,26 @@ def test_the_table_and_the_help_name_flag_variable_and_default() -> None:
     text = usage(Settings, "heroctl agent")
     assert "--join-token" in text
     assert "HEROCTL_WORKERS" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "out", "err", "code"),
+    [
+        (["--help"], "usage: prog", "", 0),
+        (["--show-config", "--name", "x"], 'name = "x"', "", 0),
+        (["--nmae", "x"], "", "--nmae: there is no such flag", 2),
+        (["--config", "gone.toml", "--name", "x"], "", "gone.toml", 2),
+    ],
+)
+def test_a_start_that_ends_before_it_began(argv: list[str], out: str, err: str, code: int) -> None:
+    """Help and `--show-config` print and end well; what is wrong is said, and the code is 2."""
+
+    class One(Struct, frozen=True, kw_only=True):
+        name: Annotated[str, describe("a name")]
+
+    def read(name: str) -> str:
+        raise FileNotFoundError(name)
+
+    ended = begin(One, argv, {}, read, program="prog", section="")
+    assert isinstance(ended, Ended)
+    assert (out in ended.out, err in ended.err, ended.code) == (True, True, code)
