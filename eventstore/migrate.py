@@ -6,7 +6,9 @@ at. Otherwise it needs a direct connection (a session lock does not live through
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 
+from eventstore.log import LogUnavailable
 from heroctl.domain.events import ClusterCreated, encode
 
 PARTITION: Final = 1_000_000  # events
@@ -29,9 +32,9 @@ def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> N
     """Apply what is missing, and begin the log if it is empty.
 
     `partition`: events in each new partition. `application`: a role that gets what a process needs and no more: it may
-    neither change nor remove an event.
+    neither change nor remove an event. Raises LogUnavailable when the database cannot be reached.
     """
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with _connected(dsn) as connection:
         if application or not _current(connection):
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             connection.execute("CREATE SCHEMA IF NOT EXISTS heroctl")
@@ -47,6 +50,15 @@ def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> N
 def new_incarnation() -> str:
     """Draw the name of a history."""
     return secrets.token_hex(6)
+
+
+@contextlib.contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection]:
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise LogUnavailable(str(error)) from error
 
 
 def _current(connection: psycopg.Connection) -> bool:
