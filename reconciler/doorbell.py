@@ -41,7 +41,7 @@ class Doorbell:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=4, timeout=_TIMEOUT, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)  # which closes the pool, too
         self._view = view
         self._known: dict[str, int] | None = None  # node -> index of its assignment; None: somebody else rings
         self._due: dict[str, int] = {}  # node -> the index before its changes that were not rung yet
