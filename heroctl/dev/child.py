@@ -70,6 +70,11 @@ class Child:
         """Whether it lives just now."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def over(self) -> bool:
+        """Whether it ended, and stays ended."""
+        return self._keeper is not None and self._keeper.done()
+
     def start(self) -> asyncio.Task[None]:
         """Start it and keep it alive; the task ends when it was stopped, or with Trouble when there is no hope."""
         self._keeper = asyncio.create_task(self._keep(), name=self.name)
@@ -91,7 +96,7 @@ class Child:
 
     def check(self) -> None:
         """Raise the Trouble that this child is in, if it was given up."""
-        if self._keeper is not None and self._keeper.done():
+        if self._keeper is not None and self.over:
             self._keeper.result()
 
     async def stop(self, patience: float) -> bool:

@@ -62,6 +62,12 @@ class Client:
         self._nodes_index = int(answer.headers.get("X-HeroCtl-Index", 0))
         return {str(node["name"]): str(node["status"]) for node in answer.json()}
 
+    async def remove_node(self, name: str) -> None:
+        """Remove a node for good; one that is not there is removed already."""
+        answer = await self._ask("DELETE", f"/v1/nodes/{name}")
+        if answer.status_code not in (200, 404):
+            raise Trouble(f"{name} cannot be removed: {_told(answer)}")
+
     async def addresses(self, job: str) -> list[str]:
         """List where the running replicas of a job can be reached, as host:port."""
         return [

@@ -11,11 +11,12 @@ from typing import Final
 
 import msgspec
 
-from heroctl.dev import machine, parts
+from heroctl.dev import parts
 from heroctl.dev.child import Child, Recipe
 from heroctl.dev.client import Client
-from heroctl.dev.folder import Folder, Report, Trouble
+from heroctl.dev.folder import Folder, Report
 from heroctl.dev.leftovers import clear
+from heroctl.dev.nodes import Nodes
 from heroctl.dev.postgres import Postgres
 from heroctl.dev.processes import identity
 from heroctl.dev.screen import Screen
@@ -58,7 +59,7 @@ class Cluster:
             await self._ready(("api",), READY_S)
             token = await client.become(self._kept.token, self._kept.admin_password)
             self._kept = folder.keep(msgspec.structs.replace(self._kept, token=token, port=port))
-            await self._start_agents(client, url)
+            await Nodes(self._settings, folder, self._screen, self._kept.first_port, self._run).start(client, url)
         for child in self._children.values():
             child.settle()
         self._report = Report(url, token, self._kept.admin_password, {})
@@ -92,37 +93,6 @@ class Cluster:
         child = self._children[name] = Child(name, recipe, self._screen, self._folder.room("logs"), self._tell)
         child.start()
         return child
-
-    async def _start_agents(self, client: Client, url: str) -> None:
-        count = self._settings.agents
-        names = [f"node-{number}" for number in range(1, count + 1)]
-        shares = machine.shares(count, machine.cores(), machine.memory(), self._kept.first_port)
-        docker = await self._docker()
-        for number, (name, share) in enumerate(zip(names, shares, strict=True), 1):
-            room = self._folder.room(name)
-            token = "" if parts.has_joined(room) else await client.join_token()
-            self._run(f"agent-{number}", parts.agent(name, url, room, share, docker=docker, token=token))
-        deadline = time.monotonic() + READY_S
-        while missing := await self._missing(client, names):
-            if time.monotonic() > deadline:
-                raise Trouble(f"{', '.join(missing)} did not become ready within {READY_S:.0f} s")
-
-    async def _docker(self) -> bool:
-        """Decide whether the nodes run containers, too."""
-        wanted = self._settings.runtime
-        if wanted == "process":
-            return False
-        answers = await machine.docker_answers(os.environ.get("DOCKER_HOST", ""))
-        if wanted == "docker" and not answers:
-            raise Trouble("no Docker engine answers: start it, or take --runtime process")
-        return answers
-
-    async def _missing(self, client: Client, names: list[str]) -> list[str]:
-        """Return which nodes are not ready yet. Trouble where an agent is beyond hope."""
-        for child in self._children.values():
-            child.check()
-        status = await client.nodes()
-        return [name for name in names if status.get(name) != "ready"]
 
     async def _ready(self, names: Iterable[str], timeout: float) -> None:
         await asyncio.gather(*(self._children[name].until_ready(timeout) for name in names))

@@ -13,6 +13,7 @@ from heroctl.dev.child import Recipe
 from heroctl.dev.machine import Share
 
 HOST: Final = "127.0.0.1"
+_NODE: Final = "node-"
 # Every beat of every agent is one; who is refused hears it himself.
 _SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[1234]')
 
@@ -46,6 +47,17 @@ def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, toke
         orphaned=signal.SIGKILL,
         final=frozenset({0}),  # unasked: the node was removed from the cluster
     )
+
+
+def node(number: int) -> str:
+    """Name a node; its folder is named alike."""
+    return f"{_NODE}{number}"
+
+
+def numbers(place: Path) -> list[int]:
+    """List the nodes that have joined from this folder."""
+    rooms = [room for room in place.glob(f"{_NODE}*") if has_joined(room)]
+    return sorted(int(room.name.removeprefix(_NODE)) for room in rooms if room.name.removeprefix(_NODE).isdecimal())
 
 
 def has_joined(folder: Path) -> bool:

@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import docker
 import httpx2
 import pytest
 
 from heroctl.dev.processes import Identity, identity
 from tests import servers
 from tests.e2e import leftovers
+from tests.needs import needs
 from tests.waiting import until
 
 pytestmark = [pytest.mark.dev, pytest.mark.timeout(180)]
@@ -41,10 +43,10 @@ class Dev:
         self.process: subprocess.Popen[bytes] | None = None
         self._runs = 0
 
-    def start(self, *words: str) -> None:
+    def start(self, *words: str, runtime: str = "process") -> None:
         """Start it; return when it is ready."""
         self._runs += 1
-        command = [sys.executable, "-m", "heroctl.cli", "dev", "--data", str(self.data), "--runtime", "process", *words]
+        command = [sys.executable, "-m", "heroctl.cli", "dev", "--data", str(self.data), "--runtime", runtime, *words]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environ(), start_new_session=True
@@ -94,7 +96,8 @@ class Dev:
 
         def look() -> list[dict[str, Any]]:
             [task] = self.get(f"/v1/jobs/{job}")["tasks"]
-            allocs = [a for a in self.get(f"/v1/allocations?job={job}") if a["status"] not in ("complete", "failed")]
+            over = ("complete", "failed", "lost")
+            allocs = [alloc for alloc in self.get(f"/v1/allocations?job={job}") if alloc["status"] not in over]
             return allocs if task["healthy"] == task["desired"] == len(allocs) else []
 
         return until(look, timeout=45, what=f"a healthy {job}")
@@ -267,6 +270,45 @@ def test_a_port_that_is_taken_is_no_obstacle(running: Dev) -> None:
         assert {name: node["status"] for name, node in nodes.items()} == {"node-1": "ready", "node-2": "ready"}
         assert sum(node["cpu"]["total"] for node in nodes.values()) == running.get("/v1/nodes")[0]["cpu"]["total"]
         other.stop()
+
+
+@needs("docker")
+def test_containers_run_where_an_engine_answers_and_end_with_the_cluster(dev: Dev, test_image: str) -> None:
+    dev.start(runtime="auto")
+    [node] = dev.get("/v1/nodes")
+    assert {name: driver["healthy"] for name, driver in node["drivers"].items()} == {"docker": True, "process": True}
+    task = {"name": "one", "image": test_image, "command": ["sleep", "600"], "kill_timeout": "1s"}
+    spec = {"job": "boxed", "tasks": [{**task, "update": {"min_healthy_time": "0s"}}]}
+    assert dev.heroctl("job", "run", "-", "--timeout", "45s", stdin=json.dumps(spec)).returncode == 0
+    engine = docker.from_env()
+    ours = {"label": f"heroctl.node={node['id']}"}
+    assert len(engine.containers.list(filters=ours)) == 1
+    dev.stop()
+    assert engine.containers.list(filters=ours, all=True) == []
+    engine.close()
+
+
+def test_nodes_come_and_go_with_what_they_run(dev: Dev) -> None:
+    dev.start("--agents", "2")
+    sleep = {"driver": "process", "command": ["sleep", "600"], "resources": {"cpu": 0.1, "memory": "32MB"}}
+    update = {"min_healthy_time": "0s"}
+    spec = {"job": "spread", "tasks": [{"name": "one", "count": 6, **sleep, "update": update}]}
+    assert dev.heroctl("job", "run", "-", "--timeout", "45s", stdin=json.dumps(spec)).returncode == 0
+    # Killed, so that workloads of both nodes run on while a smaller cluster starts.
+    dev.kill9()
+    dev.start("--agents", "1")
+    assert "node-2 is of an earlier start with more nodes: removing it" in dev.err
+    assert [(node["name"], node["status"]) for node in dev.get("/v1/nodes")] == [("node-1", "ready")]
+    assert {alloc["node"] for alloc in dev.healthy("spread")} == {"node-1"}
+    until(lambda: len(dev.workloads()) == 6, timeout=20, what="six workloads")
+    # A node that its user removes goes; the next start brings a new one.
+    assert dev.heroctl("node", "remove", "node-1").returncode == 0
+    until(lambda: "agent-1 ended for good" in dev.err, timeout=20, what="the end of the agent")
+    assert dev.workloads() == {}
+    dev.stop()
+    dev.start("--agents", "1")
+    dev.healthy("spread")
+    dev.stop()
 
 
 @pytest.fixture(scope="module")
