@@ -101,12 +101,17 @@ class DockerRuntime:
         return Driver(healthy=True, version=str(version.get("Version", "")))
 
     async def list(self, alloc: str = "") -> list[Container]:
-        """One call, and one for each container that is not known to run."""
+        """One call, and one for each container that is not known to run.
+
+        Of one allocation every container is asked for: lists say `running` until the engine has dealt with an end, of
+        which its events tell before; a single one is answered after it.
+        """
         labels = self._labels | ({ALLOC: alloc} if alloc else {})
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         async with _calling(CALL):
             listed = await self._docker.containers.list(all=True, filters=filters)
-        known = {one.id: self._running.get(one.id) if one["State"] == "running" else None for one in listed}
+        runs = set() if alloc else {one.id for one in listed if one["State"] == "running"}
+        known = {one.id: self._running.get(one.id) if one.id in runs else None for one in listed}
         if not alloc:
             self._running = {key: one for key, one in known.items() if one is not None}
         shown = [one if one is not None else await self._inspect(key) for key, one in known.items()]

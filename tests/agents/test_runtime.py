@@ -79,8 +79,8 @@ async def test_an_end_is_heard_and_its_code_is_kept(kit: Kit) -> None:
         described = kit.describe("exits")
         made = await kit.runtime.start(described)
         await eventually(lambda: heard(described.alloc), what="the news of the end")
-        seen = await ended(kit.runtime, described.alloc)
-        assert (seen.id, seen.exit_code, seen.oom, seen.started_at) == (made.id, 3, False, None)
+        seen = await only(kit.runtime, described.alloc)  # who hears looks once, and must see it then
+        assert (seen.id, seen.state, seen.exit_code, seen.oom, seen.started_at) == (made.id, "exited", 3, False, None)
 
 
 async def test_a_signal_ends_what_listens(kit: Kit) -> None:
