@@ -68,13 +68,23 @@ class Client:
         return self._patiently("DELETE", path, None, query, {})
 
     def wait_until(
-        self, path: str, holds: Callable[[Any], object], *, timeout: float = 30, what: str = "", **query: object
+        self,
+        path: str,
+        holds: Callable[[Any], object],
+        *,
+        timeout: float = 30,
+        what: str = "",
+        every: float = 600,
+        **query: object,
     ) -> Any:  # noqa: ANN401 - JSON
-        """Follow a resource by long polls until its body pleases; return that body. 404 reads as None."""
+        """Follow a resource by long polls until its body pleases; return that body. 404 reads as None.
+
+        `every`: seconds after which it is read in any case; for what changes without an event.
+        """
         deadline = time.monotonic() + timeout
         index, body = 0, None
         while (left := deadline - time.monotonic()) > 0:
-            asked = {"index": index, "wait": f"{max(1, int(left * 1000))}ms"} if index else {}
+            asked = {"index": index, "wait": f"{max(1, int(min(left, every) * 1000))}ms"} if index else {}
             try:
                 answer = self.get(path, **query, **asked)
                 body, index = answer.body, answer.index

@@ -7,6 +7,7 @@ the API, as servers do. `close` ends everything by its pid and says what was lef
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from heroctl.domain.spec import DYNAMIC_PORTS
 from tests import servers
 from tests.e2e import history, leftovers
 from tests.e2e.client import Client, RefusedError
@@ -117,8 +119,13 @@ class Cluster:
         self.redis.start()
 
     def coordinating_part(self) -> str:
-        """Return the name of the reconciler that holds the lease."""
-        raise AssertionError
+        """Return the name of the reconciler that coordinates; wait until one does."""
+
+        def found(peers: list[dict[str, Any]]) -> bool:
+            return any(peer["coordinator"] for peer in peers)
+
+        peers = self.client.wait_until("/v1/cluster/peers", found, every=0.5, what="a coordinator")
+        return next(str(peer["address"]) for peer in peers if peer["coordinator"])
 
     # ── using it ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,10 +235,18 @@ class Cluster:
         return Part(f"api-{number}", self._module("api"), flags, self.folder, self._stores)
 
     def _reconciler(self, number: int) -> Part:
-        return Part(f"reconciler-{number}", self._module("reconciler"), (), self.folder, self._stores)
+        name = f"reconciler-{number}"
+        return Part(name, self._module("reconciler"), ("--advertise", name), self.folder, self._stores)
 
     def _agent(self, number: int, token: str) -> Part:
-        return Part(f"agent-{number}", self._module("agents"), (), self.folder)
+        name, first = f"agent-{number}", _first_port() + PORTS_EACH * number
+        flags = ["--name", f"node-{number}", "--join-token", token, "--data", str(self.folder / name)]
+        flags += [word for url in self.client.urls for word in ("--api", url)]
+        flags += ["--runtime", self.runtime.name, "--ports", f"{first}-{first + PORTS_EACH - 1}"]
+        flags += ["--address", "127.0.0.1", "--publish", "127.0.0.1", "--cpu", "2", "--memory", "4GB", "--disk", "10GB"]
+        if isinstance(self.runtime, Containers) and self.runtime.url:
+            flags += ["--docker", self.runtime.url]
+        return Part(name, self._module("agents"), tuple(flags), self.folder)
 
     def _module(self, name: str) -> str:
         return self.modules.get(name, name)
@@ -249,6 +264,12 @@ def healthy(alloc: dict[str, Any], version: int | None = None) -> bool:
     """Tell whether an allocation is wanted, runs and is healthy (and of a version)."""
     seen = (alloc["wanted"], alloc["status"], alloc["health"])
     return seen == ("run", "running", "healthy") and version in (None, alloc["version"])
+
+
+def _first_port() -> int:
+    """Return the first of the ports that agents of this process's clusters give out: workers share the machine."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return DYNAMIC_PORTS.start + int(worker) % 4 * 3000
 
 
 def _made(folder: Path) -> Path:

@@ -42,6 +42,12 @@ class Dockerd:
         return f"hctl{os.getpid()}"
 
     @property
+    def pid(self) -> int:
+        """Its process id. It must be running."""
+        assert self._process is not None, "dockerd is not running"
+        return self._process.pid
+
+    @property
     def log(self) -> Path:
         """The file with its output."""
         return self.folder / "dockerd.log"
