@@ -186,11 +186,12 @@ class Worker:
         await self._room.clock.wait(self._wake, seconds)
 
     async def _next(self) -> Action:
-        """Decide, and remember before anything is done."""
+        """Decide, and remember before anything is done (choosing a port is nothing that could be lost)."""
         decided = step(self.wish, self.record, self.containers, self._room.clock.now(), self._room.node)
         self._become(decided.record)
         self._tend()
-        await self._keep()
+        if not isinstance(decided.action, Reserve):
+            await self._keep()
         return decided.action
 
     def _become(self, record: Record) -> None:

@@ -40,6 +40,7 @@ class ControlPlane:
     """Wants what `wanted` holds; keeps every request. `fault` may answer, or raise, in its place."""
 
     clock: Clock
+    cluster: str = "test"
     every: float = 2.0
     incarnation: str = "i1"
     index: int = 0
@@ -47,6 +48,7 @@ class ControlPlane:
     wanted: dict[str, Assigned] = field(default_factory=dict)
     seen: dict[str, Report] = field(default_factory=dict)
     history: list[Report] = field(default_factory=list)
+    joined: list[dict[str, str]] = field(default_factory=list)
     sessions: list[SessionRequest] = field(default_factory=list)
     syncs: list[SyncRequest] = field(default_factory=list)
     headers: list[httpx2.Headers] = field(default_factory=list)
@@ -87,21 +89,29 @@ class ControlPlane:
 
     @property
     def transport(self) -> httpx2.MockTransport:
-        return httpx2.MockTransport(self._answer)
+        return httpx2.MockTransport(self.answer)
 
-    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
         self.headers.append(request.headers)
         self.hosts.append(request.url.host)
         path = request.url.path.rpartition("/")[2]
         answer = self.fault(path)
         if answer is not None:
             return answer
-        handlers: dict[str, Callable[[bytes], Awaitable[Any]]] = {"session": self._open, "sync": self._sync}
+        handlers: dict[str, Callable[[bytes], Awaitable[Any]]] = {
+            "join": self._join,
+            "session": self._open,
+            "sync": self._sync,
+        }
         body = await handlers[path](request.content)
         if self.lose and path == "sync":
             self.lose -= 1
             raise httpx2.ReadError("the answer was lost")
         return httpx2.Response(200, content=_ENCODER.encode(body), headers={"X-HeroCtl-Index": str(1000 + self.index)})
+
+    async def _join(self, content: bytes) -> dict[str, str]:
+        self.joined.append(msgspec.json.decode(content))
+        return {"id": "n1", "name": self.joined[-1]["name"], "token": "hn_secret", "cluster": self.cluster}
 
     async def _open(self, content: bytes) -> SessionReply:
         request = _SESSION.decode(content)
@@ -110,7 +120,7 @@ class ControlPlane:
         for report in request.inventory.reports:
             self._report(report)
         return SessionReply(
-            cluster="test",
+            cluster=self.cluster,
             node="n1",
             name="alpha",
             session=self.session,
