@@ -115,7 +115,7 @@ def _float(digits: str) -> float:
 
 def _depth(value: Any) -> None:  # noqa: ANN401 - JSON
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         level = [
             inner
             for each in level
@@ -171,8 +171,9 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
 
 _JSON_TAGS: Final = ("null", "bool", "int", "str")
 _Loader.yaml_constructors = {
-    f"tag:yaml.org,2002:{name}": yaml.CSafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"] for name in _JSON_TAGS
-}
+    tag: yaml.CSafeLoader.yaml_constructors[tag]
+    for tag in (None, *(f"tag:yaml.org,2002:{name}" for name in _JSON_TAGS))
+}  # None stands for every other tag: it is refused
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(("timestamp", "merge", "value"))]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()

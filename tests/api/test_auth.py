@@ -11,8 +11,9 @@ import jwt
 import pytest
 
 from api import bootstrap, tokens
+from eventstore.log import Append
 from eventstore.sessions import GRACE
-from heroctl.domain.events import UserCreated
+from heroctl.domain.events import TokenCreated, UserCreated
 from heroctl.domain.intents.change import claim_stream
 from tests.api.rig import EPOCH, PASSWORD, Reply, Rig
 
@@ -251,18 +252,11 @@ async def test_a_token_made_elsewhere_is_known_before_the_view_has_heard_of_it(a
     api.log._bell.ring = lambda _=0: None  # type: ignore[method-assign,assignment] # nobody tells the view
     token, secret = tokens.new_id(), tokens.new_secret()
     credential = await api.parts.vault.put("token", tokens.hashed(secret))
-    event = {"id": token, "name": "n", "user": "admin", "roles": ("viewer",), "credential": credential}
+    event = TokenCreated(id=token, name="n", user="admin", roles=("viewer",), credential=credential)
     before = api.parts.view.index
-    await api.log.append(_token_append(event))
+    await api.log.append(Append((event,)))
     assert api.parts.view.index == before
     assert await allowed(api, tokens.spell("ht", token, secret))
-
-
-def _token_append(event: dict[str, Any]) -> Any:  # noqa: ANN401 - an Append
-    from eventstore.log import Append  # noqa: PLC0415 - here alone
-    from heroctl.domain.events import TokenCreated  # noqa: PLC0415 - here alone
-
-    return Append((TokenCreated(**event),))
 
 
 # ── what is no token ─────────────────────────────────────────────────────────────────────────────────────────────────
