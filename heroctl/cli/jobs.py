@@ -84,7 +84,8 @@ def status(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None
 
         def page(job: Job) -> Sheet:
             replicas = session.client.get(path("allocations"), {"job": job.name, "namespace": job.namespace})
-            allocations = decode(replicas, list[Allocation], session.client.caller)
+            known = decode(replicas, list[Allocation], session.client.caller)
+            allocations = [alloc for alloc in known if alloc.status != "complete"]
             return [*sheet(job), allocation_grid(allocations)] if allocations else sheet(job)
 
         read_with(

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from heroctl.cli import output, rollout
 from heroctl.cli.client import Client, Query, decode, path
-from heroctl.cli.faults import BLOCKED, TIMED_OUT, Fault, Refused, Unreachable
+from heroctl.cli.faults import BLOCKED, FAILED, HEALTHY, TIMED_OUT, Fault, Refused, Unreachable
 from heroctl.cli.rollout import Seen, Verdict, Wanted
 from heroctl.cli.shapes import Allocation, Deployment, Job
 
@@ -46,6 +46,9 @@ def follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float = QUI
     try:
         with _progress() as (line, status):
             seen, verdict = _decide(heard, wanted, began, timeout, quiet=quiet, line=line, status=status)
+            if verdict.code in (HEALTHY, FAILED) and not seen.gone:
+                seen = _refreshed(client, wanted, seen)
+                verdict = rollout.decide(seen, wanted) or verdict
     finally:
         stop.set()
     return Outcome(verdict, seen, time.monotonic() - began)
@@ -84,6 +87,16 @@ def _decide(
         moved = time.monotonic() if lines else moved
         if verdict := rollout.decide(seen, wanted):
             return seen, verdict
+
+
+def _refreshed(client: Client, wanted: Wanted, seen: Seen) -> Seen:
+    """Look at the replicas once more: what came last may not have told of all that made the end."""
+    query = {"namespace": wanted.namespace, "job": wanted.name}
+    try:
+        answer = client.get(path("allocations"), query)
+    except (Refused, Unreachable):
+        return seen
+    return seen._replace(allocations=decode(answer, tuple[Allocation, ...], client.caller))
 
 
 def _blocked(wanted: Wanted, reasons: tuple[str, ...]) -> Verdict:

@@ -17,7 +17,7 @@ from heroctl.cli.rollout import Wanted
 from heroctl.cli.waiting import Outcome, follow
 from tests.cli import samples
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeApi, Reply, refusal
+from tests.cli.fake import FakeApi, Reply, Request, refusal
 from tests.waiting import until
 
 SPEC = "job: web\ntasks: [{name: web, image: shop:1, count: 2}]\n"
@@ -239,3 +239,19 @@ def test_an_invalid_spec_names_every_field(heroctl_here: Run, api: FakeApi, spec
         "  code: invalid_spec (HTTP 400)",
         "  request: req_test",
     ]
+
+
+def test_what_failed_is_told_even_if_the_deployment_was_heard_of_first(
+    heroctl_here: Run, api: FakeApi, spec: str
+) -> None:
+    begin(api)
+    end(api, "failed", reason="replica_failed")
+    seen = samples.alloc(status="failed", reason="exited", exit_code=1)
+
+    def allocations(request: Request) -> Reply:
+        # Long polls hear nothing of it; who asks anew is told.
+        return Reply(200, [] if "wait" in request.query else [seen], 50)
+
+    api.act("GET", "/v1/allocations", allocations)
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, "web[0] on node-1: failed: exited (exit code 1)" in result.err) == (FAILED, True)
