@@ -16,7 +16,7 @@ from heroctl.dev.folder import Folder, Report, Trouble
 from heroctl.dev.screen import Screen
 
 CONTEXT: Final = "dev"
-_SPEC: Final = "hello.yaml"
+_SPEC: Final = Path(__file__).with_name("hello.yaml")  # the one of examples/
 
 
 async def save_context(report: Report, screen: Screen) -> None:
@@ -31,7 +31,7 @@ async def run(report: Report, folder: Folder, screen: Screen) -> None:
     """Submit the example, wait until it is healthy, and print what to do next. Trouble where it does not work."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
     environ = {**kept, "HEROCTL_ADDR": report.url, "HEROCTL_TOKEN": report.token}
-    words = ("job", "run", str(_example()), "--timeout", "2m")
+    words = ("job", "run", str(_SPEC), "--timeout", "2m")
     if code := await _heroctl(words, environ, lambda line: screen.child("demo", line)):
         raise Trouble(f"the demo did not become healthy (exit code {code}); the cluster runs on")
     async with Client(report.url) as client:
@@ -66,15 +66,6 @@ def _spelled() -> str:
     with contextlib.suppress(ValueError):
         return str(beside.relative_to(Path.cwd()))
     return str(beside)
-
-
-def _example() -> Path:
-    """Find the example: beside this file where it was installed, else in the tree."""
-    here = Path(__file__).parent
-    for place in (here / _SPEC, here.parents[1] / "examples" / _SPEC):
-        if place.exists():
-            return place
-    raise Trouble(f"{_SPEC} is not installed: start without --demo")
 
 
 async def _heroctl(

@@ -281,7 +281,7 @@ def test_containers_run_where_an_engine_answers_and_end_with_the_cluster(dev: De
     spec = {"job": "boxed", "tasks": [{**task, "update": {"min_healthy_time": "0s"}}]}
     assert dev.heroctl("job", "run", "-", "--timeout", "45s", stdin=json.dumps(spec)).returncode == 0
     engine = docker.from_env()
-    ours = {"label": f"heroctl.node={node['id']}"}
+    ours: dict[str, str | list[str] | bool] = {"label": f"heroctl.node={node['id']}"}
     assert len(engine.containers.list(filters=ours)) == 1
     dev.stop()
     assert engine.containers.list(filters=ours, all=True) == []
