@@ -13,17 +13,18 @@ from typing import Any
 from eventstore.database import Database
 from eventstore.log import Row
 from eventstore.postgres import open_log
-from tests.e2e.cluster import Cluster, cluster
+from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.runtimes import Processes
 from tests.e2e.specs import job
 from tests.histories import history
+from tests.waiting import until
 
-_NODES = 3
+_NODES = 5
 
 
 def main(name: str) -> None:
     """Live through it and write it down."""
-    with cluster(Processes(), apis=2, reconcilers=2, agents=_NODES) as there:
+    with cluster(Processes(), Size(apis=2, reconcilers=2, agents=_NODES)) as there:
         _tokens(there)
         _roll_out(there)
         _replicas_end(there)
@@ -31,6 +32,7 @@ def main(name: str) -> None:
         _nodes_go(there)
         _goodbye(there)
         rows = asyncio.run(_rows(there.postgres.dsn()))
+        there.delete_all()
     history.write(name, rows)
     sys.stdout.write(f"{len(rows)} events of {len({row[3] for row in rows})} tags\n")
 
@@ -93,7 +95,7 @@ def _nodes_go(there: Cluster) -> None:
     nodes = there.client.get("/v1/nodes").body
     there.client.post(f"/v1/nodes/{nodes[0]['id']}/eligibility", {"eligible": False})
     there.client.post(f"/v1/nodes/{nodes[0]['id']}/eligibility", {"eligible": True})
-    lost = ["agent-2", "agent-3"]
+    lost = ["agent-3", "agent-4", "agent-5"]
     for name in lost:
         there.parts[name].kill9()
     there.client.wait_until("/v1/nodes", lambda found: _count(found, "down") == len(lost), timeout=60)
@@ -101,11 +103,14 @@ def _nodes_go(there: Cluster) -> None:
     for name in lost:
         there.parts[name].start()
     there.wait_nodes(_NODES)
-    there.parts["agent-3"].kill9()
+    there.parts["agent-5"].kill9()
     there.client.wait_until("/v1/nodes", lambda found: _count(found, "down") == 1, timeout=60)
     there.wait_healthy("shop", 6, timeout=60)
     [down] = [node for node in there.client.get("/v1/nodes").body if node["status"] == "down"]
     there.client.delete(f"/v1/nodes/{down['id']}")
+    removed = there.parts.pop("agent-5")
+    removed.start()
+    until(lambda: not removed.runs, timeout=30, what="the end of a removed node's agent")
     there.restart(there.coordinating_part())
     there.submit(job(there.runtime, "late", count=2))
     there.wait_healthy("late", 2, timeout=60)
