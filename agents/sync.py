@@ -177,7 +177,7 @@ class Sync:
             seq=self._seq,
             incarnation="" if self._full else incarnation,
             index=0 if self._full else index,
-            state_index=self._client.index,
+            state_index=max(self._client.index, index),  # a ring may know more than any api has answered
             reports=reports,
             stats=self._side.stats(),
             doorbell=self._doorbell.position,

@@ -157,6 +157,23 @@ async def test_a_ring_acts_before_the_next_beat_and_one_that_does_not_fit_pulls(
     await node.pass_time(2)
 
 
+async def test_a_report_on_what_a_ring_brought_says_that_the_api_must_know_of_it(node: Rig) -> None:
+    """An api whose view is behind the ring would call the allocation unknown, and the report would be lost."""
+    await started(node, "a")
+    agent = node.agent
+    assert agent is not None
+    before, node.control.index = node.control.index, 5000
+    new = msgspec.structs.replace(alloc("b"), index=5000)
+    node.control.wanted["b"] = new
+    agent._rang(Ring("i1", 5000, before, [new]))
+
+    def told() -> list[int]:
+        return [sync.state_index for sync in node.control.syncs for report in sync.reports if report.alloc == "b"]
+
+    await node.until(lambda: bool(told()), step=0.0, what="a report on it")
+    assert min(told()) >= 5000
+
+
 async def test_many_reports_go_in_pieces(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.sync.FULL", 3)
     names = [f"a{number}" for number in range(10)]
