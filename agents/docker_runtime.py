@@ -50,6 +50,7 @@ PULL_PROGRESS: Final = 120.0  # between two signs of life of a pull
 RECONNECT: Final = 1.0
 OUTPUT: Final = 1024  # bytes kept of what a command says
 _PERIOD: Final = 100_000  # µs in which a container may use its share of the processors
+_MOST_SHARES: Final = 262_144  # what the kernel accepts
 _LEAST_MEMORY: Final = 6 * 1024 * 1024  # what the engine accepts
 _STATES: Final[dict[str, State]] = {
     "created": "created",
@@ -195,7 +196,7 @@ class DockerRuntime:
                 # A quota, unlike NanoCpus, may be above what the machine has: a node's cores are a setting.
                 "CpuPeriod": _PERIOD,
                 "CpuQuota": max(1000, round(description.cpu * _PERIOD)),
-                "CpuShares": max(2, round(description.cpu * 1024)),
+                "CpuShares": min(_MOST_SHARES, max(2, round(description.cpu * 1024))),
                 "Memory": memory,
                 "MemorySwap": memory,
                 "CapDrop": ["NET_RAW"],
@@ -282,7 +283,9 @@ class DockerRuntime:
         The library's own streams leave the connection open when they are cut short.
         """
         forever = aiohttp.ClientTimeout(total=None)
-        async with self._docker._query(path, method, params=params, timeout=forever) as response:  # noqa: SLF001 - see above
+        asking = self._docker._query(path, method, params=params, timeout=forever)  # noqa: SLF001 - see above
+        async with contextlib.AsyncExitStack() as stack:
+            response = await asyncio.wait_for(stack.enter_async_context(asking), progress)
             try:
                 yield {}
                 while (line := await asyncio.wait_for(response.content.readline(), progress)).endswith(b"\n"):
