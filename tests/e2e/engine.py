@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException
@@ -97,18 +99,21 @@ class Dockerd:
     def _configure(self) -> None:
         (self.folder / "daemon.json").write_text(json.dumps({"live-restore": self.live_restore}))
 
-    def _info(self) -> dict[str, object]:
-        with contextlib.closing(docker.DockerClient(base_url=self.url, timeout=5)) as client:
-            return dict(client.info())
+    def _info(self) -> dict[str, Any]:
+        """Ask it about itself; nothing while it does not answer."""
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:  # the clients leave theirs open when nobody listens
+                probe.connect(self.url.removeprefix("unix://"))
+            with contextlib.closing(docker.DockerClient(base_url=self.url, timeout=5)) as client:
+                return dict(client.info())
+        except (OSError, DockerException):
+            return {}
 
     def _answers(self) -> bool:
         assert self._process is not None
         code = self._process.poll()
         assert code is None, f"dockerd ended with {code}:\n{self.log.read_text(errors='replace')[-3000:]}"
-        try:
-            return bool(self._info())
-        except DockerException:
-            return False
+        return "ServerVersion" in self._info()
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

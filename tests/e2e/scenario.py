@@ -82,7 +82,8 @@ class Scenario:
         assert all(few >= REPLICAS and most <= REPLICAS + 1 and attempt == 1 for _, (few, most, attempt) in seen), seen
 
     def _spec(self, name: str, version: int) -> dict[str, Any]:
-        return job(self.there.runtime, name, count=REPLICAS, release=str(version))
+        restart = {"attempts": 3, "delay": "500ms"}
+        return job(self.there.runtime, name, count=REPLICAS, release=str(version), restart=restart)
 
 
 @contextmanager
