@@ -66,6 +66,8 @@ def _spec(name: str, image: str) -> dict[str, Any]:
 def _once(api: Api, spec: dict[str, Any], turn: int, containers: _Containers) -> float:
     name = f"{containers.mark}-{turn}"
     took = _submit(api, spec | {"job": name}, _REPLICAS)
+    running = sum(container.status == "running" for container in containers.all())
+    assert running == _REPLICAS, f"the engine says that {running} run"
     _delete(api, name, containers)
     return took
 
