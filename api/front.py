@@ -70,9 +70,6 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._router(scope, receive, send)
-            return
         began = time.perf_counter()
         exchange = Exchange(request_id.of(scope["headers"]))
         page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None

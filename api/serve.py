@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
 from api import bootstrap
 from api.app import build
@@ -29,6 +26,7 @@ from api.parts import Parts
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog, to_stdout
+from api.server import Server
 from api.settings import Settings
 from api.streams import Streams
 from api.tokens import Keys
@@ -51,31 +49,34 @@ T = TypeVar("T")
 
 _PATIENCE: Final = 2.0  # seconds for what is being answered, once nothing waits any more
 _LAST: Final = 1.5  # seconds for the server to close
-_HEADERS: Final = 10_000  # ms for a request's headers to arrive
-_BACKLOG: Final = 8192
 _RETRY: Final = 1.0  # seconds
 _log: Final = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
     """Run the process until it is told to end."""
-    stop = asyncio.Event()
+    stop, serving = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    started = asyncio.create_task(_started(settings))
+    life = asyncio.create_task(_live(settings, stop, serving))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not started.done():
-        started.cancel()
-        return
-    started.result()
+    await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.is_set():
+        life.cancel()  # what is only starting has nothing to end in order
+    with contextlib.suppress(asyncio.CancelledError):
+        await life
+
+
+async def _live(settings: Settings, stop: asyncio.Event, serving: asyncio.Event) -> None:
+    await _migrated(settings)
     async with _running(settings) as (parts, front, requests):
-        await _until(stopping, settings, parts, front)
+        serving.set()
+        await _until(stop, settings, parts, front)
         requests.flush()
 
 
-async def _started(settings: Settings) -> None:
+async def _migrated(settings: Settings) -> None:
     """Bring the database to this release; wait for it as long as it takes."""
     dsn = settings.direct_dsn or settings.dsn
     async with Database(dsn, connections=1) as database:
@@ -172,10 +173,11 @@ async def _admin(settings: Settings, log: PostgresLog, parts: Parts) -> None:
             file.write(made + "\n")
 
 
-async def _until(stopping: asyncio.Task[bool], settings: Settings, parts: Parts, front: Front) -> None:
+async def _until(stop: asyncio.Event, settings: Settings, parts: Parts, front: Front) -> None:
     """Serve until it is time to end; then answer what waits, and close."""
-    server = _server(settings, front)
-    serving = asyncio.create_task(server.serve())
+    server = Server(settings, front)
+    serving = asyncio.create_task(server.run())
+    stopping = asyncio.create_task(stop.wait())
     gc.collect()
     gc.freeze()  # what was made until here stays; collections need not look at it again
     _log.info("serving", listen=settings.listen, tls=settings.tls, index=parts.view.index)
@@ -188,22 +190,5 @@ async def _until(stopping: asyncio.Task[bool], settings: Settings, parts: Parts,
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
             await front.quiet()
-    server.stop()  # type: ignore[no-untyped-call] # the library's
+    server.stop()
     await asyncio.wait({serving}, timeout=_LAST)
-
-
-def _server(settings: Settings, front: Front) -> Server:
-    return Server(
-        front,
-        address=settings.address.host,
-        port=settings.address.port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.auto if settings.tls else HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        backpressure=settings.waiters,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS),
-        log_enabled=False,
-        ssl_cert=Path(settings.tls_cert) if settings.tls else None,
-        ssl_key=Path(settings.tls_key) if settings.tls else None,
-    )
