@@ -1,4 +1,4 @@
-"""Serves the control plane in miniature over real HTTP, for agents that are processes of their own."""
+"""Servers for the agent's tests: the control plane in miniature over real HTTP, and one that never answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 
@@ -45,3 +46,23 @@ async def _request(reader: asyncio.StreamReader) -> httpx2.Request:
     return httpx2.Request(
         method, f"http://localhost{path}", headers=headers, content=await reader.readexactly(sum(lengths))
     )
+
+
+@contextlib.asynccontextmanager
+async def silent(path: Path | None = None) -> AsyncIterator[int]:
+    """Take connections, at a path or on the port that is the value, and never answer; leave none of them open."""
+    open_: set[asyncio.StreamWriter] = set()
+
+    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
+
+    if path is not None:
+        server = await asyncio.start_unix_server(never, path)
+    else:
+        server = await asyncio.start_server(never, "127.0.0.1", 0)
+    async with server:
+        yield 0 if path else server.sockets[0].getsockname()[1]
+        for writer in open_:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()

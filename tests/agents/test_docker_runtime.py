@@ -19,6 +19,7 @@ from agents.docker_runtime import DockerRuntime
 from agents.ports import listens
 from agents.runtime import ImageMissing, PullFailed, StartFault, Unavailable
 from tests.agents.kits import DockerKit, clear, free_port, opened
+from tests.agents.served import silent
 from tests.e2e.engine import Dockerd, dockerd
 from tests.needs import needs
 from tests.waiting import eventually, until
@@ -124,21 +125,12 @@ async def test_where_there_is_no_engine_everything_is_unavailable(tmp_path: Path
 async def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CALL", "LONG_CALL"):
         monkeypatch.setattr(docker_runtime, name, 0.2)
-    asked = asyncio.Event()
-
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await reader.read(-1)
-        writer.close()
-
-    server = await asyncio.start_unix_server(never, tmp_path / "docker.sock")
     runtime = DockerRuntime("test", "n1", url=f"unix://{tmp_path}/docker.sock")
     await runtime.open()
-    async with server:
+    async with silent(tmp_path / "docker.sock"):
         assert not (await runtime.health()).healthy
         with pytest.raises(Unavailable, match=r"0\.2 s"):
             await runtime.list()
-        assert asked.is_set()
     await runtime.close()
 
 
@@ -237,13 +229,6 @@ async def test_a_pull_that_stands_still_is_given_up(
     kit: DockerKit, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setattr(docker_runtime, setting, 0.3)
-
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(-1)
-        writer.close()
-
-    server = await asyncio.start_server(never, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with silent() as port:
         with pytest.raises((PullFailed, Unavailable), match=r"too long|0\.3"):
             await kit.runtime.pull(f"localhost:{port}/shop:1")
