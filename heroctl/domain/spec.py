@@ -124,18 +124,27 @@ class Job(Struct, frozen=True):
 
 def decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
     """Read the two value types that JSON has no word for."""
-    if kind is Duration:
-        return Duration.parse(value)
-    if kind is Size:
-        return Size.parse(value)
-    raise TypeError(kind)
+    if kind is not Duration and kind is not Size:
+        raise TypeError(kind)
+    return _read(kind, value) if type(value) is str else kind.parse(value)
 
 
 def encode_hook(value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
     """Write the two value types in their canonical spelling."""
     if isinstance(value, Duration | Size):
-        return str(value)
+        return _spelled(value)
     raise TypeError(type(value))
+
+
+# The same few stand in every spec a dozen times; reading and spelling them was most of the work of a submit.
+@lru_cache(maxsize=4096)
+def _read(kind: type[Duration | Size], text: str) -> Duration | Size:
+    return kind.parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _spelled(value: Duration | Size) -> str:
+    return str(value)
 
 
 _DECODER: Final = msgspec.json.Decoder(Job, dec_hook=decode_hook)
