@@ -64,8 +64,9 @@ class Failure(Struct, frozen=True):
 
 
 class Result(Struct):
-    """All that a run gave."""
+    """All that a run gave. `load`: how busy the machine was before, as processes that wanted a core (1 minute)."""
 
+    load: float = msgspec.field(default_factory=lambda: os.getloadavg()[0])
     rows: list[Row] = msgspec.field(default_factory=list)
     failures: list[Failure] = msgspec.field(default_factory=list)
 
@@ -109,7 +110,7 @@ def document(title: str, result: Result, cases: Iterable[Case], date: str) -> st
     parts = [
         f"# Bench `{title}`, {date}",
         table(result),
-        "## Machine\n" + machine(),
+        f"## Machine\n{machine()} Load before the run: {result.load:.1f}.",
         "## Method\nPeers and floors run in the same run, interleaved with ours; load generators share the machine.",
         "\n".join(methods),
     ]
