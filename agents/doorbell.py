@@ -40,6 +40,11 @@ class Doorbell:
         self._behind = ""
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def lacks(self) -> bool:
+        """Whether there is nothing to read, or not with what we have."""
+        return self._access is None or self.locked_out
+
     async def use(self, access: RedisAccess | None) -> None:
         """Read with these credentials from here on. None: not at all."""
         known = self._access.stream if self._access else ""

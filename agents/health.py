@@ -24,7 +24,8 @@ HURRY: Final = 0.25
 _HEADERS: Final = "User-Agent: heroctl\r\nAccept: */*\r\nConnection: close"
 _STATUS_LINE: Final = 128  # bytes; an answer without a line end in them is none
 
-Probe = Callable[[Task, Container], Awaitable[str]]
+# Asks once: "" is yes, prose is no, None: it could not be asked, which says nothing of the workload.
+Probe = Callable[[Task, Container], Awaitable[str | None]]
 
 
 class Pulse(Struct, frozen=True):
@@ -75,8 +76,9 @@ async def watch(
     while True:
         said = await probe(task, container)
         now = clock.now()
-        pulse = heard(pulse, check, said, now - started, now)
-        told(pulse)
+        if said is not None:
+            pulse = heard(pulse, check, said, now - started, now)
+            told(pulse)
         await clock.sleep(pause(pulse, check, now - started))
 
 
@@ -84,23 +86,29 @@ def prober(runtime: Runtime) -> Probe:
     """Make the checks of a runtime's containers: http, tcp or a command inside."""
     endpoints: dict[tuple[str, str], tuple[str, int]] = {}
 
-    async def probe(task: Task, container: Container) -> str:
+    async def endpoint(task: Task, container: Container, check: Health) -> tuple[str, int]:
+        port = check.tcp or check.port or next(iter(task.ports), "")
+        key = container.id, port
+        if key not in endpoints:
+            endpoints[key] = await runtime.endpoint(container.id, port)
+        return endpoints[key]
+
+    async def probe(task: Task, container: Container) -> str | None:
         check = task.health
         if check is None:
             return ""
         try:
+            if check.command is not None:
+                return await _command(runtime, container, check)
+            target = await endpoint(task, container, check)
             async with asyncio.timeout(check.timeout.seconds):
-                if check.command is not None:
-                    return await _command(runtime, container, check)
-                port = check.tcp or check.port or next(iter(task.ports), "")
-                key = container.id, port
-                if key not in endpoints:
-                    endpoints[key] = await runtime.endpoint(container.id, port)
-                return await _tcp(endpoints[key]) if check.tcp else await _http(endpoints[key], check.http or "/")
+                return await _tcp(target) if check.tcp else await _http(target, check.http or "/")
         except TimeoutError:
             return f"no answer within {check.timeout}"
-        except (OSError, Gone, Unavailable) as error:
+        except OSError as error:
             return str(error)
+        except (Gone, Unavailable):
+            return None
 
     return probe
 

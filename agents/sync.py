@@ -21,6 +21,7 @@ from heroctl.domain.assignment import Outcome, Report, SessionReply, SessionRequ
 AGAIN: Final = (0.25, 2.0)  # seconds between two attempts where nothing answers, first and at most
 REFUSED: Final = (1.0, 15.0)  # the same, where the answer is no
 REOPEN: Final = 5.0  # seconds at least between two sessions that we ask for ourselves
+DOORBELL: Final = 10.0  # seconds between two times that we ask for one
 FULL: Final = 500  # reports in one request
 _log = structlog.get_logger("sync")
 
@@ -84,6 +85,7 @@ class Sync:
         self._every = 2.0
         self._opened_at = float("-inf")
         self._batch = FULL
+        self._asked_for_redis = float("-inf")
         self._failed: Exception = Away("nothing was asked yet")
 
     def told(self, alloc: str) -> None:
@@ -181,9 +183,16 @@ class Sync:
             reports=reports,
             stats=self._side.stats(),
             doorbell=self._doorbell.position,
-            need_redis=self._doorbell.locked_out,
+            need_redis=self._needs_redis(),
             wait=self._every if idle else 0.0,
         )
+
+    def _needs_redis(self) -> bool:
+        """Tell whether to ask for a doorbell: there is none, or it does not know us; not with every beat."""
+        if not self._doorbell.lacks or self._clock.now() < self._asked_for_redis + DOORBELL:
+            return False
+        self._asked_for_redis = self._clock.now()
+        return True
 
     async def _answer(self, request: SyncRequest) -> SyncReply | None:
         """Send a request until it is answered. None: it only waited, and something happened; or it cannot be sent."""

@@ -144,7 +144,7 @@ class Worker:
                 await self.runtime.signal(container.id, signal)
         deadline = self._room.clock.now() + patience
         while running and self._room.clock.now() < deadline:
-            await self._room.clock.sleep(0.05)
+            await self._room.clock.sleep(0.1)
             running = [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────

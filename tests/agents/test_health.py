@@ -154,7 +154,7 @@ async def test_tcp_looks_whether_someone_listens() -> None:
         probe, made = await workload(port)
         assert await probe(task(Health(tcp="http")), made) == ""
     probe, made = await workload(free_port())
-    assert "Connect call failed" in await probe(task(Health(tcp="http")), made)
+    assert "Connect call failed" in (await probe(task(Health(tcp="http")), made) or "")
 
 
 async def test_a_command_is_asked_for_its_exit_code() -> None:
@@ -164,9 +164,32 @@ async def test_a_command_is_asked_for_its_exit_code() -> None:
         assert await probe(check, made) == said
 
 
-async def test_a_port_that_is_not_there_is_a_no_and_not_an_end() -> None:
-    probe, made = await workload(0)
-    assert "http" in await probe(task(Health(tcp="http")), made)
+async def test_what_cannot_be_asked_says_nothing_of_the_workload() -> None:
+    runtime = FakeRuntime(ManualClock())
+    made = await runtime.start(description("test", "a", 1, free_port(), image="x"))
+    runtime.away = True
+    assert await prober(runtime)(task(Health(command=("true",))), made) is None
+    runtime.away = False
+    runtime.end(made.id, 1)
+    for check in (Health(command=("true",)), Health(tcp="http")):
+        assert await prober(runtime)(task(check), made) is None
+
+
+async def test_an_answer_that_could_not_be_got_changes_nothing() -> None:
+    clock, told = ManualClock(now=160.0), list[Pulse]()
+    answers = iter(["", None, "no", None, "no"])
+
+    async def probe(*_: object) -> str | None:
+        return next(answers)
+
+    watching = asyncio.create_task(
+        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 160.0), probe, clock, told=told.append)
+    )
+    await clock.advance(45.0)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    assert [pulse.health for pulse in told] == ["healthy", "healthy", "healthy"]
 
 
 def descriptors() -> int:
