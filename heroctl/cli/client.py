@@ -64,6 +64,7 @@ class Client:
         self.caller = caller
         self.seen = 0
         self._token = token
+        self._ca_cert = ca_cert
         self._renew = renew
         self._say = say
         self._lock = threading.Lock()
@@ -78,6 +79,12 @@ class Client:
     def close(self) -> None:
         """Let the connections go."""
         self._http.close()
+
+    def sibling(self) -> Client:
+        """Make another one for the same caller, with connections of its own."""
+        made = Client(self.caller, self._token, ca_cert=self._ca_cert, renew=self._renew, say=self._say)
+        made.seen = self.seen
+        return made
 
     def get(self, where: str, query: Query | None = None) -> Answer:
         """Read something now."""

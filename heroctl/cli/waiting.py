@@ -21,6 +21,7 @@ from heroctl.cli.faults import BLOCKED, FAILED, HEALTHY, TIMED_OUT, Fault, Refus
 from heroctl.cli.rollout import Seen, Verdict, Wanted
 from heroctl.cli.shapes import Allocation, Deployment, Job
 
+THREADS: Final = "watching"  # the name of every thread that watches
 QUIET_S: Final = 5.0  # how long nothing else may happen before a blocked job is given up
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -41,16 +42,19 @@ def follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float = QUI
     heard: queue.Queue[Update | BaseException] = queue.Queue()
     stop = threading.Event()
     began = time.monotonic()
-    for watch in _watches(client, wanted):
-        threading.Thread(target=watch, args=(heard.put, stop), daemon=True).start()
+    # Watchers cannot be interrupted in a long poll. They have connections of their own, and end when it does.
+    watching = client.sibling()
+    for watch in _watches(watching, wanted):
+        threading.Thread(target=watch, args=(heard.put, stop), name=THREADS, daemon=True).start()
     try:
         with _progress() as (line, status):
             seen, verdict = _decide(heard, wanted, began, timeout, quiet=quiet, line=line, status=status)
             if verdict.code in (HEALTHY, FAILED) and not seen.gone:
-                seen = _refreshed(client, wanted, seen)
+                seen = _refreshed(client, watching.seen, wanted, seen)
                 verdict = rollout.decide(seen, wanted) or verdict
     finally:
         stop.set()
+        client.seen = max(client.seen, watching.seen)
     return Outcome(verdict, seen, time.monotonic() - began)
 
 
@@ -89,14 +93,16 @@ def _decide(
             return seen, verdict
 
 
-def _refreshed(client: Client, wanted: Wanted, seen: Seen) -> Seen:
-    """Look at the replicas once more: what came last may not have told of all that made the end."""
-    query = {"namespace": wanted.namespace, "job": wanted.name}
+def _refreshed(client: Client, index: int, wanted: Wanted, seen: Seen) -> Seen:
+    """Look at the job and its replicas once more: what was heard last may not have told of all that made the end."""
+    client.seen = max(client.seen, index)
+    query = {"namespace": wanted.namespace}
     try:
-        answer = client.get(path("allocations"), query)
+        job = decode(client.get(path("jobs", wanted.name), query), Job, client.caller)
+        answer = client.get(path("allocations"), {**query, "job": wanted.name})
     except (Refused, Unreachable):
         return seen
-    return seen._replace(allocations=decode(answer, tuple[Allocation, ...], client.caller))
+    return seen._replace(job=job, allocations=decode(answer, tuple[Allocation, ...], client.caller))
 
 
 def _blocked(wanted: Wanted, reasons: tuple[str, ...]) -> Verdict:
@@ -138,15 +144,17 @@ def _watcher(client: Client, where: str, query: Query, kind: type[T], take: Call
             except (Unreachable, Refused) as fault:
                 if not _passing(fault):
                     put(_end(fault))
-                    return
+                    break
                 stop.wait(random.uniform(pause / 2, pause))  # noqa: S311 - spreads retries, keeps no secret
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
                 continue
             except Exception as error:  # noqa: BLE001 - a bug here must end the command, not just this thread
                 put(error)
-                return
+                break
             index, pause = answer.index, 0.25
             put(lambda seen, body=body: take(seen, body))  # type: ignore[misc] # the default binds this round's body
+        if stop.is_set():
+            client.close()
 
     return watch
 

@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from heroctl.dev import tether
 from heroctl.dev.folder import Trouble
+from heroctl.dev.processes import heeds
 from heroctl.dev.screen import Screen
 
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -32,7 +33,8 @@ class Recipe:
     """How to start a child and how to end it.
 
     `orphaned` is the signal it gets when dev mode dies; `ending`, `hastening` are those of an orderly and a hasty end.
-    After an exit code among `final` it stays ended.
+    After an exit code among `final` it stays ended. `dutiful`: it has something to do at its end, so it must be up to
+    hear of it, even if it has to be started for that.
     `ready` is asked with its pid. Lines of output in which `noise` is found are kept, but not shown.
     """
 
@@ -45,6 +47,7 @@ class Recipe:
     ready: Callable[[int], Awaitable[bool]] | None = None
     noise: re.Pattern[str] | None = None
     final: frozenset[int] = frozenset()
+    dutiful: bool = False
 
 
 class Child:
@@ -60,6 +63,7 @@ class Child:
         self._log = logs / f"{name}.log"
         self._changed = changed
         self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()  # no pauses before it is started again
         self._words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -101,6 +105,10 @@ class Child:
 
     async def stop(self, patience: float) -> bool:
         """End it, in order for `patience` seconds, then hastily; tell whether it ended in order."""
+        if self._recipe.dutiful:
+            began = time.monotonic()
+            await self._until_it_heeds(patience / 2)
+            patience -= time.monotonic() - began
         self._stopping.set()
         in_order = True
         if self.runs:
@@ -117,6 +125,14 @@ class Child:
             with contextlib.suppress(asyncio.CancelledError, Trouble):
                 await self._keeper
         return in_order
+
+    async def _until_it_heeds(self, patience: float) -> None:
+        self._hurrying.set()
+        deadline = time.monotonic() + patience
+        while not self.over and time.monotonic() < deadline:
+            if self.runs and heeds(self.pid, self._recipe.ending):
+                return
+            await asyncio.sleep(0.02)
 
     def kill(self) -> None:
         """End it at once."""
@@ -139,7 +155,8 @@ class Child:
                 raise Trouble(self._hopeless(f"ended {failures} times, the last time {_end(code)}"))
             pause = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
             self._screen.say(f"{self.name} ended {_end(code)} after {lived:.1f} s; starting it again in {pause:g} s")
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurrying.wait(), pause)
 
     async def _live(self) -> int:
         """Run it once; return how it ended."""

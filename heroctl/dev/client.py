@@ -57,10 +57,13 @@ class Client:
         return str((await self._json("POST", "/v1/cluster/join-tokens", {}))["token"])
 
     async def nodes(self) -> dict[str, str]:
-        """Return every node's name and status, once that is news or a second has gone by."""
-        answer = await self._checked("GET", f"/v1/nodes?wait=1s&index={self._nodes_index}")
+        """Return every node's name and status, of those that were heard of since this api started.
+
+        What an earlier run left says nothing of now. Waits a moment for news.
+        """
+        answer = await self._checked("GET", f"/v1/nodes?wait=200ms&index={self._nodes_index}")
         self._nodes_index = int(answer.headers.get("X-HeroCtl-Index", 0))
-        return {str(node["name"]): str(node["status"]) for node in answer.json()}
+        return {str(node["name"]): str(node["status"]) for node in answer.json() if node["last_seen_s"] is not None}
 
     async def remove_node(self, name: str) -> None:
         """Remove a node for good; one that is not there is removed already."""

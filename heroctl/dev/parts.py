@@ -46,6 +46,7 @@ def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, toke
         environ={"HEROCTL_JOIN_TOKEN": token} if token else {},
         orphaned=signal.SIGKILL,
         final=frozenset({0}),  # unasked: the node was removed from the cluster
+        dutiful=True,  # it takes the workloads along
     )
 
 

@@ -51,6 +51,16 @@ def inside(folder: Path) -> list[Identity]:
     return found
 
 
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has made itself ready for a signal, which would else just end it."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def end(who: Iterable[Identity], how: signal.Signals, patience: float) -> list[Identity]:
     """Send them a signal and wait for their end; return who is left after `patience` seconds."""
     asked = [one for one in who if _send(one, how)]

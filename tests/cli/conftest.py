@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from heroctl.cli.__main__ import run
+from heroctl.cli.waiting import THREADS
 from tests.cli.fake import FakeApi
 
 
@@ -30,6 +32,9 @@ def api() -> Iterator[FakeApi]:
     fake = FakeApi()
     yield fake
     fake.close()
+    for thread in threading.enumerate():
+        if thread.name == THREADS:
+            thread.join(10)
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_a_healthy_roll_out_tells_each_step_and_ends_with_0(
         api.page("/v1/allocations", [samples.alloc(status=status, health=health)], 50 + number)
         polled(3 + number)
     api.page("/v1/jobs/web", samples.job(), 59)
+    until(lambda: len(api.asked("GET", "/v1/jobs/web")) >= 3)
     end(api, "successful")
     verdict, seen, _ = waiting.outcome()
     assert verdict.code == HEALTHY

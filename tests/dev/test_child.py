@@ -133,3 +133,39 @@ async def test_ending_while_it_waits_to_start_again_is_quick(tmp_path: Path, mon
         await eventually(lambda: not child.runs)
         async with asyncio.timeout(5):
             assert await child.stop(5)
+
+
+DUTIFUL = """
+import pathlib, signal, sys, time
+print("up", flush=True)
+time.sleep(0.3)
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({done!r}).write_text("done"), sys.exit(0)))
+while True:
+    signal.pause()
+"""
+
+
+def dutiful(tmp_path: Path, first: str = "") -> Child:
+    code = first + DUTIFUL.format(done=str(tmp_path / "done"))
+    return Child("it", Recipe(command=(sys.executable, "-c", code), dutiful=True), Screen(), tmp_path)
+
+
+async def test_one_with_a_last_duty_is_ended_only_when_it_can_hear_of_it(tmp_path: Path) -> None:
+    child = dutiful(tmp_path)
+    child.start()
+    await up(child, tmp_path)
+    assert await child.stop(10)
+    assert (tmp_path / "done").exists()
+
+
+async def test_one_with_a_last_duty_is_started_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKOFF_S", (60.0,))
+    crashed = tmp_path / "crashed"
+    child = dutiful(
+        tmp_path, f"import pathlib\np = pathlib.Path({str(crashed)!r})\nif not p.exists(): p.touch(); 1 / 0\n"
+    )
+    child.start()
+    child.settle()
+    await eventually(lambda: crashed.exists() and not child.runs)
+    assert await child.stop(10)
+    assert (tmp_path / "done").exists()

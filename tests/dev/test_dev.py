@@ -120,7 +120,7 @@ class Dev:
         assert self.process is not None
         self.process.send_signal(how)
         code = self.process.wait(timeout=END_S)
-        assert leftovers.processes(self.data) == {}
+        assert leftovers.processes(self.data) == {}, self.err[-6000:]
         assert not (self.data / "dev.json").exists()
         return code
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from heroctl.dev import tether
-from heroctl.dev.processes import Identity, boot, end, identity, inside
+from heroctl.dev.processes import Identity, boot, end, heeds, identity, inside
 from tests.waiting import until
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
@@ -54,6 +54,18 @@ def test_who_does_not_end_is_returned() -> None:
         one = known(process.pid)
         assert end([one], signal.SIGTERM, 0.2) == [one]
         assert end([one], signal.SIGKILL, 5) == []
+
+
+def test_who_made_itself_ready_for_a_signal_is_known(sleeper: subprocess.Popen[bytes]) -> None:
+    handler = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", handler], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert heeds(process.pid, signal.SIGTERM)
+        assert not heeds(process.pid, signal.SIGUSR1)
+        process.kill()
+    assert not heeds(sleeper.pid, signal.SIGTERM)
+    assert not heeds(2**22 - 1, signal.SIGTERM)
 
 
 def test_ending_nobody_is_fine() -> None:
