@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
+from typing import Final
 
 from heroctl.domain import spec as specs
 from heroctl.domain.state import Alloc
@@ -12,6 +13,8 @@ from reconciler.planner.filters import Ask
 from reconciler.planner.place import Picker
 from reconciler.planner.reschedule import due
 from reconciler.planner.slots import Need, Slot, arrange, cause, ended_at
+
+HELD: Final = "held by the brake: too many nodes are down at once"
 
 
 class TaskRollout:
@@ -129,7 +132,7 @@ class TaskRollout:
         if slot.leaving is not None and last.why == "updated":
             return None  # stop-first: its end moves the job's topic
         if cause(last) == "lost" and self._scene.state.brake and self._scene.is_down(last.node):
-            self._draft.waiting = True
+            self.reasons[HELD] = None
             return None
         if last.content == self.content:
             return self._timed(last, self._present(slot))
@@ -215,7 +218,7 @@ class TaskRollout:
                 budget -= 1
                 continue
             costs = self._scene.healthy(old)
-            if spare < costs:
+            if costs > max(spare, 0):
                 self._draft.waiting = True  # not while others are ill, unless room comes free beside it
                 continue
             if self._stop_first(picker, slot, old):

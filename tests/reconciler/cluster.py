@@ -33,6 +33,7 @@ class Cluster(World):
         self.clock = START
         self.silent: dict[str, int] = {}  # node -> since when
         self.behaviour: dict[str, str] = {}
+        self.sick: set[str] = set()  # allocations that will not be healthy any more
         self.memo = Memo()
         super().__init__()
 
@@ -175,7 +176,7 @@ class Cluster(World):
             return Report(alloc.id, 1, "failed", failed_attempt=1, reason="exited", exit_code=1)
         if behaviour == "sick":
             return Report(alloc.id, 1, "running", "unhealthy", running_for=0.0) if alloc.phase == "pending" else None
-        if alloc.health == "healthy":
+        if alloc.health == "healthy" or alloc.id in self.sick:
             return None
         return Report(alloc.id, max(alloc.attempt, 1), "running", "healthy", running_for=0.0, healthy_for=0.0)
 
@@ -187,6 +188,11 @@ class Cluster(World):
         """Report that an allocation has failed for good."""
         failed = Report(alloc.id, max(alloc.attempt, 1), "failed", failed_attempt=max(alloc.attempt, 1), reason=reason)
         self.report(self.state.nodes[alloc.node], failed)
+
+    def sicken(self, alloc: Alloc) -> None:
+        """Report that a running allocation is not healthy any more, and will not be."""
+        self.sick.add(alloc.id)
+        self.report(self.state.nodes[alloc.node], Report(alloc.id, max(alloc.attempt, 1), "running", "unhealthy"))
 
     def settle(self, most: int = MOST_PASSES, tick: int = 1_000) -> None:
         """Let planner, agents and clock go on until nothing happens for a minute."""

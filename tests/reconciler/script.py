@@ -51,6 +51,7 @@ class Script:
             "request": self._request,
             "behave": self._behave,
             "fail": self._fail,
+            "sick": self._sick,
             "hush": self.cluster.hush,
             "back": self.cluster.come_back,
             "remove": self.cluster.remove,
@@ -101,6 +102,9 @@ class Script:
 
     def _fail(self, name: str, slot: str, reason: str = "exited") -> None:
         self.cluster.fail(self._live(name, slot), reason)
+
+    def _sick(self, name: str, slot: str) -> None:
+        self.cluster.sicken(self._live(name, slot))
 
     def _live(self, name: str, slot: str) -> Alloc:
         return max((alloc for alloc in self.cluster.live(name) if alloc.slot == int(slot)), key=lambda alloc: alloc.n)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heroctl.domain import spec as specs
 from heroctl.domain.intents import jobs
-from heroctl.domain.state import Alloc
+from heroctl.domain.state import Alloc, Job
 from tests.reconciler.watched import Watched
 
 Act = Callable[[Watched], None]
@@ -87,68 +87,100 @@ def wait(ms: int) -> Act:
 nodes = st.sampled_from(NODES)
 names = st.sampled_from(JOBS)
 slots = st.integers(0, 4)
-fields = st.fixed_dictionaries(
-    {
-        "count": st.integers(0, 5),
-        "update": st.fixed_dictionaries(
-            {
-                "max_parallel": st.integers(1, 3),
-                "order": st.sampled_from(["start-first", "stop-first"]),
-                "min_healthy_time": st.sampled_from(["0s", "10s"]),
-            }
-        ),
-        "reschedule": st.fixed_dictionaries({"delay": st.sampled_from(["1s", "30s"]), "unlimited": st.booleans()}),
-    },
-    optional={
-        "ports": st.just({"http": {"container": 80, "host": 80}}),
-        "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
-    },
-)
-all_acts: list[tuple[int, st.SearchStrategy[Act]]] = [
-    (2, st.builds(join, nodes, st.sampled_from([1, 2, 4]))),
-    (4, st.builds(with_node, nodes, st.just(Watched.hush))),
-    (3, st.builds(with_node, nodes, st.just(Watched.come_back))),
-    (1, st.builds(with_node, nodes, st.just(Watched.remove))),
-    (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=False)))),
-    (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=True)))),
-    (6, st.builds(run, names, st.sampled_from(VERSIONS), fields)),
-    (1, st.builds(with_job, names, st.sampled_from([Watched.stop, Watched.delete]))),
-    (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.do(jobs.stop_alloc(one))))),
-    (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one)))),
-    (1, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one, "port_in_use")))),
-    (2, st.builds(behave, st.sampled_from(VERSIONS), st.sampled_from(["works", "fails", "sick"]))),
-    (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
-    (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
-    (3, st.just(lambda cluster: void(cluster.decide()))),
-    (3, st.just(lambda cluster: void(cluster.step()))),
-]
-acts = st.one_of([strategy for weight, strategy in all_acts for _ in range(weight)])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(acts, min_size=8, max_size=40))
-def test_plans_are_safe_and_come_to_rest(history: list[Act]) -> None:
-    """On the way `Watched` looks; in the end, when all is well, every job is as it is wanted."""
+def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any]]:
+    """Give specs; `policies`: whether failed replicas are rescheduled without end."""
+    return st.fixed_dictionaries(
+        {
+            "count": st.integers(0, 5),
+            "update": st.fixed_dictionaries(
+                {
+                    "max_parallel": st.integers(1, 3),
+                    "order": st.sampled_from(["start-first", "stop-first"]),
+                    "min_healthy_time": st.sampled_from(["0s", "10s"]),
+                }
+            ),
+            "reschedule": st.fixed_dictionaries({"delay": st.sampled_from(["1s", "30s"]), "unlimited": policies}),
+        },
+        optional={
+            "ports": st.just({"http": {"container": 80, "host": 80}}),
+            "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
+        },
+    )
+
+
+def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]:
+    """Give things that happen, one after the other."""
+    weighted: list[tuple[int, st.SearchStrategy[Act]]] = [
+        (2, st.builds(join, nodes, st.sampled_from([1, 2, 4]))),
+        (4, st.builds(with_node, nodes, st.just(Watched.hush))),
+        (3, st.builds(with_node, nodes, st.just(Watched.come_back))),
+        (1, st.builds(with_node, nodes, st.just(Watched.remove))),
+        (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=False)))),
+        (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=True)))),
+        (6, st.builds(run, names, st.sampled_from(VERSIONS), fields(policies))),
+        (1, st.builds(with_job, names, st.sampled_from([Watched.stop, Watched.delete]))),
+        (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.do(jobs.stop_alloc(one))))),
+        (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one)))),
+        (1, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one, "port_in_use")))),
+        (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.sicken(one)))),
+        (2, st.builds(behave, st.sampled_from(VERSIONS), st.sampled_from(["works", "fails", "sick"]))),
+        (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
+        (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
+        (3, st.just(lambda cluster: void(cluster.decide()))),
+        (3, st.just(lambda cluster: void(cluster.step()))),
+    ]
+    acts = st.one_of([strategy for weight, strategy in weighted for _ in range(weight)])
+    return st.lists(acts, min_size=8, max_size=40)
+
+
+def begun() -> Watched:
+    """Make a cluster of three nodes with a job deployed."""
     cluster = Watched()
     for name in NODES[:3]:
         cluster.join(name, 2)
     cluster.run("web", "v1", count=3)
     live(12)(cluster)
+    return cluster
+
+
+def check_filled(cluster: Watched, job: Job) -> None:
+    """Every slot of a job is filled, by one that is healthy; of a job that nobody wants, none is."""
+    count = specs.decode(job.current.spec).tasks[0].count if job.wanted else 0
+    filled = sorted(cluster.live(job.name), key=lambda alloc: alloc.slot)
+    assert [(alloc.slot, alloc.health) for alloc in filled] == [(slot, "healthy") for slot in range(count)]
+    assert job.blocked == ()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(st.booleans()))
+def test_whatever_happened_the_next_good_version_is_deployed(history: list[Act]) -> None:
+    """On the way `Watched` looks at every decision; in the end, when all is well, every job is as it is wanted."""
+    cluster = begun()
     for act in history:
         act(cluster)
     for name in JOBS:
         job = cluster.state.job("default", name)
         if job is not None and job.wanted:
-            fields = {"count": specs.decode(job.current.spec).tasks[0].count}
-            cluster.run(name, "last", **fields)
+            cluster.run(name, "last", count=specs.decode(job.current.spec).tasks[0].count)
     cluster.heal()
     for job in cluster.state.jobs.values():
-        count = specs.decode(job.current.spec).tasks[0].count if job.wanted else 0
-        filled = cluster.live(job.name)
-        assert [(alloc.slot, alloc.health) for alloc in sorted(filled, key=lambda alloc: alloc.slot)] == [
-            (slot, "healthy") for slot in range(count)
-        ]
-        assert {alloc.content for alloc in filled} <= {job.current.tasks[0].content}
+        check_filled(cluster, job)
+        assert {alloc.content for alloc in cluster.live(job.name)} <= {job.current.tasks[0].content}
         assert not job.wanted or cluster.state.deployments[job.deployment].status == "successful"
-        assert job.blocked == ()
+    assert cluster.look().pieces == ()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(st.just(True)))
+def test_whatever_happened_every_slot_is_filled_again(history: list[Act]) -> None:
+    """Without anybody's help: by the version that is wanted, or, where its deployment failed, by one before it."""
+    cluster = begun()
+    for act in history:
+        act(cluster)
+    cluster.heal()
+    for job in cluster.state.jobs.values():
+        check_filled(cluster, job)
+        assert not cluster.state.deployments[job.deployment].active
     assert cluster.look().pieces == ()

@@ -109,11 +109,12 @@ class Watched(Cluster):
     def heal(self) -> None:
         """Make everything well, and go on until nothing is left to do."""
         self.behaviour.clear()
+        self.sick.clear()
         for node in list(self.state.nodes.values()):
             self.open(node.id)
             if not node.eligible:
                 self.set_eligible(node.name, eligible=True)
-        for number in range(4):
+        for number in range(18):
             self.join(f"fresh{number}-{len(self.records)}", cpu=32, memory="64GiB")
         for _ in range(400):
             acted = bool(self.decide())
