@@ -42,7 +42,7 @@ def _failure(draft: Draft, deployment: Deployment, tasks: Sequence[TaskRollout])
     """Say why a deployment has failed; None: it has not, and the draft knows when that could be."""
     for task in tasks:
         for alloc in task.allocs:
-            if alloc.deployment != deployment.id or alloc.content != task.content:
+            if alloc.deployment != deployment.id:
                 continue
             reason = _verdict(draft, alloc, task.task.update.healthy_deadline)
             if reason is not None:
