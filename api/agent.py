@@ -14,7 +14,7 @@ from api.call import Call
 from api.parts import Parts, not_ready
 from api.wait import LONGEST, Poll
 from heroctl.domain import assign
-from heroctl.domain.assignment import Outcome, Report, SessionReply, SessionRequest, SyncReply, SyncRequest
+from heroctl.domain.assignment import Outcome, SessionReply, SessionRequest, SyncReply, SyncRequest
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import NOTHING, Change, agent_stream, node_stream
@@ -147,6 +147,3 @@ async def _decoded(call: Call, decoder: msgspec.json.Decoder[T]) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = Problem("", "invalid_value", str(error))
         raise Invalid("invalid_body", f"the body cannot be read: {error}", details=(problem,)) from None
-
-
-__all__ = ["Report", "session", "sync"]

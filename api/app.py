@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
@@ -22,6 +22,8 @@ from api.routes import ROUTES, WAITING, Action, Row
 from api.wait import Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.state import ACL
+
+LEFT: Final = 499  # in the log: the client had gone, so nothing was sent
 
 Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
 
@@ -53,6 +55,8 @@ def _handler(row: Row, make: Make) -> HTTPRouteHandler:
         exchange: Exchange = request.scope["state"]["exchange"]
         try:
             exchange.answer = await make(request, exchange)
+        except Left:
+            exchange.status = LEFT
         except Exception as error:  # noqa: BLE001 - all become answers; bugs are logged in full there
             exchange.answer = answer_to(error, exchange.request_id.decode())
         return _sent_by_the_front

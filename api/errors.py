@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import structlog
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions import HTTPException
 
 from api.answer import Answer, Header, answer
-from api.body import Left
 from eventstore.log import Busy, LogUnavailable
-from heroctl.domain.errors import Gone, Invalid, NotFound, Refusal, Unauthenticated, Unavailable
+from heroctl.domain.errors import Invalid, NotFound, Refusal, Unauthenticated, Unavailable
 
 SECONDS_AWAY: Final = 2  # what Retry-After says when the log is away
 _log: Final = structlog.get_logger("heroctl.api")
@@ -35,12 +34,6 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Unavailable("log_unavailable", "the log cannot be reached: try again", retry_after=SECONDS_AWAY)
         case Busy():
             return Unavailable("busy", "too many writes are waiting: try again", retry_after=1)
-        case Left():
-            return Invalid("client_left", "the client left before its body had arrived")
-        case NotFoundException():
-            return NotFound("route_not_found", "there is no such route")
-        case MethodNotAllowedException():
-            return MethodNotAllowed("this method", (error.headers or {}).get("allow", ""))
         case HTTPException() if error.status_code < 500:
             return Invalid("invalid_request", error.detail or "the request cannot be understood")
         case _:
@@ -77,6 +70,3 @@ def _headers(refusal: Refusal) -> list[Header]:
 def missing_route() -> NotFound:
     """Refuse a path that is in no table."""
     return NotFound("route_not_found", "there is no such route")
-
-
-__all__ = ["Gone", "MethodNotAllowed", "answer_to", "missing_route", "refusal_of"]

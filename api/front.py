@@ -12,7 +12,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from litestar import Litestar
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import HTTPException
 from litestar.utils import normalize_path
 
 from api import access, request_id
@@ -117,6 +117,8 @@ class Front:
         token = None
         for name, value in scope["headers"]:
             if name == b"authorization":
+                if token is not None:
+                    return None
                 token = value[7:].strip() if value[:7].lower() == b"bearer " else b""
             elif name == INDEX:
                 if not value.isdigit() or len(value) > 18 or int(value) > self._view.index:
@@ -169,10 +171,8 @@ class Front:
         """Ask the router which row serves a request; None: none does."""
         try:
             handler = self._router.asgi_router.handle_routing(path=normalize_path(path), method=method)[1]
-        except Exception as error:
-            if isinstance(error, NotFoundException) or hasattr(error, "status_code"):
-                return None
-            raise
+        except HTTPException:
+            return None
         row: Row | None = handler.opt.get("row")
         return row
 

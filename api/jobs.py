@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
 from heroctl.domain.state import JOBS, Job, State, Version, job_status, job_topic
 from heroctl.domain.validate import parse, warnings
+
+Intent = Callable[[State, str, str, int | None], Change]  # on the job of a namespace and a name, with its guard
 
 # ── reads ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,13 +199,12 @@ async def stop(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Remove a job and its replicas."""
-    guard = call.number("check_index")
-    return await _write(call, lambda state, namespace, name: intents.delete_job(state, namespace, name, guard))
+    return await _write(call, intents.delete_job)
 
 
-async def _write(call: Call, decide: Any) -> Answer:  # noqa: ANN401 - an intent on (state, namespace, name)
-    namespace, name = call.namespace, call.path["name"]
-    index = await call.write(job_stream(namespace, name), lambda state: decide(state, namespace, name))
+async def _write(call: Call, decide: Intent) -> Answer:
+    namespace, name, guard = call.namespace, call.path["name"], call.number("check_index")
+    index = await call.write(job_stream(namespace, name), lambda state: decide(state, namespace, name, guard))
     index = index or call.parts.view.state.topic_index(job_topic(namespace, name))
     body = Written(index, name=name, namespace=namespace, warnings=call.parts.doubts())
     return answer(body, index=index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -94,12 +94,8 @@ async def remove(call: Call) -> Answer:
     return await _write(call, intents.remove_node)
 
 
-async def _write(call: Call, decide: Any) -> Answer:  # noqa: ANN401 - an intent on a node
+async def _write(call: Call, decide: Callable[[Node], Change]) -> Answer:
     node = _need(call.parts.view.state, call.path["id"])
-
-    def on_it(state: State) -> Change:
-        change: Change = decide(_need(state, node.id))
-        return change
-
-    index = await call.write(node_stream(node.id), on_it) or call.parts.view.state.topic_index(node_topic(node.id))
+    index = await call.write(node_stream(node.id), lambda state: decide(_need(state, node.id)))
+    index = index or call.parts.view.state.topic_index(node_topic(node.id))
     return answer(Written(index, id=node.id, name=node.name, warnings=call.parts.doubts()), index=index)

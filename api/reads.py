@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 A_SECOND: Final = 1.0
 _MOST_PAGES: Final = 4096
+_MOST_BYTES: Final = 256 << 20
 _MOST_ITEMS: Final = 200_000
 
 
@@ -77,6 +78,7 @@ class Pages:
         self._index_of = index_of
         self._now = now
         self._pages: dict[object, Page] = {}
+        self._bytes = 0
 
     def find(self, key: object) -> Page | None:
         """Give the page of a query if it is still what would be made now."""
@@ -96,14 +98,18 @@ class Pages:
         page = Page(
             Answer(body, index=index, headers=[(b"etag", tag)]), tag, reading.topic, index, self._now() + reading.fresh
         )
-        if len(self._pages) >= _MOST_PAGES:
-            self._pages.clear()
+        old = self._pages.pop(key, None)
+        self._bytes += len(body) - (len(old.answer.body) if old else 0)
+        if len(self._pages) >= _MOST_PAGES or self._bytes > _MOST_BYTES:
+            self.clear()
+            self._bytes = len(body)
         self._pages[key] = page
         return page
 
     def clear(self) -> None:
         """Forget everything: the history is another one."""
         self._pages.clear()
+        self._bytes = 0
 
 
 class Items:

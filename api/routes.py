@@ -80,7 +80,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
     read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace"),
     do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
-    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace"),
+    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index"),
     read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace"),
     # deployments
     read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status"),

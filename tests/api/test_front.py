@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from api import reads
 from tests.api.rig import Reply, Rig
 from tests.api.specs import join, open_session, place, runs, submit
 from tests.waiting import eventually
@@ -149,3 +150,21 @@ async def test_many_lines_are_written_at_once(api: Rig) -> None:
     await asyncio.gather(*(api.get("/v1/health/live") for _ in range(256)))
     assert len(api.lines) == 1
     assert len(api.lines[0].splitlines()) == 256
+
+
+async def test_pages_do_not_fill_the_memory(api: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "_MOST_PAGES", 10)
+    monkeypatch.setattr(reads, "_MOST_BYTES", 20_000)
+    await asyncio.gather(*(submit(api, f"job-{number}") for number in range(30)))
+    for number in range(30):
+        assert (await api.get(f"/v1/jobs/job-{number}")).body["name"] == f"job-{number}"
+        assert len(api.parts.pages._pages) <= 10
+    await api.get("/v1/jobs")
+    assert sum(len(page.answer.body) for page in api.parts.pages._pages.values()) == api.parts.pages._bytes <= 20_000
+
+
+async def test_two_tokens_in_one_request_are_no_way_around(api: Rig) -> None:
+    await api.get("/v1/jobs")
+    for names in (("authorization", "x-heroctl-token"), ("x-heroctl-token", "authorization")):
+        headers = dict.fromkeys(names, "Bearer x") | {"x-heroctl-token": await api.role("viewer")}
+        assert (await api.get("/v1/jobs", token="", headers=headers)).status == 401

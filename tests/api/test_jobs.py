@@ -144,6 +144,7 @@ async def test_guards_compare_the_present_versions_index(api: Rig) -> None:
     good = await api.post(f"/v1/jobs?check_index={first.index}", spec(meta={"a": "b"}))
     assert (good.status, good.body["version"]) == (200, 2)
     assert (await api.do("DELETE", f"/v1/jobs/web?check_index={first.index}")).error == "index_conflict"
+    assert (await api.post(f"/v1/jobs/web/stop?check_index={first.index}")).error == "index_conflict"
     assert (await api.do("DELETE", f"/v1/jobs/web?check_index={good.index}")).status == 200
     missing = await api.post(f"/v1/jobs?check_index={first.index}", spec())
     assert (missing.status, missing.error) == (409, "index_conflict")

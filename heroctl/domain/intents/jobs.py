@@ -57,9 +57,10 @@ def find_job(state: State, namespace: str, name: str) -> Job:
     return job
 
 
-def stop_job(state: State, namespace: str, name: str) -> Change:
+def stop_job(state: State, namespace: str, name: str, check_index: int | None = None) -> Change:
     """Stop all of a job's replicas and keep the job; stopped already: nothing."""
     job = find_job(state, namespace, name)
+    _guard(job, name, check_index or None)
     if job.stopped:
         return NOTHING
     return Change((JobStopped(job.uid, namespace, name),), (job_stream(namespace, name),))
