@@ -63,6 +63,8 @@ def _spelled() -> str:
     if shutil.which("heroctl"):
         return "heroctl"
     beside = Path(sys.executable).parent / "heroctl"
+    if not beside.exists():
+        return f"{sys.executable} -m heroctl.cli"
     with contextlib.suppress(ValueError):
         return str(beside.relative_to(Path.cwd()))
     return str(beside)

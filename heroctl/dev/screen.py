@@ -11,7 +11,7 @@ import msgspec
 
 _COLOURS: Final = (36, 33, 35, 34, 32, 96, 93, 95, 94, 92)
 _WIDTH: Final = 10
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]+")
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b")
 _LOUD: Final = {"warning": 33, "error": 31, "critical": 31}
 _DROPPED: Final = ("timestamp", "time", "level", "event", "logger", "process")
@@ -43,7 +43,7 @@ class Screen:
             label = self._painted(label, 1 if name == "dev" else self._colour(name))
         else:
             text = _ESCAPE.sub("", text)
-        sys.stderr.write(f"{label} {_CONTROL.sub('', text)}\n")
+        sys.stderr.write(f"{label} {_CONTROL.sub(' ', text)}\n")
         sys.stderr.flush()
 
     def _colour(self, name: str) -> int:
@@ -66,5 +66,5 @@ class Screen:
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - any JSON
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = _CONTROL.sub(" ", value) if isinstance(value, str) else msgspec.json.encode(value).decode()
     return f'"{text}"' if " " in text else text

@@ -15,7 +15,8 @@ from heroctl.dev.screen import Screen
         ('{"event": "no redis", "level": "warning", "why": "a b"}', 'warning no redis why="a b"'),
         ('{"timestamp": "x", "event": "e"}', "info    e"),
         ("{broken", "{broken"),
-        ("\x1b[31mred\x1b[0m and \x07bell", "red and bell"),
+        ('{"event": "e", "why": "one\\n\\ttwo"}', 'info    e why="one two"'),
+        ("\x1b[31mred\x1b[0m and\x07bell", "red and bell"),
     ],
 )
 def test_lines_stand_behind_their_childs_name(line: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
