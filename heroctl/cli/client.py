@@ -68,6 +68,7 @@ class Client:
         self._renew = renew
         self._say = say
         self._lock = threading.Lock()
+        self._told_stale = False
         self._http = httpx2.Client(
             base_url=caller.address,
             verify=_trust(ca_cert) if caller.address.startswith("https://") else False,
@@ -157,6 +158,9 @@ class Client:
         if status >= 300 or not response.headers.get("Content-Type", "").startswith("application/json"):
             seen = response.headers.get("Location", "") if status < 400 else ""
             raise stranger(status, response.headers.get("Content-Type", ""), self.caller, location=seen)
+        if (stale := response.headers.get("X-HeroCtl-Stale")) and not self._told_stale:
+            self._told_stale = True
+            self._say(f"this may be old: the API has been out of touch with its log for {stale} s")
         index = _index(response.headers.get(INDEX))
         self.seen = max(self.seen, index)
         return Answer(status, raw, index)

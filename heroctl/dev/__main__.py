@@ -63,7 +63,7 @@ def _settings(argv: list[str]) -> Settings | None:
 async def _run(settings: Settings, folder: Folder, screen: Screen) -> int:
     began = time.monotonic()
     cluster = Cluster(settings, folder, screen)
-    stopping = _hear(cluster, screen)
+    stopping = _hear(screen)
     screen.say(f"starting a cluster in {folder.place}")
     try:
         report = await _unless(stopping, _started(cluster, screen))
@@ -93,17 +93,13 @@ async def _demo(report: Report, folder: Folder, screen: Screen) -> None:
         screen.say(str(trouble))
 
 
-def _hear(cluster: Cluster, screen: Screen) -> asyncio.Event:
-    """Return what is set by the first signal; the second one ends everything at once."""
+def _hear(screen: Screen) -> asyncio.Event:
+    """Return what is set by the first signal. More of them change nothing: workloads would be left behind."""
     stopping = asyncio.Event()
 
     def heard() -> None:
-        if stopping.is_set():
-            screen.say("ending everything at once")
-            cluster.kill()
-        else:
-            screen.say("stopping: workloads first (again to end everything at once)")
-            stopping.set()
+        screen.say("still stopping" if stopping.is_set() else "stopping: workloads first; this takes 10 s at most")
+        stopping.set()
 
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, heard)

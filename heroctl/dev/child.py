@@ -134,11 +134,6 @@ class Child:
                 return
             await asyncio.sleep(0.02)
 
-    def kill(self) -> None:
-        """End it at once."""
-        self._stopping.set()
-        self._signal(signal.SIGKILL)
-
     async def _keep(self) -> None:
         failures = 0
         while not self._stopping.is_set():

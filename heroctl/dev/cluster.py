@@ -84,11 +84,6 @@ class Cluster:
                 if not in_order:
                     self._screen.say(f"{child.name} did not end within {patience:.1f} s, and was killed")
 
-    def kill(self) -> None:
-        """End everything at once."""
-        for child in self._children.values():
-            child.kill()
-
     def _run(self, name: str, recipe: Recipe) -> Child:
         child = self._children[name] = Child(name, recipe, self._screen, self._folder.room("logs"), self._tell)
         child.start()

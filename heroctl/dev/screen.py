@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import msgspec
 
@@ -34,8 +35,7 @@ class Screen:
 
     def result(self, text: str) -> None:
         """Print a result."""
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        _write(sys.stdout, text)
 
     def _print(self, name: str, text: str) -> None:
         label = f"{name:<{_WIDTH}} │"
@@ -43,8 +43,7 @@ class Screen:
             label = self._painted(label, 1 if name == "dev" else self._colour(name))
         else:
             text = _ESCAPE.sub("", text)
-        sys.stderr.write(f"{label} {_CONTROL.sub(' ', text)}\n")
-        sys.stderr.flush()
+        _write(sys.stderr, f"{label} {_CONTROL.sub(' ', text)}")
 
     def _colour(self, name: str) -> int:
         return self._given.setdefault(name, _COLOURS[len(self._given) % len(_COLOURS)])
@@ -63,6 +62,13 @@ class Screen:
         told = " ".join(f"{key}={_value(value)}" for key, value in record.items() if key not in _DROPPED)
         event = self._painted(f"{level:<7} {record.get('event', '')}", _LOUD.get(level, 0))
         return f"{event} {told}".rstrip()
+
+
+def _write(stream: TextIO, line: str) -> None:
+    # Whoever read may have gone, as `head` does. The cluster is not less for that.
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(line + "\n")
+        stream.flush()
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - any JSON

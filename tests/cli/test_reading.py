@@ -15,7 +15,7 @@ import yaml
 
 from tests.cli import samples
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeApi
+from tests.cli.fake import FakeApi, Reply
 from tests.waiting import until
 
 JOBS = """\
@@ -184,6 +184,12 @@ def test_later_requests_of_a_run_carry_the_highest_index_seen(heroctl_here: Run,
     first, second = api.requests
     assert "X-HeroCtl-Index" not in first.headers
     assert second.headers["X-HeroCtl-Index"] == "77"
+
+
+def test_a_stale_answer_is_shown_and_said_to_be_one(heroctl_here: Run, api: FakeApi) -> None:
+    api.answer("/v1/jobs", Reply(200, [samples.job()], 7, {"X-HeroCtl-Stale": "42"}))
+    result = heroctl_here("job", "list", "-o", "name")
+    assert result == (0, "web\n", "this may be old: the API has been out of touch with its log for 42 s\n")
 
 
 def test_watch_prints_a_line_a_change_and_polls_with_the_index(api: FakeApi, tmp_path: Path) -> None:

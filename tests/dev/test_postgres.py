@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from heroctl.dev import child as module
 from heroctl.dev.child import Child
 from heroctl.dev.folder import Folder
 from heroctl.dev.postgres import Postgres
@@ -70,13 +71,16 @@ async def test_a_server_left_running_is_ended_before_the_next_begins(folder: Fol
         await child.until_ready(60)
 
 
-async def test_what_a_killed_postmaster_left_is_ended_and_a_stale_pid_file_is_no_obstacle(folder: Folder) -> None:
+async def test_what_a_killed_postmaster_left_is_ended_and_a_stale_pid_file_is_no_obstacle(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF_S", (60.0,))
     data = folder.place / "postgres"
     async with server(folder) as (_, child):
         stopped = [one.pid for one in inside(data) if one.pid != child.pid]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)  # or they would notice, and go
-        child.kill()
+        os.kill(child.pid, signal.SIGKILL)
         await eventually(lambda: not child.runs)
     assert {one.pid for one in inside(data)} == set(stopped)
     assert (data / "postmaster.pid").exists()
