@@ -268,6 +268,13 @@ def test_a_fresh_container_after_lost_files_is_numbered_above_what_was_seen() ->
     assert world.record.attempt == 8
 
 
+def test_old_files_lead_to_no_number_that_was_used_before() -> None:
+    world = World(assigned(seen=4))
+    world.keep(Record("alloc1", attempt=1, phase="starting"))
+    world.settle()
+    assert (world.record.phase, world.record.attempt) == ("running", 5)
+
+
 def test_an_adopted_container_is_never_reported_below_what_was_seen() -> None:
     world = World(assigned(seen=4))
     world.add(attempt=2)

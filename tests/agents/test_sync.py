@@ -51,6 +51,11 @@ async def test_the_first_sync_of_a_session_asks_for_everything_and_the_next_for_
     assert (first.index, first.incarnation) == (0, "")
     await node.pass_time(4)
     assert (node.control.syncs[-1].index, node.control.syncs[-1].incarnation) == (1, "i1")
+    await node.kill()
+    node.control.syncs.clear()
+    node.start()
+    await node.until(lambda: node.control.syncs, what="a sync of the next agent")
+    assert (node.control.syncs[0].index, node.control.syncs[0].incarnation) == (0, "")
 
 
 async def test_a_lost_answer_makes_it_ask_the_same_again(node: Rig) -> None:
