@@ -12,6 +12,7 @@ import psycopg
 
 from eventstore.database import Database
 from eventstore.postgres import PostgresLog
+from heroctl.domain.events import Record
 from heroctl.domain.evolve import evolve
 from heroctl.domain.state import Alloc, State
 from tests.waiting import until
@@ -22,6 +23,17 @@ T = TypeVar("T")
 def replay(dsn: str, look: Callable[[State], T], *, after: int = 0) -> list[T]:
     """Fold the log and look at the state after each whole append beyond an index; return what was seen, in order."""
     return asyncio.run(_replay(dsn, look, after))
+
+
+def records(dsn: str, *, after: int = 0) -> list[Record]:
+    """Return all that was written after an index, in order."""
+    return asyncio.run(_records(dsn, after))
+
+
+async def _records(dsn: str, after: int) -> list[Record]:
+    async with Database(dsn, connections=1) as database:
+        pages = PostgresLog(database, queue=1, patience=1, partition=1).read(after)
+        return [record async for page in pages for record in page]
 
 
 async def _replay(dsn: str, look: Callable[[State], T], after: int) -> list[T]:

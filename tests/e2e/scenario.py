@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from heroctl.domain.events import (
+    AllocGivenUp,
+    AllocPlaced,
+    AllocStopping,
+    DeploymentFinished,
+    Event,
+    JobDeployed,
+    NodeDown,
+)
 from heroctl.domain.state import State
 from tests.e2e.cluster import Cluster, healthy
 from tests.e2e.history import healthy as healthy_in
-from tests.e2e.history import of_job, replay
+from tests.e2e.history import of_job, records, replay
 from tests.e2e.runtimes import Workload
 from tests.e2e.specs import job
 
@@ -71,13 +81,20 @@ class Scenario:
         there.wait_healthy(self.resting, REPLICAS)
 
     def finish(self) -> None:
-        """Nothing is left to decide within 30 s, and the log says that nothing was missing or doubled at any time."""
+        """Nothing is left to decide within 30 s, and the log says that nothing was missing or doubled at any time.
+
+        Nothing was decided twice either, and no node was taken for dead.
+        """
         self.there.wait_quiet(within=30)
 
         def look(state: State) -> tuple[Counts, Counts]:
             return counted(state, self.resting), counted(state, self.rolling)
 
         seen = replay(self.there.postgres.dsn(), look, after=self.began)
+        written = [record.event for record in records(self.there.postgres.dsn(), after=self.began)]
+        decided = Counter(done for event in written if (done := decision(event)))
+        assert [done for done, times in decided.items() if times > 1] == [], "decided twice"
+        assert [event for event in written if isinstance(event, NodeDown)] == [], "taken for dead"
         assert {steady for steady, _ in seen} <= {(REPLICAS, REPLICAS, 1)}
         assert all(few >= REPLICAS and most <= REPLICAS + 1 and attempt == 1 for _, (few, most, attempt) in seen), seen
 
@@ -95,6 +112,19 @@ def under_fault(there: Cluster, name: str) -> Iterator[Scenario]:
     yield scenario
     scenario.settle(rolled)
     scenario.finish()
+
+
+def decision(event: Event) -> tuple[str, str] | None:
+    """Name what a decision does, and to what: that is decided once and never again."""
+    match event:
+        case AllocPlaced():
+            return event.TAG, event.id
+        case AllocStopping() | AllocGivenUp():
+            return event.TAG, event.alloc
+        case JobDeployed() | DeploymentFinished():
+            return event.TAG, event.deployment
+        case _:
+            return None
 
 
 def counted(state: State, name: str) -> Counts:

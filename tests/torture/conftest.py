@@ -22,9 +22,10 @@ MOST_MINUTES: Final = 60.0
 
 @dataclass(slots=True)
 class Run:
-    """One scenario: its rounds and how long they took."""
+    """One scenario: its rounds, how long they took, and how it ended."""
 
     took: list[float] = field(default_factory=list)
+    outcome: str = "held"
 
     @contextmanager
     def round(self) -> Iterator[None]:
@@ -59,22 +60,15 @@ def witness(rows: list[Row]) -> Witness:
 
     @contextmanager
     def note(scenario: str, on: str) -> Iterator[Run]:
-        run, began, outcome = Run(), time.monotonic(), "held"
+        run, began = Run(), time.monotonic()
         try:
             yield run
         except BaseException as error:
-            outcome = f"FAILED: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            run.outcome = f"FAILED: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             raise
         finally:
-            row = Row(scenario, on, len(run.took), max(run.took, default=0), time.monotonic() - began, outcome)
+            row = Row(scenario, on, len(run.took), max(run.took, default=0), time.monotonic() - began, run.outcome)
             rows.append(row)
             print(f"\n{row}")
 
     return note
-
-
-@contextmanager
-def caught() -> Iterator[None]:
-    """Hold that what happens inside is noticed: a control."""
-    with pytest.raises(AssertionError):
-        yield
