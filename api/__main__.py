@@ -17,14 +17,18 @@ PROGRAM = "python -m api"
 
 
 def main(argv: list[str]) -> int:
-    """Run it; the exit code is 2 for settings that cannot be used."""
+    """Run it; the exit code is 2 for settings that cannot be used, 1 where it cannot listen."""
     settings = begin(Settings, argv, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="api")
     if isinstance(settings, Ended):
         sys.stdout.write(settings.out)
         sys.stderr.write(settings.err)
         return settings.code
     configure(settings.log_level)
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    except OSError as error:
+        sys.stderr.write(f"--listen {settings.listen}: {error.strerror or error}\n")
+        return 1
     return 0
 
 

@@ -26,7 +26,7 @@ from api.parts import Parts
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog, to_stdout
-from api.server import Server
+from api.server import Server, claim
 from api.settings import Settings
 from api.streams import Streams
 from api.tokens import Keys
@@ -54,7 +54,8 @@ _log: Final = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
-    """Run the process until it is told to end."""
+    """Run the process until it is told to end. Raises OSError where it cannot listen."""
+    claim(settings.address)
     stop, serving = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

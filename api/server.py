@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from api.front import Front
-from api.settings import Settings
+from api.settings import Address, Settings
 
 _HEADERS: Final = 10_000  # ms for a request's headers to arrive
 _BACKLOG: Final = 8192
@@ -77,3 +78,11 @@ class Server:
             _log.warning("certificate_unusable", error=str(error))
             return False
         return True
+
+
+def claim(address: Address) -> None:
+    """Raise OSError where an address is another's: granian would share it with any number of processes, unnoticed."""
+    family, kind, _, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(place)

@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,13 @@ class _Starting:
 
     def __exit__(self, *_: object) -> None:
         self._api.close()
+
+
+def test_an_address_is_not_shared_in_silence(made: Api, postgres_dsn: str) -> None:
+    second = [sys.executable, "-m", "api", "--dsn", postgres_dsn, "--listen", f"127.0.0.1:{made.port}"]
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"--listen 127.0.0.1:{made.port}: Address already in use\n"
 
 
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
