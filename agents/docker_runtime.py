@@ -59,6 +59,8 @@ _STATES: Final[dict[str, State]] = {
     "restarting": "running",
 }
 _TAKEN: Final = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
+# The engine is asked to end and has closed its networks, but answers still: no fault of the workload.
+_ENDING: Final = re.compile("failed to update store for object type")
 _PORT: Final = re.compile(r":(\d+)(?::| failed)")
 _NOWHERE: Final = re.compile(
     r"not found|no such image|does not exist|manifest unknown|access (?:to the resource is )?denied|unauthorized",
@@ -341,6 +343,8 @@ def _not_started(error: Exception) -> StartFault | Unavailable:
     if isinstance(error, Gone):
         return Unavailable(str(error))
     message = error.message if isinstance(error, DockerError) else str(error)
+    if _ENDING.search(message):
+        return Unavailable(message)
     if _TAKEN.search(message):
         port = _PORT.search(message)
         return PortInUse(int(port[1]) if port else 0, message)

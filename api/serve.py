@@ -50,6 +50,7 @@ T = TypeVar("T")
 _PATIENCE: Final = 2.0  # seconds for what is being answered, once nothing waits any more
 _LAST: Final = 1.5  # seconds for the server to close
 _RETRY: Final = 1.0  # seconds
+_COLLECT: Final = (50_000, 20, 50)  # containers made and kept, young collections, middle ones: until the next of each
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -179,8 +180,7 @@ async def _until(stop: asyncio.Event, settings: Settings, parts: Parts, front: F
     server = Server(settings, front)
     serving = asyncio.create_task(server.run())
     stopping = asyncio.create_task(stop.wait())
-    gc.collect()
-    gc.freeze()  # what was made until here stays; collections need not look at it again
+    _tame_the_collector()
     _log.info("serving", listen=settings.listen, tls=settings.tls, index=parts.view.index)
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
@@ -193,3 +193,14 @@ async def _until(stop: asyncio.Event, settings: Settings, parts: Parts, front: F
             await front.quiet()
     server.stop()
     await asyncio.wait({serving}, timeout=_LAST)
+
+
+def _tame_the_collector() -> None:
+    """Take what was made until here out of collections, and have few of them.
+
+    Waiters by the thousand are containers by the hundred thousand, all freed by their counts: with the usual thresholds
+    half of the time it takes to let ten thousand wait goes to looking for cycles among them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)

@@ -1,6 +1,7 @@
 """The file of contexts: which clusters there are, how to reach them, as whom, and which one is meant by default.
 
-`~/.config/heroctl/config.toml`, or what HEROCTL_CONFIG names; readable by its owner alone, written whole or not at all.
+`~/.config/heroctl/config.toml`, or what HEROCTL_CONTEXTS names; readable by its owner alone, written whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Contexts(Struct, frozen=True):
 
 def place(environ: Mapping[str, str]) -> Path:
     """Tell where the file is."""
-    if named := environ.get("HEROCTL_CONFIG"):
+    if named := environ.get("HEROCTL_CONTEXTS"):
         return Path(named).expanduser()
     base = environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "heroctl" / "config.toml"
@@ -59,7 +60,7 @@ def changing(path: Path) -> Iterator[dict[str, Context]]:
         kept, foreign = _parse(path)
         if foreign:
             message = f"{path} holds other settings too ({', '.join(foreign)}), and would lose them"
-            raise Fault(message, hints=["name another file in HEROCTL_CONFIG"])
+            raise Fault(message, hints=["name another file in HEROCTL_CONTEXTS"])
         contexts = dict(kept.contexts)
         yield contexts
         current = kept.current if kept.current in contexts else next(iter(contexts), "")

@@ -30,7 +30,7 @@ one name a line. `--watch` stays and prints anew at every change; with `-o json`
 
 Which cluster: `--address`, then `--context`, then `HEROCTL_ADDR`, then `HEROCTL_CONTEXT`, then the context that was
 logged in to or chosen last. Contexts and their tokens are kept in `~/.config/heroctl/config.toml`, or the file that
-`HEROCTL_CONFIG` names, readable by its owner alone. A context's token goes to that context's address and to no other.
+`HEROCTL_CONTEXTS` names, readable by its owner alone. A context's token goes to that context's address and to no other.
 
 ## Global options
 

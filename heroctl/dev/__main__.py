@@ -19,7 +19,7 @@ from heroctl.dev.cluster import Cluster
 from heroctl.dev.folder import Folder, Report, Trouble
 from heroctl.dev.screen import Screen
 from heroctl.dev.settings import Settings
-from heroctl.domain.settings import SettingsError, asked, load, show, usage
+from heroctl.domain.settings import Ended, begin
 
 T = TypeVar("T")
 
@@ -33,31 +33,18 @@ def main() -> NoReturn:
 
 def _main(argv: list[str]) -> int:
     screen = Screen()
+    settings = begin(
+        Settings, argv, os.environ, lambda name: Path(name).read_text(), program="heroctl dev", section="dev"
+    )
+    if isinstance(settings, Ended):
+        sys.stdout.write(settings.out)
+        sys.stderr.write(settings.err)
+        return 1 if settings.code else 0
     try:
-        settings = _settings(argv)
-        if settings is None:
-            return 0
         return asyncio.run(_run(settings, Folder(settings.folder), screen))
-    except (SettingsError, Trouble) as problem:
+    except Trouble as problem:
         sys.stderr.write(f"heroctl dev: {problem}\n")
         return 1
-
-
-def _settings(argv: list[str]) -> Settings | None:
-    """Read the settings; None where they were only to be shown."""
-    wanted = asked(argv, {})  # HEROCTL_CONFIG names the command line's contexts here, which are written below
-    if wanted.help:
-        sys.stdout.write(usage(Settings, "heroctl dev"))
-        return None
-    try:
-        text = Path(wanted.config).read_text() if wanted.config else ""
-    except OSError as error:
-        raise SettingsError([f"{wanted.config} cannot be read: {error.strerror}"]) from error
-    settings = load(Settings, argv, os.environ, text, section="dev")
-    if wanted.show:
-        sys.stdout.write(show(settings))
-        return None
-    return settings
 
 
 async def _run(settings: Settings, folder: Folder, screen: Screen) -> int:

@@ -176,7 +176,7 @@ def _setting(field: msgspec.structs.FieldInfo) -> Setting:
             extra = getattr(meta, "extra", None) or {}
             help_text = getattr(meta, "description", None) or help_text
             secret, flag = extra.get("secret", secret), extra.get("flag", flag)
-    plain = _without_none(kind)
+    plain = _plain(kind)
     shape = _shape(plain)
     default = field.default if field.default_factory is NODEFAULT else field.default_factory()
     return Setting(
@@ -198,11 +198,11 @@ def _required(kind: type[Struct], name: str) -> bool:
     return field.required
 
 
-def _without_none(kind: Any) -> Any:  # noqa: ANN401 - a type, as annotations give it
+def _plain(kind: Any) -> Any:  # noqa: ANN401 - a type, as annotations give it
     if get_origin(kind) in (Union, types.UnionType):
         left = [part for part in get_args(kind) if part is not type(None)]
-        return left[0] if len(left) == 1 else kind
-    return kind
+        kind = left[0] if len(left) == 1 else kind
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _shape(kind: Any) -> Literal["value", "switch", "list", "map"]:  # noqa: ANN401 - as above

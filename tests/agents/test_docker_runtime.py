@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from aiodocker.exceptions import DockerError
 from msgspec.structs import replace
 
 from agents import docker_runtime
@@ -120,6 +121,12 @@ async def test_where_there_is_no_engine_everything_is_unavailable(tmp_path: Path
             await runtime.remove("c1")
     finally:
         await runtime.close()
+
+
+def test_an_engine_that_is_ending_is_away_and_costs_no_attempt() -> None:
+    said = "failed to update store for object type *libnetwork.endpoint: open : no such file or directory"
+    assert isinstance(docker_runtime._not_started(DockerError(500, said)), Unavailable)
+    assert isinstance(docker_runtime._not_started(DockerError(400, "no such program")), StartFault)
 
 
 async def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ADDR", "TOKEN", "CONTEXT", "NAMESPACE", "CA_CERT"):
         monkeypatch.delenv(f"HEROCTL_{name}", raising=False)
     place = tmp_path / "cli" / "config.toml"
-    monkeypatch.setenv("HEROCTL_CONFIG", str(place))
+    monkeypatch.setenv("HEROCTL_CONTEXTS", str(place))
     return place
 
 

@@ -195,7 +195,7 @@ def test_a_stale_answer_is_shown_and_said_to_be_one(heroctl_here: Run, api: Fake
 def test_watch_prints_a_line_a_change_and_polls_with_the_index(api: FakeApi, tmp_path: Path) -> None:
     api.page("/v1/jobs", [samples.job()], index=7)
     command = [sys.executable, "-m", "heroctl.cli", "job", "list", "--watch", "-o", "json", "--address", api.address]
-    env = {**os.environ, "HEROCTL_CONFIG": str(tmp_path / "none")}
+    env = {**os.environ, "HEROCTL_CONTEXTS": str(tmp_path / "none")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())[0]["name"] == "web"
@@ -218,7 +218,7 @@ def test_on_a_terminal_columns_are_aligned_and_coloured_unless_told(
 ) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "heroctl.cli", "job", "list", "--address", api.address]
-    env = {"PATH": os.environ["PATH"], "HEROCTL_CONFIG": str(tmp_path / "none"), "TERM": "xterm", "COLUMNS": "120"}
+    env = {"PATH": os.environ["PATH"], "HEROCTL_CONTEXTS": str(tmp_path / "none"), "TERM": "xterm", "COLUMNS": "120"}
     subprocess.run(command, stdout=theirs, env={**env, **variables}, check=True, timeout=30)
     os.close(theirs)
     text = os.read(ours, 65536).decode()

@@ -23,7 +23,7 @@ COMMANDS = (["version"], ["--help"], ["job", "list"], ["job", "run", "--help"], 
 
 def heroctl(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "heroctl.cli", *words]
-    env = {**os.environ, "HEROCTL_CONFIG": str(Path(tempfile.gettempdir()) / "heroctl-none"), **more}
+    env = {**os.environ, "HEROCTL_CONTEXTS": str(Path(tempfile.gettempdir()) / "heroctl-none"), **more}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 

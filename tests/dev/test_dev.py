@@ -61,7 +61,7 @@ class Dev:
     def environ(self) -> dict[str, str]:
         """The environment of a user of this cluster."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
-        return {**kept, "HEROCTL_CONFIG": str(self.contexts)}
+        return {**kept, "HEROCTL_CONTEXTS": str(self.contexts)}
 
     @property
     def out(self) -> str:
