@@ -123,8 +123,7 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
     redis = await parts.streams.access(node) if parts.streams and request.need_redis else None
     state = parts.view.state
     known = intents.find_node(state, node)
-    if known.session != request.session:
-        raise intents.session_replaced()
+    intents.check_session(known, request.session)
     same = request.incarnation == state.incarnation and request.index > 0
     reply = SyncReply(
         incarnation=state.incarnation,

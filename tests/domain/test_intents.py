@@ -97,6 +97,9 @@ def test_sessions() -> None:
     with pytest.raises(Conflict) as old:
         nodes.report(world.state, node.id, node.session, [])
     assert old.value.code == "session_replaced"
+    with pytest.raises(Conflict) as stranger:
+        nodes.report(world.state, node.id, world.state.nodes[node.id].session + 1, [])
+    assert stranger.value.code == "session_unknown"
 
 
 def test_a_node_that_went_down_comes_back_with_an_inventory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heroctl.domain.assignment import Outcome, Report, SessionRequest
-from heroctl.domain.errors import Conflict, Gone, Refusal, not_found
+from heroctl.domain.errors import Conflict, Gone, not_found
 from heroctl.domain.events import (
     AllocFailed,
     AllocReported,
@@ -78,23 +78,26 @@ def open_session(state: State, node: str, request: SessionRequest, *, beating: b
 def report(state: State, node: str, session: int, reports: list[Report]) -> tuple[Change, list[Outcome]]:
     """Take an agent's observations: what they change, and an outcome each. Nothing in a batch blocks the rest."""
     known = find_node(state, node)
-    if known.session != session:
-        raise session_replaced()
-    if known.up is False and known.changed > session:
-        raise session_lapsed()
+    check_session(known, session)
     events, outcomes = report_events(state, known, reports)
     change = Change(tuple(events), (agent_stream(node),), (node_stream(node),)) if events else NOTHING
     return change, outcomes
 
 
-def session_replaced() -> Refusal:
-    """Refuse an agent whose session is not the node's newest: it exits, its containers stay."""
-    return Conflict("session_replaced", "a newer agent speaks for this node")
+def check_session(node: Node, session: int) -> None:
+    """Refuse an agent that does not hold its node's session.
 
-
-def session_lapsed() -> Refusal:
-    """Refuse an agent that was silent until its node was declared down: it opens a session anew, and goes on."""
-    return Conflict("session_lapsed", "this node was silent for so long that it counts as down: open a session again")
+    `session_replaced`: a newer agent does; this one exits, its containers stay. `session_unknown` (the log was restored
+    to before it) and `session_lapsed` (silent until its node was declared down): it opens one anew, and goes on.
+    """
+    if session < node.session:
+        raise Conflict("session_replaced", "a newer agent speaks for this node")
+    if session > node.session:
+        raise Conflict("session_unknown", "this cluster does not know that session: open one again")
+    if node.up is False and node.changed > session:
+        raise Conflict(
+            "session_lapsed", "this node was silent for so long that it counts as down: open a session again"
+        )
 
 
 def report_events(state: State, node: Node, reports: list[Report]) -> tuple[list[Event], list[Outcome]]:
