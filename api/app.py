@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
@@ -11,7 +11,6 @@ from litestar.types import ASGIApp
 
 from api.access import expired, no_token
 from api.answer import INDEX, Answer, Header
-from api.body import Left
 from api.call import Call, arguments
 from api.errors import answer_to
 from api.front import Exchange, Front
@@ -19,11 +18,9 @@ from api.parts import Parts
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog
 from api.routes import ROUTES, WAITING, Action, Row
-from api.wait import Poll, poll_of
+from api.wait import ClientLeft, Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.state import ACL
-
-LEFT: Final = 499  # in the log: the client had gone, so nothing was sent
 
 Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
 
@@ -55,8 +52,6 @@ def _handler(row: Row, make: Make) -> HTTPRouteHandler:
         exchange: Exchange = request.scope["state"]["exchange"]
         try:
             exchange.answer = await make(request, exchange)
-        except Left:
-            exchange.status = LEFT
         except Exception as error:  # noqa: BLE001 - all become answers; bugs are logged in full there
             exchange.answer = answer_to(error, exchange.request_id.decode())
         return _sent_by_the_front
@@ -130,7 +125,7 @@ async def _wait(
     who = exchange.principal
     outcome = await parts.waiters.wait(reading.topic, poll, who, request.receive, who.until - parts.clock())
     if outcome == "gone":
-        raise Left
+        raise ClientLeft
     if who.until <= parts.clock():
         raise expired()
     if outcome == "ended" and not parts.gate.still(who):

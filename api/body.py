@@ -32,10 +32,6 @@ _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>.*)`")
 _MISSING: Final = re.compile(r"required field `(?P<name>.*)`")
 
 
-class Left(Exception):  # noqa: N818 - nobody is there to be refused
-    """The client went away before its body had arrived."""
-
-
 async def read(receive: Receive, headers: list[tuple[bytes, bytes]], largest: int = LARGEST) -> bytes:
     """Take a request's body off the wire: at most `largest` bytes, counted while they arrive, within 30 s."""
     _judge(headers, largest)
@@ -60,7 +56,7 @@ async def _collect(receive: Receive, largest: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Left
+            raise Invalid("body_cut_off", "the connection ended before the body did")
         part = message.get("body", b"")
         size += len(part)
         if size > largest:

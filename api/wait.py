@@ -15,7 +15,7 @@ from api.answer import Receive
 from api.call import number
 from eventstore.view import View
 from heroctl.domain.duration import Duration
-from heroctl.domain.errors import Invalid, Problem
+from heroctl.domain.errors import Invalid, Problem, Refusal
 
 USUAL: Final = 300.0  # seconds
 LONGEST: Final = 600.0
@@ -23,6 +23,15 @@ JITTER: Final = 1 / 16  # of the wait, at most, so that those who began together
 _SHORT: Final = re.compile(r"[0-9a-z.]{1,32}")
 
 Outcome = Literal["moved", "timeout", "gone", "ended"]
+
+
+class ClientLeft(Refusal):
+    """499: for the log alone. Nobody is there to be answered, and the server must not make a 500 of that."""
+
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__("client_left", "the client left before the answer")
 
 
 class Poll(Struct, frozen=True, gc=False):

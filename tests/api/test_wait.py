@@ -154,6 +154,9 @@ async def test_a_client_that_leaves_frees_its_waiter_at_once(api: Rig) -> None:
     await asking.leave()
     assert len(api.parts.waiters) == 0
     assert len(api.parts.view._waiters) == 0
+    left = asking.task.result()
+    assert left is not None
+    assert left.status == 499, "told to the log alone"
 
 
 async def test_draining_answers_all_and_lets_none_wait_again(api: Rig) -> None:
