@@ -17,7 +17,7 @@ from eventstore.log import Head, Log, LogUnavailable, OtherHistory
 from eventstore.tail import Tail
 from eventstore.waiters import Waiters, Woken
 from heroctl.domain.events import Opaque, Record
-from heroctl.domain.evolve import evolve
+from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.state import State
 
 T = TypeVar("T")
@@ -212,19 +212,18 @@ def fold(state: State, records: Iterable[Record]) -> tuple[set[str], int | None]
 
     Such an event, unknown to this release or raising, is passed over: the process goes on, and must not coordinate.
     """
-    touched: set[str] = set()
+    touch = Touch()
     failed: int | None = None
     for record in records:
         try:
-            touched |= evolve(state, record)
+            apply(state, record, touch)
         except Exception:  # noqa: BLE001 - whatever it is, the others' events must be folded all the same
             _log.exception("event_failed", index=record.index, tag=record.event.TAG)
-            state.index, state.time = record.index, record.time
             failed = failed or record.index
         if isinstance(record.event, Opaque):
             _log.error("event_unknown", index=record.index, tag=record.event.tag, schema=record.event.schema)
             failed = failed or record.index
-    return touched, failed
+    return touch.settle(state), failed
 
 
 class Shared(Generic[T]):

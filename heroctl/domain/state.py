@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -59,14 +60,12 @@ def node_allocs_topic(node: str) -> str:
 
 def alloc_topics(alloc: str, namespace: str, job: str, node: str) -> tuple[str, ...]:
     """Name every topic that a change of an allocation touches: its own, its lists', and its job's, which counts it."""
-    return (
-        ALLOCS,
-        alloc_topic(alloc),
-        job_allocs_topic(job),
-        node_allocs_topic(node),
-        JOBS,
-        job_topic(namespace, job),
-    )
+    return (alloc_topic(alloc), *_alloc_lists(namespace, job, node))
+
+
+@lru_cache(maxsize=16_384)
+def _alloc_lists(namespace: str, job: str, node: str) -> tuple[str, ...]:
+    return (ALLOCS, job_allocs_topic(job), node_allocs_topic(node), JOBS, job_topic(namespace, job))
 
 
 def node_topic(node: str) -> str:
@@ -82,6 +81,11 @@ def deployment_topic(deployment: str) -> str:
 def job_deployments_topic(job: str) -> str:
     """Name the topic of the deployments of all jobs of this name."""
     return f"deployments:job={job}"
+
+
+def deployment_topics(deployment: str, job: str) -> tuple[str, ...]:
+    """Name every topic that a change of a deployment touches: its own and its lists'."""
+    return (DEPLOYMENTS, deployment_topic(deployment), job_deployments_topic(job))
 
 
 def assignment_topic(node: str) -> str:
@@ -261,6 +265,7 @@ class Deployment(Struct, frozen=True, gc=False):
     status: DeploymentStatus = "running"
     reason: str = ""
     strategy: str = "rolling"
+    topics: tuple[str, ...] = ()  # its own and those of the lists it stands in
 
     @property
     def active(self) -> bool:

@@ -14,7 +14,7 @@ from eventstore.memory import MemoryLog
 from eventstore.view import Change, Shared, View
 from eventstore.waiters import LINGER, Waiters
 from heroctl.domain.events import MemberJoined, Opaque, Record
-from heroctl.domain.evolve import evolve
+from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.state import CLUSTER, JOBS, PEERS, State, job_topic
 from tests.eventstore.fastloop import run
 from tests.eventstore.samples import decision, intent
@@ -239,12 +239,12 @@ async def test_wake_that_shows_nothing_new_is_kept_back() -> None:
 async def test_event_that_cannot_be_folded_does_not_stop_the_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is marked and said aloud; everything else goes on, but not coordinating."""
 
-    def poisoned(state: State, record: Record) -> set[str]:
+    def poisoned(state: State, record: Record, touch: Touch) -> None:
         if isinstance(record.event, MemberJoined) and record.event.id == "poison":
             raise KeyError("poison")
-        return evolve(state, record)
+        apply(state, record, touch)
 
-    monkeypatch.setattr("eventstore.view.evolve", poisoned)
+    monkeypatch.setattr("eventstore.view.apply", poisoned)
     log = MemoryLog()
     async with following(log) as view:
         await log.append(joined("poison"))

@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from heroctl.domain.events import Event, Record
     from heroctl.domain.state import State
 
+__all__ = ["FOLDS", "Touch", "apply", "evolve"]
+
 FOLDS: dict[type[Event], Fold] = {**cluster.FOLDS, **jobs.FOLDS, **allocs.FOLDS, **nodes.FOLDS}
 
 
 def evolve(state: State, record: Record) -> set[str]:
     """Apply one event and return the topics it touched. An event that this release does not know changes nothing."""
-    touch = Touch(record.index, record.time)
+    touch = Touch()
+    apply(state, record, touch)
+    return touch.settle(state)
+
+
+def apply(state: State, record: Record, touch: Touch) -> None:
+    """Apply one of a run of events; `touch.settle` after the last makes the topics' indexes true."""
+    touch.index = state.index = record.index
+    touch.time = state.time = record.time
     fold = FOLDS.get(type(record.event))
     if fold is not None:
         fold(state, record.event, touch)
-    state.index = record.index
-    state.time = record.time
-    topics, index = state.topics, record.index
-    for topic in touch.topics:
-        topics[topic] = index
-    for topic in touch.forgotten:
-        topics.pop(topic, None)
-    return touch.topics

@@ -17,6 +17,7 @@ from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, all
 KEPT_FINISHED_PER_SLOT: Final = 5
 KEPT_FINISHED_PER_JOB: Final = 100
 KEPT_TIMELINE: Final = 12
+_UNUSED: Final = Usage()
 _SAME_START_MS: Final = 2_000  # elapsed times jitter by a network's delay; less than this is the same moment
 
 
@@ -56,7 +57,7 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
     _reserve(state, alloc, 1)
     touch.alloc(alloc)
     touch.node(alloc.node)
-    touch.topics.add(assignment_topic(alloc.node))
+    touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
     _shelve_replaced(state, alloc, touch)
 
@@ -68,7 +69,7 @@ def _shelve_replaced(state: State, alloc: Alloc, touch: Touch) -> None:
 
 
 def _reserve(state: State, alloc: Alloc, sign: int) -> None:
-    use = state.usage.get(alloc.node, Usage())
+    use = state.usage.get(alloc.node, _UNUSED)
     state.usage[alloc.node] = Usage(
         use.cpu + sign * alloc.cpu,
         use.memory + sign * alloc.memory,
@@ -95,7 +96,7 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
     _reserve(state, alloc, -1)
     touch.alloc(alloc)
     touch.node(alloc.node)
-    touch.topics.add(CAPACITY)
+    touch.add(CAPACITY)
     if alloc.phase == "failed" and alloc.wanted == "run":
         _shelve_replaced(state, alloc, touch)
         state.unreplaced.setdefault(alloc.uid, {})[alloc.task, alloc.slot] = alloc.id
@@ -108,6 +109,8 @@ def _shelve(state: State, newest: Alloc, touch: Touch) -> None:
     """Keep as history. (One that failed is more than that until it is replaced: it tells when its slot's turn is.)"""
     finished = state.finished.setdefault(newest.uid, {})
     finished[newest.id] = None
+    if len(finished) <= KEPT_FINISHED_PER_SLOT:
+        return
     same_slot = [
         alloc
         for alloc in finished
@@ -117,7 +120,7 @@ def _shelve(state: State, newest: Alloc, touch: Touch) -> None:
     gone.update(dict.fromkeys([alloc for alloc in finished if alloc not in gone][:-KEPT_FINISHED_PER_JOB]))
     for alloc in gone:
         del finished[alloc], state.allocs[alloc], state.by_job[newest.uid][alloc]
-        touch.forgotten.append(alloc_topic(alloc))
+        touch.forget(alloc_topic(alloc))
 
 
 def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> None:
@@ -143,7 +146,7 @@ def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
     )
     state.allocs[alloc.id] = alloc
     touch.alloc(alloc)
-    touch.topics.add(assignment_topic(alloc.node))
+    touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
 
 
@@ -163,7 +166,7 @@ def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
     )
     state.allocs[alloc.id] = alloc
     touch.alloc(alloc)
-    touch.topics.add(assignment_topic(alloc.node))
+    touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
 
 
@@ -197,26 +200,22 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
         failed_attempt=max(report.failed_attempt, old.failed_attempt),
         reason=old.reason if old.given_up else report.reason,
         message=report.message,
-        ports=tuple(sorted(report.ports.items())),
+        ports=tuple(sorted(report.ports.items())) if report.ports else (),
         address=report.address,
         container=report.container,
-        started_at=_since(report.running_for, _start(old, report), touch),
-        healthy_since=_since(report.healthy_for, old.healthy_since, touch),
+        started_at=_since(report.running_for, old.started_at if report.attempt == old.attempt else None, touch.time),
+        healthy_since=_since(report.healthy_for, old.healthy_since, touch.time),
         first_healthy_at=first_healthy,
         modify_index=touch.index,
         timeline=_line(old, touch, f"alloc.{report.phase}", _said(report)) if moved else old.timeline,
     )
 
 
-def _start(old: Alloc, report: Report) -> int | None:
-    return old.started_at if report.attempt == old.attempt else None
-
-
-def _since(elapsed: float | None, known: int | None, touch: Touch) -> int | None:
+def _since(elapsed: float | None, known: int | None, now: int) -> int | None:
     """Turn elapsed seconds into a moment, which stays put while it is the same one."""
     if elapsed is None:
         return None
-    began = touch.time - round(elapsed * 1000)
+    began = now - int(elapsed * 1000)
     return known if known is not None and abs(began - known) < _SAME_START_MS else began
 
 

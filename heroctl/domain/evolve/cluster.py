@@ -13,55 +13,55 @@ from heroctl.domain.state import ACL, CAPACITY, CLUSTER, PEERS, JoinToken, Membe
 def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:
     state.cluster = event.cluster
     state.incarnation = event.incarnation
-    touch.topics.add(CLUSTER)
+    touch.add(CLUSTER)
 
 
 def _drawn(state: State, event: e.IncarnationDrawn, touch: Touch) -> None:
     state.incarnation = event.incarnation
-    touch.topics.add(CLUSTER)
+    touch.add(CLUSTER)
 
 
 def _elected(state: State, event: e.CoordinatorElected, touch: Touch) -> None:
     state.coordinator = event.holder
     state.epoch = event.epoch
-    touch.topics.update((CLUSTER, PEERS))
+    touch.add(CLUSTER, PEERS)
 
 
 def _joined(state: State, event: e.MemberJoined, touch: Touch) -> None:
     state.members[event.id] = Member(event.id, event.role, event.address, event.version)
-    touch.topics.update((CLUSTER, PEERS))
+    touch.add(CLUSTER, PEERS)
 
 
 def _left(state: State, event: e.MemberLeft, touch: Touch) -> None:
     state.members.pop(event.id, None)
-    touch.topics.update((CLUSTER, PEERS))
+    touch.add(CLUSTER, PEERS)
 
 
 def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
     state.brake = True
     state.brake_changed = touch.time
-    touch.topics.add(CLUSTER)
+    touch.add(CLUSTER)
 
 
 def _brake_off(state: State, _: e.BrakeOff, touch: Touch) -> None:
     state.brake = False
     state.brake_changed = touch.time
-    touch.topics.update((CLUSTER, CAPACITY))
+    touch.add(CLUSTER, CAPACITY)
 
 
 def _user_created(state: State, event: e.UserCreated, touch: Touch) -> None:
     state.users[event.name] = User(event.name, event.roles, event.credential)
-    touch.topics.add(ACL)
+    touch.add(ACL)
 
 
 def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
     state.tokens[event.id] = Token(event.id, event.name, event.user, event.roles, event.credential, event.expires_at)
-    touch.topics.add(ACL)
+    touch.add(ACL)
 
 
 def _token_deleted(state: State, event: e.TokenDeleted, touch: Touch) -> None:
     state.tokens.pop(event.id, None)
-    touch.topics.add(ACL)
+    touch.add(ACL)
 
 
 def _join_token_created(state: State, event: e.JoinTokenCreated, touch: Touch) -> None:
@@ -69,7 +69,7 @@ def _join_token_created(state: State, event: e.JoinTokenCreated, touch: Touch) -
     for token in spent:
         del state.join_tokens[token]
     state.join_tokens[event.id] = JoinToken(event.id, event.credential, event.expires_at)
-    touch.topics.add(ACL)
+    touch.add(ACL)
 
 
 FOLDS: Final[dict[type[Event], Fold]] = {

@@ -20,6 +20,7 @@ from heroctl.domain.state import (
     alloc_topic,
     assignment_topic,
     deployment_topic,
+    deployment_topics,
     job_topic,
 )
 
@@ -91,7 +92,7 @@ def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> N
             continue
         if before is None or before.content != task.content or before.policy != task.policy:
             state.allocs[alloc.id] = replace(alloc, assign_index=touch.index)
-            touch.topics.add(assignment_topic(alloc.node))
+            touch.add(assignment_topic(alloc.node))
 
 
 def _begin(state: State, job: Job, old: Job | None, deployment: str, touch: Touch) -> None:
@@ -106,11 +107,12 @@ def _begin(state: State, job: Job, old: Job | None, deployment: str, touch: Touc
         progress_at=touch.time,
         create_index=touch.index,
         modify_index=touch.index,
+        topics=deployment_topics(deployment, job.name),
     )
     known = (*state.job_deployments.get(job.uid, ()), deployment)
     for gone in known[:-KEPT_DEPLOYMENTS]:
         state.deployments.pop(gone, None)
-        touch.forgotten.append(deployment_topic(gone))
+        touch.forget(deployment_topic(gone))
     state.job_deployments[job.uid] = known[-KEPT_DEPLOYMENTS:]
     state.deployments[deployment] = record
     touch.deployment(record)
@@ -153,15 +155,15 @@ def forget_if_over(state: State, uid: int, touch: Touch) -> None:
         return
     for alloc in state.by_job.pop(uid, {}):
         del state.allocs[alloc]
-        touch.forgotten.append(alloc_topic(alloc))
+        touch.forget(alloc_topic(alloc))
     for deployment in state.job_deployments.pop(uid, ()):
         state.deployments.pop(deployment, None)
-        touch.forgotten.append(deployment_topic(deployment))
+        touch.forget(deployment_topic(deployment))
     state.finished.pop(uid, None)
     state.unreplaced.pop(uid, None)
     del state.jobs[uid]
     if (job.namespace, job.name) not in state.names:
-        touch.forgotten.append(job_topic(job.namespace, job.name))
+        touch.forget(job_topic(job.namespace, job.name))
 
 
 def _blocked(state: State, event: e.JobBlocked, touch: Touch) -> None:
@@ -184,7 +186,7 @@ def _deployment_finished(state: State, event: e.DeploymentFinished, touch: Touch
     job = replace(job, modify_index=touch.index)
     state.jobs[job.uid] = job
     touch.job(job)
-    touch.topics.add(CAPACITY)
+    touch.add(CAPACITY)
 
 
 def _outcome(state: State, event: e.JobDeployed | e.JobFailed, touch: Touch) -> None:

@@ -19,7 +19,7 @@ def _registered(state: State, event: e.NodeRegistered, touch: Touch) -> None:
     state.node_names[node.name] = node.id
     state.join_tokens.pop(event.join_token, None)
     touch.node(node.id)
-    touch.topics.update((CLUSTER, ACL))
+    touch.add(CLUSTER, ACL)
 
 
 def _change(state: State, node_id: str, touch: Touch, **fields: object) -> Node | None:
@@ -48,7 +48,7 @@ def _session_opened(state: State, event: e.NodeSessionOpened, touch: Touch) -> N
         unknown=(),
     )
     if changed is not None:
-        touch.topics.update((CAPACITY, assignment_topic(event.node)))
+        touch.add(CAPACITY, assignment_topic(event.node))
 
 
 def _unknown_containers(state: State, event: e.NodeUnknownContainers, touch: Touch) -> None:
@@ -63,18 +63,18 @@ def _jobs_on(state: State, node: str, touch: Touch) -> None:
 def _up(state: State, event: e.NodeUp, touch: Touch) -> None:
     if _change(state, event.node, touch, up=True, down_at=None, changed=touch.index) is not None:
         _jobs_on(state, event.node, touch)
-        touch.topics.update((CAPACITY, CLUSTER))
+        touch.add(CAPACITY, CLUSTER)
 
 
 def _down(state: State, event: e.NodeDown, touch: Touch) -> None:
     if _change(state, event.node, touch, up=False, down_at=touch.time, changed=touch.index) is not None:
         _jobs_on(state, event.node, touch)
-        touch.topics.add(CLUSTER)
+        touch.add(CLUSTER)
 
 
 def _eligibility_set(state: State, event: e.NodeEligibilitySet, touch: Touch) -> None:
     if _change(state, event.node, touch, eligible=event.eligible) is not None:
-        touch.topics.add(CAPACITY)
+        touch.add(CAPACITY)
 
 
 def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
@@ -91,7 +91,7 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     state.by_node.pop(event.node, None)
     state.removed_nodes[event.node] = touch.index
     touch.node(node.id)
-    touch.topics.update((CLUSTER, CAPACITY, assignment_topic(event.node)))
+    touch.add(CLUSTER, CAPACITY, assignment_topic(event.node))
 
 
 FOLDS: Final[dict[type[Event], Fold]] = {

@@ -7,23 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from heroctl.domain.state import (
-    DEPLOYMENTS,
     JOBS,
     NODES,
     Alloc,
     Deployment,
     Job,
     State,
-    deployment_topic,
-    job_deployments_topic,
     job_topic,
     node_topic,
 )
-
-
-@lru_cache(maxsize=65_536)
-def _deployment_topics(deployment: str, job: str) -> tuple[str, ...]:
-    return (DEPLOYMENTS, deployment_topic(deployment), job_deployments_topic(job))
 
 
 @lru_cache(maxsize=65_536)
@@ -32,32 +24,57 @@ def _node_topics(node: str) -> tuple[str, ...]:
 
 
 class Touch:
-    """The event's index and time (ms), and the topics it raises or, when a thing is gone for good, forgets."""
+    """Where the present event stands (`index`, `time` in ms), and what it and those before it touched.
 
-    __slots__ = ("forgotten", "index", "time", "topics")
+    A run of events shares one, so that a topic that each of them raises is written down once, by `settle`.
+    """
 
-    def __init__(self, index: int, time: int) -> None:
+    __slots__ = ("forgotten", "index", "raised", "time")
+
+    def __init__(self) -> None:
         """Start with nothing touched."""
-        self.index = index
-        self.time = time
-        self.topics: set[str] = set()
-        self.forgotten: list[str] = []
+        self.index = 0
+        self.time = 0
+        self.raised: dict[str, int] = {}
+        self.forgotten: set[str] = set()
+
+    def add(self, *topics: str) -> None:
+        """Raise topics to the present index."""
+        self.all(topics)
+
+    def all(self, topics: tuple[str, ...]) -> None:
+        """Raise every one of some topics to the present index."""
+        raised, index = self.raised, self.index
+        for topic in topics:
+            raised[topic] = index
+
+    def forget(self, topic: str) -> None:
+        """Forget the topic of a thing that is gone for good; whoever waits for it is woken all the same."""
+        self.raised.pop(topic, None)
+        self.forgotten.add(topic)
+
+    def settle(self, state: State) -> set[str]:
+        """Write the topics' indexes down, and return every topic that was touched."""
+        for topic in self.forgotten:
+            state.topics.pop(topic, None)
+        state.topics.update(self.raised)
+        return self.forgotten.union(self.raised)
 
     def job(self, job: Job) -> None:
         """Raise a job's topic and the list of jobs."""
-        self.topics.update((JOBS, job_topic(job.namespace, job.name)))
+        self.add(JOBS, job_topic(job.namespace, job.name))
 
     def alloc(self, alloc: Alloc) -> None:
         """Raise an allocation's topic, every list it stands in, and its job's, which counts it."""
-        self.topics.update(alloc.topics)
+        self.all(alloc.topics)
 
     def node(self, node: str) -> None:
         """Raise a node's topic and the list of nodes."""
-        self.topics.update(_node_topics(node))
+        self.all(_node_topics(node))
 
     def deployment(self, deployment: Deployment) -> None:
         """Raise a deployment's topic and the lists it stands in."""
-        self.topics.update(_deployment_topics(deployment.id, deployment.job))
+        self.all(deployment.topics)
 
 
 Fold = Callable[[State, Any, Touch], None]
