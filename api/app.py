@@ -148,7 +148,6 @@ def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
 def _does(row: Row, action: Action, parts: Parts) -> Make:
     async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
         scope = request.scope
-        client = scope.get("client")
         call = Call(
             parts,
             exchange.principal,
@@ -157,7 +156,7 @@ def _does(row: Row, action: Action, parts: Parts) -> Make:
             args=arguments(scope["query_string"], row.args),
             headers=list(scope["headers"]),
             receive=request.receive,
-            client=client[0] if client else "",
+            client=exchange.client,
         )
         return await action(call)
 

@@ -20,6 +20,7 @@ from api.access import NOBODY, Principal
 from api.answer import INDEX, Answer, Message, Receive, Send
 from api.errors import MethodNotAllowed, answer_to, missing_route
 from api.parts import Parts
+from api.proxies import client_of
 from api.pulse import STALE_AFTER
 from api.requestlog import RequestLog
 from api.routes import ROUTES, Row
@@ -40,10 +41,11 @@ class Ready(NamedTuple):
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("answer", "index", "principal", "request_id", "row", "status")
+    __slots__ = ("answer", "client", "index", "principal", "request_id", "row", "status")
 
-    def __init__(self, identity: bytes) -> None:
+    def __init__(self, identity: bytes, client: str) -> None:
         self.request_id = identity
+        self.client = client
         self.principal: Principal = NOBODY
         self.row: Row | None = None
         self.status = 0
@@ -71,7 +73,7 @@ class Front:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""
         began = time.perf_counter()
-        exchange = Exchange(request_id.of(scope["headers"]))
+        exchange = Exchange(request_id.of(scope["headers"]), client_of(scope, self._parts.trusted))
         page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None
         if page is not None:
             exchange.status = 200
@@ -85,7 +87,6 @@ class Front:
                 self.open -= 1
                 if not self.open:
                     self._quiet.set()
-        client = scope.get("client")
         self._log.add(
             exchange.request_id,
             scope["method"],
@@ -93,7 +94,7 @@ class Front:
             exchange.status,
             ms=round((time.perf_counter() - began) * 1000, 3),
             actor=exchange.principal.actor,
-            client=client[0] if client else "",
+            client=exchange.client,
         )
 
     async def quiet(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from api.auth import Passwords
 from api.gate import Gate
+from api.proxies import Network
 from api.pulse import STALE_AFTER, Pulse
 from api.reads import Pages
 from api.streams import Streams
@@ -42,6 +43,7 @@ class Parts:
     waiters: Waiters
     streams: Streams | None
     clock: Callable[[], float]
+    trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict
     )  # by node: its last answered reports

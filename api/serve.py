@@ -23,6 +23,7 @@ from api.auth import Passwords
 from api.front import Front
 from api.gate import Gate
 from api.parts import Parts
+from api.proxies import networks
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog, to_stdout
@@ -158,6 +159,7 @@ async def _parts(
         waiters=waiters,
         streams=streams,
         clock=time.time,
+        trusted=networks(settings.trusted_proxies),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Struct
 
+from api.proxies import networks
 from heroctl.domain.settings import SettingsError, describe
 
 _HIGHEST_PORT: Final = 65_535
@@ -50,6 +51,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     tls_key: Annotated[str, describe("file of the TLS key, PEM")] = ""
     behind_proxy: Annotated[bool, describe("listen without TLS on any address: a proxy in front speaks it")] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...], describe("addresses or networks of proxies whose X-Forwarded-For counts", flag="trusted_proxy")
+    ] = ()
     admin_password_file: Annotated[
         str,
         describe(
@@ -62,7 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
-        problems = [*self._listening(), *self._files()]
+        problems = [*self._listening(), *self._files(), *self._proxies()]
         if self.log_level not in ("debug", "info", "warning", "error"):
             problems.append("--log-level: debug, info, warning or error")
         if problems:
@@ -89,6 +93,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [
             f"--listen: {self.listen} {why}. Give --tls-cert and --tls-key, or --behind-proxy if a proxy speaks TLS"
         ]
+
+    def _proxies(self) -> list[str]:
+        try:
+            networks(self.trusted_proxies)
+        except ValueError as error:
+            return [f"--trusted-proxy: {error}"]
+        return []
 
     def _files(self) -> list[str]:
         if bool(self.tls_cert) != bool(self.tls_key):

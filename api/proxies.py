@@ -1,0 +1,55 @@
+"""Whose word counts about where a request comes from: a trusted proxy's, and nobody else's."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from api.answer import Header
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read addresses and networks such as `10.0.0.0/8`. ValueError names the one that is none."""
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def client_of(scope: Any, trusted: Sequence[Network]) -> str:  # noqa: ANN401 - ASGI
+    """Return the address a request comes from.
+
+    Where a trusted proxy hands it on, that is the last address of X-Forwarded-For which is no trusted proxy:
+    what stands before it was written by the client and proves nothing.
+    """
+    peer = scope.get("client")
+    here = str(peer[0]) if peer else ""
+    if not trusted or not _within(here, trusted):
+        return here
+    for address in reversed(_forwarded(scope["headers"])):
+        if not _valid(address):
+            break
+        here = address
+        if not _within(address, trusted):
+            break
+    return here
+
+
+def _forwarded(headers: Iterable[Header]) -> list[str]:
+    values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    return [address.strip() for value in values for address in value.split(",")]
+
+
+def _valid(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _within(address: str, trusted: Sequence[Network]) -> bool:
+    if not _valid(address):
+        return False
+    found = ipaddress.ip_address(address)
+    return any(found in network for network in trusted)
