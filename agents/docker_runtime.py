@@ -175,8 +175,17 @@ class DockerRuntime:
             raise ImageAbsent(description.image) from error
         except DockerError as error:
             if error.status == 409:
-                raise Unavailable(f"a container of this name is there already: {error.message}") from error
+                raise await self._taken(description.name, error.message) from error
             raise StartFailed(error.message) from error
+
+    async def _taken(self, name: str, message: str) -> StartFault | Unavailable:
+        """Judge a name that is there already: a dead container keeps it, and the next attempt has another one."""
+        with contextlib.suppress(Gone):
+            async with _calling(CALL):
+                found = await self._docker.containers.get(name)
+            if found["State"]["Status"] == "dead":
+                return StartFailed(f"a container that cannot be removed has the name: {message}")
+        return Unavailable(f"a container of this name is there already: {message}")
 
     def _config(self, description: Description) -> dict[str, Any]:
         bindings: dict[str, list[dict[str, str]]] = {}
@@ -321,6 +330,8 @@ async def _calling(timeout: float | None) -> AsyncIterator[None]:
 
 def _shown(found: DockerContainer) -> Container | None:
     state, labels = found["State"], found["Config"]["Labels"] or {}
+    if state["Status"] == "dead":
+        return None  # its removal failed half-way: it never runs again, and the engine tries anew when it is restarted
     ended = _STATES.get(state["Status"], "exited") == "exited"
     return identified(
         labels,

@@ -123,6 +123,33 @@ async def test_where_there_is_no_engine_everything_is_unavailable(tmp_path: Path
         await runtime.close()
 
 
+@needs("netns")
+async def test_a_container_that_cannot_be_removed_holds_up_nothing(kit: DockerKit, engine: docker.DockerClient) -> None:
+    """An engine that was cut short may leave what it cannot remove; here it is a file that nobody may touch."""
+    described = kit.describe("exits")
+    made = await kit.runtime.start(described)
+    await eventually(lambda: engine.containers.get(made.id).status == "exited", what="its end")
+    with untouchable(Path(engine.api.inspect_container(made.id)["GraphDriver"]["Data"]["UpperDir"])):
+        with pytest.raises(Unavailable, match="failed to remove"):
+            await kit.runtime.remove(made.id)
+        assert engine.containers.get(made.id).status == "dead"
+        assert await kit.runtime.list(made.alloc) == await kit.runtime.list() == []
+        with pytest.raises(StartFault, match="cannot be removed"):
+            await kit.runtime.start(described)
+    engine.api.remove_container(made.id)
+
+
+@contextlib.contextmanager
+def untouchable(folder: Path) -> Iterator[None]:
+    file = folder / "untouchable"
+    file.touch()
+    subprocess.run(["chattr", "+i", str(file)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(file)], check=True)
+
+
 def test_an_engine_that_is_ending_is_away_and_costs_no_attempt() -> None:
     said = "failed to update store for object type *libnetwork.endpoint: open : no such file or directory"
     assert isinstance(docker_runtime._not_started(DockerError(500, said)), Unavailable)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from tests.e2e import leftovers
 from tests.house import ROOT
@@ -91,10 +91,11 @@ class Dockerd:
         subprocess.run([sys.executable, "-m", "tests.image"], cwd=ROOT, env=environ, check=True, capture_output=True)
 
     def empty(self) -> None:
-        """Remove every container."""
+        """Remove every container that can be removed."""
         with contextlib.closing(docker.DockerClient(base_url=self.url)) as client:
             for container in client.containers.list(all=True, ignore_removed=True):
-                container.remove(force=True, v=True)
+                with contextlib.suppress(APIError):
+                    container.remove(force=True, v=True)
 
     def _configure(self) -> None:
         (self.folder / "daemon.json").write_text(json.dumps({"live-restore": self.live_restore}))

@@ -88,10 +88,11 @@ def remove_containers(cluster: str, url: str | None = None) -> int:
         containers = client.containers.list(
             all=True, filters={"label": f"heroctl.cluster={cluster}"}, ignore_removed=True
         )
-        for container in containers:
+        left = [container for container in containers if container.status != "dead"]
+        for container in left:
             with contextlib.suppress(NotFound):
                 container.remove(force=True, v=True)
-        return len(containers)
+        return len(left)
 
 
 def main(owner: int, folder: Path) -> None:
