@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException
 
 from tests.waiting import until
 
@@ -90,7 +90,7 @@ def remove_containers(cluster: str, url: str | None = None) -> int:
         )
         left = [container for container in containers if container.status != "dead"]
         for container in left:
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(APIError):
                 container.remove(force=True, v=True)
         return len(left)
 
