@@ -90,7 +90,7 @@ def measure(case: Case, result: Result) -> None:
             result.rows.append(Row(gauge.name, value, gauge.unit, gauge.bar, gauge.passed(value)))
         else:
             result.failures.append(Failure(gauge.name, "the case gave no value"))
-    say(f"── {time.monotonic() - began:.0f} s")
+    say(f"── {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
 
 
 def say(text: str) -> None:

@@ -46,16 +46,16 @@ def run(say: Callable[[str], None]) -> dict[str, float]:
 
 
 def fold(log: list[Stored]) -> tuple[float, State]:
-    """Give the seconds that a fold of stored events takes, and the state."""
+    """Give the CPU seconds that a fold of stored events takes, and the state."""
     gc.collect()
     state = State()
-    began = time.perf_counter()
+    began = time.process_time()  # there is nothing to wait for, and the machine may be shared
     for start in range(0, len(log), _PAGE):
         touch = Touch()
         for index, last, at, tag, schema, data in log[start : start + _PAGE]:
             apply(state, Record(index, last, at, decode(tag, schema, data)), touch)
         touch.settle(state)
-    return time.perf_counter() - began, state
+    return time.process_time() - began, state
 
 
 def widen(rows: list[Row], copies: int) -> list[Stored]:
@@ -105,6 +105,6 @@ CASE: Final = Case(
     run=run,
     method=(
         f"A history recorded from a real run, repeated under new names to {_EVENTS:,} events; decoding the stored "
-        f"bytes and evolving one state, in one process; median of {_ROUNDS}."
+        f"bytes and evolving one state, in pages of {_PAGE:,} as a start does; CPU time, median of {_ROUNDS}."
     ),
 )
