@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from tests import image, keeper, needs, servers
 def pytest_configure(config: pytest.Config) -> None:
     """Let tests say what they need of the machine."""
     config.pluginmanager.register(needs, "heroctl-needs")
+    # A run in the background of a script is born deaf to Ctrl-C, and so would be every command that a test sends it to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
