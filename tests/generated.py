@@ -8,8 +8,13 @@ from typing import Final
 
 from msgspec import structs
 
+from agents import settings as agents
+from api import settings as api
+from heroctl.dev import settings as dev
 from heroctl.domain.events import EVENTS
 from heroctl.domain.lifecycle import RANK, TERMINAL
+from heroctl.domain.settings import table
+from reconciler import settings as reconciler
 
 DOCS: Final = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -55,7 +60,35 @@ def lifecycle() -> str:
     return _LIFECYCLE_HEAD + "".join(lines) + "```\n"
 
 
-DOCUMENTS: Final = {"events.md": events, "lifecycle.md": lifecycle}
+_SETTINGS_HEAD: Final = """\
+# Settings
+
+Every setting is a flag, a variable and a line of one TOML file (`--config FILE`, or `HEROCTL_CONFIG`). A process there
+reads the table named as itself (`[api]`), then the top level, which all share. The flag wins over the variable, the
+variable over the file. `--show-config` prints what is in force, secrets masked.
+"""
+_SETTINGS_COLUMNS: Final = "| flag | variable | value | default | what it is |\n|---|---|---|---|---|\n"
+_PROCESSES: Final = (
+    ("heroctl serve api", "api", api.Settings),
+    ("heroctl serve reconciler", "reconciler", reconciler.Settings),
+    ("heroctl agent", "agent", agents.Settings),
+    ("heroctl dev", "dev", dev.Settings),
+)
+
+
+def settings() -> str:
+    """Write a table of settings for each process."""
+    text = _SETTINGS_HEAD
+    for command, section, kind in _PROCESSES:
+        text += f"\n## `{command}` (`[{section}]`)\n\n{_SETTINGS_COLUMNS}"
+        for row in table(kind):
+            value = row.kind.replace("|", " or ")
+            default = f"`{row.default}`" if row.default else ""
+            text += f"| `{row.flag}` | `{row.variable}` | {value} | {default} | {row.help} |\n"
+    return text
+
+
+DOCUMENTS: Final = {"settings.md": settings, "events.md": events, "lifecycle.md": lifecycle}
 
 
 def main() -> None:
