@@ -15,7 +15,6 @@ import signal
 import sys
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -138,12 +137,10 @@ def _runtimes(settings: Settings, identity: Identity, clock: RealClock) -> dict[
         return {name: _fake(name, clock) for name in ("docker", "process")}
     made: dict[str, tuple[Runtime, Probe]] = {}
     url = settings.docker or os.environ.get("DOCKER_HOST") or DEFAULT_URL
-    parts = urlsplit(url)
-    there = parts.scheme != "unix" or Path(parts.path).exists()
-    if settings.runtime == "docker" or (settings.runtime == "auto" and there):
+    if settings.runtime != "process":
         docker = DockerRuntime(identity.cluster, identity.id, url=url, publish=settings.publish)
         made["docker"] = docker, prober(docker)
-    if settings.runtime == "process" or settings.allow_process or not made:
+    if settings.runtime == "process" or settings.allow_process:  # without isolation, so never unasked
         folder = Path(settings.data).resolve() / "processes"
         process = ProcessRuntime(identity.cluster, identity.id, folder, machine.boot_id())
         made["process"] = process, prober(process)

@@ -25,9 +25,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         default_factory=dict
     )
     runtime: Annotated[
-        Literal["auto", "docker", "process", "fake"],
-        describe("what runs containers; auto: Docker where its socket is, else processes; fake: nothing runs"),
-    ] = "auto"
+        Literal["docker", "process", "fake"],
+        describe("what runs the tasks; process: programs without isolation; fake: nothing runs, for trials"),
+    ] = "docker"
     allow_process: Annotated[bool, describe("run tasks as plain processes, too: without isolation")] = False
     docker: Annotated[str, describe("URL of the Docker engine; DOCKER_HOST or the usual socket by default")] = ""
     publish: Annotated[str, describe("address that published ports listen on; all by default")] = ""
