@@ -48,7 +48,9 @@ class Coordinator:
         presence: Presence,
         doorbell: Doorbell | None,
         clock: Callable[[], float],
+        release: str = "",
     ) -> None:
+        self._release = release
         self._log = log
         self._view = view
         self._keeper = keeper
@@ -57,7 +59,7 @@ class Coordinator:
         self._doorbell = doorbell
         self._clock = clock
         self._hearing = Hearing(clock)
-        self._memo = Memo()
+        self._memo = Memo(self._release)
         self._epoch: int | None = None  # under which it coordinates
         self._appended = 0  # the last index that it appended
         self._swept = 0.0
@@ -81,7 +83,7 @@ class Coordinator:
 
     def _on_change(self, change: Change) -> None:
         if change.reloaded:
-            self._memo = Memo()
+            self._memo = Memo(self._release)
         if self._doorbell is not None:
             self._doorbell.moved(change)
         if PEERS in change.topics or change.reloaded:
@@ -158,7 +160,7 @@ class Coordinator:
         """Begin with nothing in mind: all that counts is in the log."""
         _log.info("coordinating", epoch=epoch, index=self._view.index)
         self._epoch = epoch
-        self._memo = Memo()
+        self._memo = Memo(self._release)
         self._swept = self._clock()
         self._hearing.restart()
         self._presence.look_anew()

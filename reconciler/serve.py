@@ -112,6 +112,7 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             beats=PostgresBeats(database),
             presence=presence,
             doorbell=doorbell,
+            release=version("heroctl"),
             clock=time.monotonic,
         )
         process = Process(keeper, presence, coordinator)

@@ -35,6 +35,7 @@ CLUSTER: Final = "cluster"
 PEERS: Final = "peers"
 ACL: Final = "acl"
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
+QUARANTINED_AFTER: Final = 3  # plans that failed in a row
 COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL})
 
 
@@ -126,6 +127,12 @@ class Job(Struct, frozen=True, gc=False):
     stopped: bool = False
     deleted: bool = False
     blocked: tuple[str, ...] = ()
+    plan_failures: int = 0  # in a row, under `plan_release`; the next intent on the job clears them
+    plan_release: str = ""
+
+    def quarantined(self, release: str) -> bool:
+        """Tell whether a release has failed so often to plan it that it leaves the job alone."""
+        return self.plan_failures >= QUARANTINED_AFTER and self.plan_release == release
 
     @property
     def current(self) -> Version:

@@ -12,6 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from heroctl.domain.events import JobPlanFailed
+from heroctl.domain.intents.change import job_stream
 from heroctl.domain.state import CAPACITY, Job, Member, State, job_topic
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.liveness import Heard, brake, liveness, members
@@ -21,6 +23,7 @@ from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 
 MAX_PLACEMENTS: Final = 1_000
+_SAID: Final = 500  # characters of an error
 MAX_EVALUATIONS: Final = 200_000
 
 
@@ -36,7 +39,8 @@ class Look(Struct, gc=False):
 class Memo:
     """What one process remembers from pass to pass, only to be quick: looks at jobs, and the nodes with their heaps."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = "") -> None:
+        self.release = release  # of this process: what it could not plan, another may
         self.looks: dict[int, Look] = {}
         self.fleet = Fleet()
         self.resume = 0  # uid of the job to begin with, where the last pass had enough
@@ -90,9 +94,12 @@ class _Pass:
                 memo.resume = uid
                 more = True
                 break
+            job = self._state.jobs[uid]
+            if job.quarantined(memo.release):
+                continue
             look = memo.looks.get(uid)
             if look is None or not self._holds(look):
-                more |= self._job(self._state.jobs[uid])
+                more |= self._job(job)
                 look = memo.looks.get(uid)
             if look is not None and look.wake is not None:
                 wake = look.wake if wake is None else min(wake, look.wake)
@@ -105,6 +112,12 @@ class _Pass:
             del memo.looks[gone]
         start, memo.resume = memo.resume, 0
         return [uid for uid in uids if uid >= start] + [uid for uid in uids if uid < start] if start else uids
+
+    def _failed(self, job: Job, error: Exception) -> Piece:
+        """Tell the log of a bug: it counts, over take-overs too, until the job is left alone."""
+        said = f"{type(error).__name__}: {error}"[:_SAID]
+        event = JobPlanFailed(job.uid, job.namespace, job.name, said, self._memo.release)
+        return Piece((event,), (job_stream(job.namespace, job.name),), uid=job.uid)
 
     def _holds(self, look: Look) -> bool:
         topics = self._state.topics
@@ -121,6 +134,7 @@ class _Pass:
                 check(self._state, job, draft.events, self._ledger)
         except Exception as error:  # noqa: BLE001 - a bug costs this job, not the cluster; the shell tells of it
             self._faults.append(Fault(job.uid, error))
+            self._pieces.append(self._failed(job, error))
             self._memo.leave(self._state, job.uid)
             return False
         if draft.events:

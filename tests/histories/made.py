@@ -112,6 +112,8 @@ def _node_lost(world: World, node: Node) -> None:
     world.add(e.BrakeOff("operator"))
     world.add(e.AllocGivenUp(alloc.id, alloc.namespace, alloc.job, "node_down"))
     world.add(e.JobBlocked(job.uid, job.namespace, job.name, ("memory",)))
+    for _ in range(3):
+        world.add(e.JobPlanFailed(job.uid, job.namespace, job.name, "KeyError: 'disk'", "0.1.0"))
     world.do(nodes.remove_node(world.state.nodes[node.id]))
     world.do(jobs.stop_job(world.state, "default", "db"))
 

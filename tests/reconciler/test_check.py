@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, JobBlocked
 from heroctl.domain.ids import allocation_id
-from heroctl.domain.state import Job
+from heroctl.domain.state import Job, job_status
 from reconciler.planner import plan as planning
 from reconciler.planner.check import BrokenPlanError, Ledger, check
 from reconciler.planner.draft import Draft
@@ -173,11 +173,25 @@ def test_poison_costs_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
         (broken, BrokenPlanError),
         (poison, ZeroDivisionError),
     ]
-    assert [piece.uid for piece in made.pieces] == [the_job(cluster).uid]
-    cluster.apply(made.pieces[0])
-    assert cluster.look().faults == ()
+    assert [(piece.uid, piece.events[0].TAG) for piece in made.pieces] == [
+        (broken, "job.plan_failed"),
+        (poison, "job.plan_failed"),
+        (the_job(cluster).uid, "alloc.placed"),
+    ]
+    while made.pieces:
+        for piece in made.pieces:
+            cluster.apply(piece)
+        made = cluster.look()
+    assert made.faults == ()
+    job = cluster.state.jobs[poison]
+    assert job.quarantined("")
+    assert (job_status(cluster.state, job), job.blocked) == (
+        "blocked",
+        ("quarantined: planning it failed 3 times: ZeroDivisionError: ",),
+    )
     cluster.run("poison", "v2")
     assert [fault.uid for fault in cluster.look().faults] == [poison]
+    assert not cluster.state.jobs[poison].quarantined("")
 
 
 def _elsewhere(event: Event) -> Event:

@@ -61,6 +61,18 @@ class JobBlocked(Event, frozen=True, gc=False, omit_defaults=True):
     reasons: tuple[str, ...] = ()
 
 
+class JobPlanFailed(Event, frozen=True, gc=False, omit_defaults=True):
+    """Planning the job raised, or decided what must never be. The third in a row quarantines it."""
+
+    TAG: ClassVar[str] = "job.plan_failed"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+    error: str
+    release: str = ""  # of the reconciler; another release may try again
+
+
 class JobDeployed(Event, frozen=True, gc=False, omit_defaults=True):
     """All replicas of a version have been healthy for their min_healthy_time; once per deployment."""
 

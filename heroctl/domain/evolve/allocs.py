@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import Event
-from heroctl.domain.evolve.jobs import forget_if_over
+from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import TERMINAL, supersedes
 from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, alloc_topics, assignment_topic
@@ -129,6 +129,7 @@ def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> 
         timeline = _line(alloc, touch, event.TAG, "")
         alloc = replace(alloc, stop_requested=True, modify_index=touch.index, timeline=timeline)
         state.allocs[alloc.id] = alloc
+        release_quarantine(state, alloc.uid, touch)
         touch.alloc(alloc)
 
 

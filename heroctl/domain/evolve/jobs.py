@@ -69,6 +69,7 @@ def _again(state: State, old: Job, version: Version, deployment: str, touch: Tou
         spec_index=touch.index,
         stopped=False,
         blocked=(),
+        plan_failures=0,
     )
 
 
@@ -129,7 +130,7 @@ def _close(state: State, deployment: str, status: DeploymentStatus, touch: Touch
 def _stopped(state: State, event: e.JobStopped, touch: Touch) -> None:
     job = state.jobs.get(event.uid)
     if job is not None:
-        job = replace(job, stopped=True, blocked=(), modify_index=touch.index, updated_at=touch.time)
+        job = replace(job, stopped=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
         _close(state, job.deployment, "cancelled", touch, "job_stopped")
         state.jobs[job.uid] = job
         touch.job(job)
@@ -139,7 +140,7 @@ def _deleted(state: State, event: e.JobDeleted, touch: Touch) -> None:
     job = state.jobs.get(event.uid)
     if job is None:
         return
-    job = replace(job, deleted=True, blocked=(), modify_index=touch.index, updated_at=touch.time)
+    job = replace(job, deleted=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
     _close(state, job.deployment, "cancelled", touch, "job_deleted")
     state.jobs[job.uid] = job
     if state.names.get((job.namespace, job.name)) == job.uid:
@@ -174,6 +175,25 @@ def _blocked(state: State, event: e.JobBlocked, touch: Touch) -> None:
         touch.job(job)
 
 
+def _plan_failed(state: State, event: e.JobPlanFailed, touch: Touch) -> None:
+    job = state.jobs.get(event.uid)
+    if job is None:
+        return
+    failures = job.plan_failures + 1 if job.plan_release == event.release else 1
+    job = replace(job, plan_failures=failures, plan_release=event.release, modify_index=touch.index)
+    if job.quarantined(event.release):
+        job = replace(job, blocked=(f"quarantined: planning it failed {failures} times: {event.error}",))
+    state.jobs[job.uid] = job
+    touch.job(job)
+
+
+def release_quarantine(state: State, uid: int, touch: Touch) -> None:
+    """Let a job be planned again: a user wants something of it."""
+    job = state.jobs[uid]
+    if job.plan_failures:
+        state.jobs[uid] = replace(job, plan_failures=0, blocked=(), modify_index=touch.index)
+
+
 def _deployment_finished(state: State, event: e.DeploymentFinished, touch: Touch) -> None:
     deployment = state.deployments.get(event.deployment)
     job = state.jobs.get(event.uid)
@@ -200,6 +220,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.JobStopped: _stopped,
     e.JobDeleted: _deleted,
     e.JobBlocked: _blocked,
+    e.JobPlanFailed: _plan_failed,
     e.DeploymentFinished: _deployment_finished,
     e.JobDeployed: _outcome,
     e.JobFailed: _outcome,

@@ -12,7 +12,7 @@ from heroctl.domain.state import Alloc, Job, State
 
 
 def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None = None) -> Change:
-    """Make a job so. An equal spec of a job that is wanted changes nothing.
+    """Make a job so. An equal spec of a job that is wanted, and that could be planned, changes nothing.
 
     `check_index` is the client's guard: the job's `spec_index` must be it, 0: the job must not exist.
     """
@@ -20,7 +20,7 @@ def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None =
         raise not_found("namespace", spec.namespace)
     job = state.job(spec.namespace, spec.name)
     _guard(job, spec.name, check_index)
-    if job is not None and not job.stopped and specs.decode(job.current.spec) == spec:
+    if job is not None and not (job.stopped or job.plan_failures) and specs.decode(job.current.spec) == spec:
         return NOTHING
     event = JobSubmitted(
         uid=job.uid if job else 0,
