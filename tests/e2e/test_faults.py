@@ -24,6 +24,14 @@ def test_kill_9_of_the_agent(there: Cluster) -> None:
         there.restart("agent-1")
 
 
+def test_an_orderly_restart_of_every_part(there: Cluster) -> None:
+    """As an upgrade does it; everything ends with exit code 0, and the agent leaves its workloads alone."""
+    with under_fault(there, "orderly"):
+        for part in there.parts.values():
+            assert part.stop() == 0, part.name
+            part.start()
+
+
 def test_kill_9_of_an_api(there: Cluster) -> None:
     with under_fault(there, "api"):
         there.restart("api-1")

@@ -16,7 +16,7 @@ from tests.e2e.conftest import pytest_runtest_makereport, runtime
 from tests.torture.table import Row, write
 
 __all__ = ["pytest_runtest_makereport", "runtime"]
-USUAL_MINUTES: Final = 15.0
+USUAL_MINUTES: Final = 20.0
 MOST_MINUTES: Final = 60.0
 
 
@@ -40,7 +40,7 @@ Witness = Callable[[str, str], AbstractContextManager[Run]]
 
 @pytest.fixture(scope="session")
 def rounds() -> Callable[[int], int]:
-    """How often to do what is usually done so often; `TORTURE_MINUTES` (15; at most 60) scales it."""
+    """How often to do what is usually done so often; `TORTURE_MINUTES` (20; at most 60) scales it."""
     minutes = min(float(os.environ.get("TORTURE_MINUTES", USUAL_MINUTES)), MOST_MINUTES)
     return lambda usual: max(1, round(usual * minutes / USUAL_MINUTES))
 

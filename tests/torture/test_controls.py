@@ -12,12 +12,14 @@ import pytest
 
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.engine import Dockerd, dockerd
-from tests.e2e.runtimes import Containers, Runtime
+from tests.e2e.runtimes import Containers, Processes, Runtime
 from tests.e2e.scenario import Scenario
 from tests.needs import needs
 from tests.torture.conftest import Run, Witness
 
 pytestmark = pytest.mark.timeout(900)
+PROCESSES = Processes()
+AWAY = 40.0  # seconds; an agent looks at everything every 30
 BROKEN = "tests.torture.broken"
 Fault = Callable[[Cluster], None]
 
@@ -33,36 +35,37 @@ def test_an_agent_that_forgets_doubles(runtime: Runtime, witness: Witness) -> No
         is_caught(run, runtime, {"agents": "forgetful_agent"}, lambda there: there.restart("agent-1"))
 
 
-def test_an_agent_that_hears_only_the_doorbell_stalls(runtime: Runtime, witness: Witness) -> None:
-    with witness("control: FLUSHALL with an agent that never pulls", runtime.name) as run:
-        is_caught(run, runtime, {"agents": "deaf_agent"}, Cluster.flushall)
+def test_an_agent_that_hears_only_the_doorbell_stalls(witness: Witness) -> None:
+    with witness("control: FLUSHALL with an agent that never pulls", PROCESSES.name) as run:
+        is_caught(run, PROCESSES, {"agents": "deaf_agent"}, Cluster.flushall)
 
 
-def test_a_reconciler_that_takes_silence_for_death_replaces(runtime: Runtime, witness: Witness) -> None:
+def test_a_reconciler_that_takes_silence_for_death_replaces(witness: Witness) -> None:
     def take_over(there: Cluster) -> None:
         there.parts[there.coordinating_part()].kill9()
 
-    with witness("control: take-over by one who takes silence for death", runtime.name) as run:
-        is_caught(run, runtime, {"reconciler": "hasty_reconciler"}, take_over)
+    with witness("control: take-over by one who takes silence for death", PROCESSES.name) as run:
+        is_caught(run, PROCESSES, {"reconciler": "hasty_reconciler"}, take_over)
 
 
-def test_two_reconcilers_without_a_fence_collide(runtime: Runtime, witness: Witness) -> None:
-    with witness("control: two that decide at once", runtime.name) as run:
-        is_caught(run, runtime, {"reconciler": "unfenced_reconciler"}, lambda _: None)
+def test_two_reconcilers_without_a_fence_collide(witness: Witness) -> None:
+    with witness("control: two that decide at once", PROCESSES.name) as run:
+        is_caught(run, PROCESSES, {"reconciler": "unfenced_reconciler"}, lambda _: None)
 
 
 @needs("docker")
 @needs("netns")
 def test_an_agent_that_takes_silence_for_absence_restarts(engine: Dockerd, witness: Witness) -> None:
-    def restart(_: Cluster) -> None:
+    def away(there: Cluster) -> None:
         engine.stop()
+        assert there.parts["agent-1"].lives_for(AWAY)
         engine.start()
 
-    with witness("control: dockerd ends, with an agent that takes silence for absence", "docker") as run:
-        is_caught(run, Containers(engine.url), {"agents": "trusting_agent"}, restart)
+    with witness("control: dockerd away, with an agent that takes silence for absence", "docker") as run:
+        is_caught(run, Containers(engine.url), {"agents": "trusting_agent"}, away)
 
 
-def test_a_database_that_forgets_is_noticed(runtime: Runtime, witness: Witness) -> None:
+def test_a_database_that_forgets_is_noticed(witness: Witness) -> None:
     """Postgres comes back as it was before the rollout."""
 
     def copy(there: Cluster) -> None:
@@ -76,8 +79,8 @@ def test_a_database_that_forgets_is_noticed(runtime: Runtime, witness: Witness) 
         duplicate(there.postgres.folder / "copy", there.postgres.folder / "data")
         there.postgres.start()
 
-    with witness("control: Postgres comes back from an old copy", runtime.name) as run:
-        is_caught(run, runtime, {}, bring_back, prepare=copy)
+    with witness("control: Postgres comes back from an old copy", PROCESSES.name) as run:
+        is_caught(run, PROCESSES, {}, bring_back, prepare=copy)
 
 
 def is_caught(

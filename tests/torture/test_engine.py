@@ -43,6 +43,22 @@ def test_restarts_and_crashes_with_live_restore(
         there.delete_all()
 
 
+def test_an_engine_that_is_away(engine: Dockerd, rounds: Callable[[int], int], witness: Witness) -> None:
+    runtime = Containers(engine.url)
+    with cluster(runtime) as there, witness("dockerd away for 40 s, live-restore", "docker") as run:
+        scenario = Scenario(there, "away")
+        scenario.begin()
+        for _ in range(rounds(1)):
+            with run.round():
+                rolled = scenario.roll()
+                engine.stop()
+                assert there.parts["agent-1"].lives_for(40)
+                engine.start()
+                scenario.settle(rolled)
+        scenario.finish()
+        there.delete_all()
+
+
 def test_an_engine_that_hangs(engine: Dockerd, rounds: Callable[[int], int], witness: Witness) -> None:
     """The node stays up, and goes on where it was."""
     runtime = Containers(engine.url)

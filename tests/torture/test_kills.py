@@ -23,7 +23,7 @@ def test_any_part_at_random_during_rollouts(runtime: Runtime, rounds: Callable[[
     ):
         scenario = Scenario(there, "random")
         scenario.begin()
-        for _ in range(rounds(20)):
+        for _ in range(rounds(15)):
             with run.round():
                 rolled = scenario.roll()
                 victim = dice.choice([*there.parts, "postgres", "redis"])

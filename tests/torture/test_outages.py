@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.history import head, replay
-from tests.e2e.runtimes import Runtime
+from tests.e2e.runtimes import Processes, Runtime
 from tests.e2e.scenario import REPLICAS, Scenario
 from tests.e2e.specs import job
 from tests.torture.conftest import Witness
@@ -70,7 +70,8 @@ def test_everything_killed_and_started_in_any_order(
         there.delete_all()
 
 
-def test_a_frozen_coordinator_is_fenced(runtime: Runtime, rounds: Callable[[int], int], witness: Witness) -> None:
+def test_a_frozen_coordinator_is_fenced(rounds: Callable[[int], int], witness: Witness) -> None:
+    runtime = Processes()
     with cluster(runtime, Size(1, 2, 1)) as there, witness("a coordinator frozen for 30 s", runtime.name) as run:
         scenario = started(there)
         for _ in range(rounds(1)):
