@@ -42,7 +42,7 @@ class Streams:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=16, timeout=_TIMEOUT, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)  # which closes the pool, too
 
     async def __aenter__(self) -> Self:
         return self

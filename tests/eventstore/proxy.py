@@ -17,6 +17,7 @@ class Proxy:
         self.lost = 0
         self._target = urlsplit(dsn)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._port = 0
 
     @property
@@ -33,7 +34,9 @@ class Proxy:
             yield self
         finally:
             server.close()
-            self.cut()
+            for serving in self._serving:
+                serving.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     def cut(self) -> None:
         """Break every connection."""
@@ -41,9 +44,17 @@ class Proxy:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refuse:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        try:
+            if not self.refuse:
+                await self._serve(reader, writer)
+        finally:
             writer.transport.abort()
-            return
+            self._serving.discard(serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there = await asyncio.open_connection(self._target.hostname, self._target.port)
         ends = {writer, there}
         self._writers |= ends
@@ -54,6 +65,7 @@ class Proxy:
         except* OSError:
             pass
         finally:
+            there.transport.abort()
             self._writers -= ends
 
     async def _pump(
