@@ -1,4 +1,4 @@
-"""Whatever part of the control plane breaks, what runs goes on running: at rest and in the middle of a rollout."""
+"""Whatever process of ours breaks, what runs goes on running: at rest and in the middle of a rollout."""
 
 from __future__ import annotations
 
@@ -36,26 +36,6 @@ def test_kill_9_of_an_api(there: Cluster) -> None:
     with under_fault(there, "api"):
         there.restart("api-1")
     until(there.client.ready, what="both apis")
-
-
-def test_flushall(there: Cluster) -> None:
-    with under_fault(there, "flushall"):
-        there.flushall()
-
-
-def test_a_crash_of_redis(there: Cluster) -> None:
-    with under_fault(there, "redis"):
-        there.restart_redis()
-
-
-def test_a_restart_of_postgres(there: Cluster) -> None:
-    with under_fault(there, "stopped"):
-        there.restart_postgres()
-
-
-def test_a_crash_of_postgres(there: Cluster) -> None:
-    with under_fault(there, "crashed"):
-        there.restart_postgres(kill=True)
 
 
 def test_kill_9_of_the_coordinator(there: Cluster) -> None:

@@ -11,31 +11,32 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.lifecycle import TERMINAL, supersedes
+from heroctl.domain.lifecycle import RANK, TERMINAL, supersedes
 from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, alloc_topics, assignment_topic
 
 KEPT_FINISHED_PER_SLOT: Final = 5
 KEPT_FINISHED_PER_JOB: Final = 100
 KEPT_TIMELINE: Final = 12
+_PHASE_EVENTS: Final = {phase: f"alloc.{phase}" for phase in RANK}
 _UNUSED: Final = Usage()
 _SAME_START_MS: Final = 2_000  # elapsed times jitter by a network's delay; less than this is the same moment
 
 
 def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
-    job = state.jobs.get(event.uid)
-    if job is None or event.node not in state.nodes or event.id in state.allocs:
+    job, node = state.jobs.get(event.uid), state.nodes.get(event.node)
+    if job is None or node is None or event.id in state.allocs:
         return
     alloc = Alloc(
         id=event.id,
         uid=event.uid,
         n=event.n,
-        namespace=event.namespace,
-        job=event.job,
+        namespace=job.namespace,  # the job's own copy of each word: there are many more allocations than words
+        job=job.name,
         task=event.task,
         slot=event.slot,
         version=event.version,
         content=event.content,
-        node=event.node,
+        node=node.id,
         cpu=round(event.cpu * 1000),
         memory=event.memory,
         disk=event.disk,
@@ -48,14 +49,14 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
         modify_index=touch.index,
         assign_index=touch.index,
         timeline=((touch.index, touch.time, event.TAG, ""),),
-        topics=alloc_topics(event.id, event.namespace, event.job, event.node),
+        topics=alloc_topics(event.id, job.namespace, job.name, node.id),
     )
     state.allocs[alloc.id] = alloc
     state.by_job.setdefault(alloc.uid, {})[alloc.id] = None
     state.by_node.setdefault(alloc.node, {})[alloc.id] = None
     state.jobs[job.uid] = replace(job, next_n=max(job.next_n, event.n + 1))
     _reserve(state, alloc, 1)
-    touch.alloc(alloc)
+    touch.all(alloc.topics)
     touch.node(alloc.node)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
@@ -81,7 +82,7 @@ def _reserve(state: State, alloc: Alloc, sign: int) -> None:
 def _touch_deployment(state: State, alloc: Alloc, touch: Touch) -> None:
     deployment = state.deployments.get(alloc.deployment)
     if deployment is not None:
-        touch.deployment(deployment)
+        touch.all(deployment.topics)
 
 
 def _line(alloc: Alloc, touch: Touch, event: str, message: str) -> tuple[tuple[int, int, str, str], ...]:
@@ -94,7 +95,7 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
     state.allocs[alloc.id] = alloc
     del state.by_node[alloc.node][alloc.id]
     _reserve(state, alloc, -1)
-    touch.alloc(alloc)
+    touch.all(alloc.topics)
     touch.node(alloc.node)
     touch.add(CAPACITY)
     if alloc.phase == "failed" and alloc.wanted == "run":
@@ -130,7 +131,7 @@ def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> 
         alloc = replace(alloc, stop_requested=True, modify_index=touch.index, timeline=timeline)
         state.allocs[alloc.id] = alloc
         release_quarantine(state, alloc.uid, touch)
-        touch.alloc(alloc)
+        touch.all(alloc.topics)
 
 
 def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
@@ -146,7 +147,7 @@ def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
         timeline=_line(alloc, touch, event.TAG, event.reason),
     )
     state.allocs[alloc.id] = alloc
-    touch.alloc(alloc)
+    touch.all(alloc.topics)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
 
@@ -166,7 +167,7 @@ def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
         timeline=_line(alloc, touch, event.TAG, event.reason),
     )
     state.allocs[alloc.id] = alloc
-    touch.alloc(alloc)
+    touch.all(alloc.topics)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
 
@@ -183,7 +184,7 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
         finish(state, alloc, touch)
     else:
         state.allocs[alloc.id] = alloc
-        touch.alloc(alloc)
+        touch.all(alloc.topics)
     _touch_deployment(state, alloc, touch)
 
 
@@ -202,13 +203,13 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
         reason=old.reason if old.given_up else report.reason,
         message=report.message,
         ports=tuple(sorted(report.ports.items())) if report.ports else (),
-        address=report.address,
+        address=old.address if report.address == old.address else report.address,
         container=report.container,
         started_at=_since(report.running_for, old.started_at if report.attempt == old.attempt else None, touch.time),
         healthy_since=_since(report.healthy_for, old.healthy_since, touch.time),
         first_healthy_at=first_healthy,
         modify_index=touch.index,
-        timeline=_line(old, touch, f"alloc.{report.phase}", _said(report)) if moved else old.timeline,
+        timeline=_line(old, touch, _PHASE_EVENTS[report.phase], _said(report)) if moved else old.timeline,
     )
 
 
@@ -233,7 +234,7 @@ def _progress(state: State, alloc: Alloc, touch: Touch) -> None:
 def _failed(state: State, event: e.AllocFailed, touch: Touch) -> None:
     alloc = state.allocs.get(event.alloc)
     if alloc is not None:
-        touch.alloc(alloc)
+        touch.all(alloc.topics)
 
 
 FOLDS: Final[dict[type[Event], Fold]] = {

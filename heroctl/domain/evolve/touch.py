@@ -9,7 +9,6 @@ from typing import Any
 from heroctl.domain.state import (
     JOBS,
     NODES,
-    Alloc,
     Deployment,
     Job,
     State,
@@ -63,10 +62,6 @@ class Touch:
     def job(self, job: Job) -> None:
         """Raise a job's topic and the list of jobs."""
         self.add(JOBS, job_topic(job.namespace, job.name))
-
-    def alloc(self, alloc: Alloc) -> None:
-        """Raise an allocation's topic, every list it stands in, and its job's, which counts it."""
-        self.all(alloc.topics)
 
     def node(self, node: str) -> None:
         """Raise a node's topic and the list of nodes."""
