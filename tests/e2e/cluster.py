@@ -186,12 +186,12 @@ class Cluster:
         self.wait_running(job, 0)
 
     def delete_all(self) -> None:
-        """Delete every job and wait until nothing runs."""
+        """Delete every job and wait until nothing is left of any."""
         for job in self.client.get("/v1/jobs").body:
             self.client.delete(f"/v1/jobs/{job['name']}")
-        until(lambda: not self.running(), timeout=30, what="the end of all workloads")
+        until(lambda: not self.runtime.left(self.id), timeout=30, what="the end of all workloads")
 
-    def wait_quiet(self, *, still: float = 3, within: float = 30) -> int:
+    def wait_quiet(self, *, still: float = 2, within: float = 30) -> int:
         """Wait until nothing more is decided or reported: the log stands still. Return its head."""
         return history.wait_quiet(self.postgres.dsn(), still=still, within=within)
 

@@ -74,7 +74,7 @@ def head(dsn: str) -> int:
     return int(row[0])
 
 
-def wait_quiet(dsn: str, *, still: float = 3, within: float = 30) -> int:
+def wait_quiet(dsn: str, *, still: float = 2, within: float = 30) -> int:
     """Wait until nothing has been written for `still` seconds: the plan is empty. Return the head."""
     seen, since = head(dsn), time.monotonic()
 

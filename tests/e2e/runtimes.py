@@ -43,6 +43,10 @@ class Runtime(Protocol):
         """Return what runs, sorted by allocation."""
         ...
 
+    def left(self, cluster: str) -> int:
+        """Count what there is of the cluster, what has ended included."""
+        ...
+
     def crash(self, workload: Workload) -> None:
         """End a workload unasked, and wait for its end."""
         ...
@@ -69,6 +73,10 @@ class Processes:
                     workloads.append(_workload(env, str(pid), stat[19]))
         return sorted(workloads)
 
+    def left(self, cluster: str) -> int:
+        """Nothing is left of a process that has ended, but files."""
+        return len(self.running(cluster))
+
     def crash(self, workload: Workload) -> None:
         """Kill it."""
         pid = int(workload.id)
@@ -92,6 +100,13 @@ class Containers:
         with self._engine() as engine:
             listed = engine.containers.list(filters={"label": f"heroctl.cluster={cluster}"}, ignore_removed=True)
             return sorted(_container(found.attrs) for found in listed)
+
+    def left(self, cluster: str) -> int:
+        """Ask the engine for all containers, but those that it could not remove itself."""
+        with self._engine() as engine:
+            label = f"heroctl.cluster={cluster}"
+            listed = engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+            return sum(found.status != "dead" for found in listed)
 
     def crash(self, workload: Workload) -> None:
         """Kill it behind the agent's back."""
