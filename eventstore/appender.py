@@ -109,15 +109,21 @@ class Appender:
             _settle(waiting, answer)
 
     async def _insist(self, batch: list[Waiting]) -> list[Answer]:
-        """Send a batch until its answer is known or nobody waits for it any more."""
+        """Send a batch until its answer is known or nobody waits for it any more.
+
+        Whoever gave up before it was ever sent was told that nothing happened: then nothing may.
+        """
         identity = uuid4()
-        appends = [waiting.sealed for waiting in batch]
         sent, pause = False, _FIRST_PAUSE
         while not all(waiting.answer.done() for waiting in batch):
             try:
                 await self._sender.ready()
+                if not sent:
+                    batch[:] = [waiting for waiting in batch if not waiting.answer.done()]
+                if not batch:
+                    break
                 _mark(batch, sent=True)
-                return await self._sender.send(identity, appends)
+                return await self._sender.send(identity, [waiting.sealed for waiting in batch])
             except LogUnavailable as error:
                 sent = sent or error.unknown
                 _mark(batch, sent=sent)

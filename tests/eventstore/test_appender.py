@@ -26,13 +26,16 @@ class Line:
         self.sent: list[tuple[UUID, tuple[int, ...]]] = []
         self.troubles: list[Exception] = []  # one for each call, first to last
         self.unreachable = False
+        self.reached = asyncio.Event()
+        self.reached.set()
         self.hangs = asyncio.Event()
         self.hangs.set()
         self.poison: Callable[[int], bool] = lambda number: False
         self.end = 0
 
     async def ready(self) -> None:
-        """Fail while unreachable."""
+        """Fail while unreachable; take long until reached."""
+        await self.reached.wait()
         if self.unreachable:
             raise LogUnavailable("refused")
 
@@ -170,6 +173,29 @@ def test_caller_is_answered_in_time_and_truly(troubles: list[Exception], *, unre
             assert (await appender.append(seal(intent(2)))).first == 1
             await elapse(60)
         assert [numbers for _, numbers in line.sent[calls:]] == [(2,)], "nobody waits for the first any more"
+
+    run(main)
+
+
+def test_who_gave_up_before_the_first_sending_is_not_sent() -> None:
+    """It was told that nothing happened, while the appender was still looking for a connection."""
+
+    async def main() -> None:
+        line = Line()
+        line.reached.clear()
+        async with appending(line, patience=5) as appender:
+            gone, stays = (asyncio.ensure_future(appender.append(seal(intent(n)))) for n in (1, 2))
+            await elapse(3)
+            gone.cancel()
+            line.reached.set()
+            await stays
+            line.reached.clear()
+            with pytest.raises(LogUnavailable) as away:
+                await appender.append(seal(intent(3)))
+            assert not away.value.unknown
+            line.reached.set()
+            await elapse(60)
+        assert [numbers for _, numbers in line.sent] == [(2,)]
 
     run(main)
 
