@@ -87,11 +87,12 @@ def _kept(state: State, job: Job, newest: Version) -> tuple[Version, ...]:
 
 def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> None:
     """Agents learn of new health and restart settings for containers that stay as they are."""
+    before = {task.name: (task.content, task.policy) for task in old.current.tasks}
+    moved = {task.name: task.content for task in version.tasks if before.get(task.name) != (task.content, task.policy)}
+    if not moved:
+        return
     for alloc in state.allocs_of(old.uid):
-        task, before = version.task(alloc.task), old.current.task(alloc.task)
-        if alloc.terminal or task is None or task.content != alloc.content:
-            continue
-        if before is None or before.content != task.content or before.policy != task.policy:
+        if moved.get(alloc.task) == alloc.content and not alloc.terminal:
             state.allocs[alloc.id] = replace(alloc, assign_index=touch.index)
             touch.add(assignment_topic(alloc.node))
 
