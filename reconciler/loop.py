@@ -83,12 +83,20 @@ class Coordinator:
 
     def _on_change(self, change: Change) -> None:
         if change.reloaded:
-            self._memo = Memo(self._release)
+            self._begin_anew()
         if self._doorbell is not None:
             self._doorbell.moved(change)
         if PEERS in change.topics or change.reloaded:
             self._on_election()
         self._moved.set()
+
+    def _begin_anew(self) -> None:
+        """Forget the history that was: its places and its mandate mean nothing in this one."""
+        self._memo = Memo(self._release)
+        self._appended = 0
+        if self.coordinates:
+            self._keeper.lose()
+            self._step_down()
 
     def _on_election(self) -> None:
         """Look at the lease when the log tells of another coordinator than we know: it may be us."""
@@ -150,7 +158,8 @@ class Coordinator:
         if epoch is None or not self._view.sound:
             self._step_down()
             return None
-        if self._view.state.epoch != epoch:
+        state = self._view.state
+        if (state.epoch, state.coordinator) != (epoch, self._keeper.holder):
             return None  # its election, or the one after it, is still to be read
         if self._epoch != epoch:
             self._take_over(epoch)
