@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
+import psycopg
 from msgspec import Struct
 
 from eventstore.database import Database
@@ -46,7 +47,18 @@ def main(argv: list[str]) -> int:
         return settings.code
     if command == "verify":
         return asyncio.run(_verify(settings.dsn))
-    migrate(settings.dsn, application=settings.application_role)
+    return _migrate(settings)
+
+
+def _migrate(settings: Settings) -> int:
+    try:
+        left = migrate(settings.dsn, application=settings.application_role)
+    except (LogUnavailable, psycopg.Error) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if left:
+        sys.stderr.write("let an administrator of the server run, unless no pooler is used:\n")
+        sys.stderr.writelines(f"{statement}\n" for statement in left)
     return 0
 
 

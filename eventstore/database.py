@@ -9,24 +9,30 @@ from typing import Any, Final, Self
 
 import psycopg
 from psycopg import AsyncConnection, conninfo
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore import arrays
 from eventstore.log import LogUnavailable
 
-# A peer that is gone without a word is noticed within about ten seconds, by the kernel.
+# Seconds for a statement, the server's own five included. A network that swallows packets is asked again ever more
+# seldom by the kernel: after six seconds another connection is the quicker way back.
+CALL: Final = 6.0
+# A peer that is gone without a word is noticed as early by the kernel, idle connections within about ten seconds.
 _ALWAYS: Final = {
     "application_name": "heroctl",
     "client_encoding": "UTF8",
-    "connect_timeout": "5",
+    "connect_timeout": "3",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "6000",
     "target_session_attrs": "read-write",
 }
-# Plans of prepared statements are made while tables are tiny and kept: never by a sequential scan.
-_OPTIONS: Final = "-c statement_timeout=5000 -c lock_timeout=5000 -c enable_seqscan=off"
+# What every session of ours has. Plans of prepared statements are made while tables are tiny and kept: never by a
+# sequential scan.
+SESSION: Final = {"statement_timeout": "5s", "lock_timeout": "5s", "enable_seqscan": "off"}
+_OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
 # Seconds until a caller without a connection is told so. The pool gives up as early: its own pauses grow without bound,
 # while the next caller makes it try again at once.
 _POOL_TIMEOUT: Final = 2.0
@@ -45,11 +51,23 @@ def temporary(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction) or lost(error)
 
 
+class Connection(AsyncConnection[TupleRow]):
+    """A connection that is hung up when the caller of a statement is cancelled, or out of patience.
+
+    Asking the server to cancel, and waiting for its answer, would take ten seconds where it does not answer.
+    """
+
+    async def cancel_safe(self, *, timeout: float = 0.0) -> None:
+        """Hang up."""
+        del timeout
+        self.pgconn.finish()
+
+
 class Database:
     """A pool of connections for short statements, and connections of one's own.
 
-    `dsn` may lead through a transaction pooler if `direct`, which does not, is given too. Time-outs must then be set on
-    the role: `ALTER ROLE … SET statement_timeout = '5s'`, and `lock_timeout` alike.
+    `dsn` may lead through a transaction pooler if `direct`, which does not, is given too. What else a session sets when
+    it begins must then be set on the role (`SESSION`); `migrate` does that.
     """
 
     def __init__(self, dsn: str, *, direct: str | None = None, connections: int = 4) -> None:
@@ -58,6 +76,7 @@ class Database:
         self.prepare: Final = direct is None
         self._pool = AsyncConnectionPool(
             self._dsn,
+            connection_class=Connection,
             kwargs={"autocommit": True, "prepare_threshold": 5 if self.prepare else None},
             min_size=1,
             max_size=connections,
@@ -74,9 +93,9 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
-    async def connect(self, *, direct: bool = False) -> AsyncConnection:
+    async def connect(self, *, direct: bool = False) -> Connection:
         """Make a connection of the caller's own, in autocommit. Raises psycopg.Error."""
-        connection = await AsyncConnection.connect(
+        connection = await Connection.connect(
             self._direct if direct else self._dsn,
             autocommit=True,
             prepare_threshold=5 if direct or self.prepare else None,
@@ -87,13 +106,20 @@ class Database:
     async def fetch(self, query: str, parameters: Sequence[Any] = (), *, once: bool = False) -> list[tuple[Any, ...]]:
         """Run a statement on a pooled connection, return its rows. Raises LogUnavailable; other errors are bugs.
 
-        When the connection turns out to be broken it is sent again over another one, unless it may run only `once`.
+        Answered within `CALL` seconds. When the connection turns out to be broken it is sent again over another one,
+        unless it may run only `once`.
         """
-        attempts = 1 if once else self._pool.max_size + 1
+        try:
+            async with asyncio.timeout(CALL):
+                return await self._insist(query.encode(), parameters, 1 if once else self._pool.max_size + 1)
+        except TimeoutError:
+            raise LogUnavailable("the database does not answer", unknown=True) from None
+
+    async def _insist(self, query: bytes, parameters: Sequence[Any], attempts: int) -> list[tuple[Any, ...]]:
         while True:
             attempts -= 1
             try:
-                return await self._fetch(query.encode(), parameters)
+                return await self._fetch(query, parameters)
             except psycopg.Error as error:
                 broken = lost(error) and not isinstance(error, PoolTimeout)
                 if broken and attempts:

@@ -14,12 +14,13 @@ import structlog
 from psycopg import AsyncConnection, sql
 
 from eventstore.bell import Bell
+from eventstore.database import CALL
 
 CHANNEL: Final = "heroctl"
 PROVEN, UNPROVEN = 2.0, 0.25  # seconds between looks at the log's head
 _PROBE: Final = 10.0  # seconds between echoes
 _ECHO: Final = 1.0  # seconds that an echo may take
-_FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0  # seconds between attempts
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 2.0  # seconds between attempts
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ class Listener:
         self._connect = connect
         self._greet = greet
         self._chance = chance
+        self._own = f"{CHANNEL}_{secrets.token_hex(8)}"  # one for all connections: a pooler's may keep it for ever
+        self._told = ""
 
     def interval(self) -> float:
         """Return the seconds until the next unasked look at the log's head."""
@@ -52,21 +55,22 @@ class Listener:
         while True:
             try:
                 async with await self._connect() as connection:
-                    await self._greet(connection)
                     await self._listen(connection)
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
-                _log.warning("not_listening", error=str(error), retry_s=pause)
+                self._tell(str(error) or "the database does not answer")
             pause = _FIRST_PAUSE if self.proven else min(2 * pause, _LAST_PAUSE)
             self._prove(proven=False)
             await asyncio.sleep(pause * self._chance(0.5, 1.0))
 
     async def _listen(self, connection: AsyncConnection) -> None:
-        own = f"{CHANNEL}_{secrets.token_hex(8)}"
-        for channel in (CHANNEL, own):
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        async with asyncio.timeout(CALL):
+            await self._greet(connection)
+            for channel in (CHANNEL, self._own):
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         while True:
-            await connection.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(own)))
-            await self._hear(connection, _ECHO, own)
+            async with asyncio.timeout(CALL):
+                await connection.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(self._own)))
+            await self._hear(connection, _ECHO, self._own)
             self._prove(proven=True)
             await self._hear(connection, _PROBE)
 
@@ -84,4 +88,10 @@ class Listener:
     def _prove(self, *, proven: bool) -> None:
         if proven != self.proven:
             self.proven = proven
+            self._told = ""
             self.bell.ring()  # those who tail look now, and ask for the interval again
+
+    def _tell(self, why: str) -> None:
+        if why != self._told:
+            self._told = why
+            _log.warning("not_listening", error=why)

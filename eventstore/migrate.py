@@ -18,33 +18,55 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 
+from eventstore import rights
 from eventstore.log import LogUnavailable
 from heroctl.domain.events import ClusterCreated, encode
 
 PARTITION: Final = 1_000_000  # events
 _LOCK: Final = 0x48657243746C  # any number, the same in every release
 _TABLE: Final = "_yoyo_migration"
-# The log is written by its functions alone, with their owner's rights.
-_READ_ONLY: Final = ("head", "events", "partitions", "streams", "batches")
+_PATIENT: Final = "SET statement_timeout = 0; SET lock_timeout = 0"  # whatever the role has
 
 
-def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> None:
+def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> list[str]:
     """Apply what is missing, and begin the log if it is empty.
 
     `partition`: events in each new partition. `application`: a role that gets what a process needs and no more: it may
-    neither change nor remove an event. Raises LogUnavailable when the database cannot be reached.
+    neither change nor remove an event; once it has got that, it gets what later releases add without being named.
+    Return what an administrator of the server is still to run. Raises LogUnavailable when the database cannot be
+    reached, or is of an older release and this role may not change it.
     """
+    left: list[str] = []
     with _connected(dsn) as connection:
         if application or not _current(connection):
-            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-            connection.execute("CREATE SCHEMA IF NOT EXISTS heroctl")
-            _apply(dsn)
+            _bring(dsn, connection)
+            rights.grant(connection, application)
         connection.execute("SELECT heroctl.make_partitions(%s)", [partition])
-        incarnation = new_incarnation()
-        tag, schema, data = encode(ClusterCreated(secrets.token_hex(8), incarnation))
-        connection.execute("SELECT heroctl.begin_log(%s, %s, %s, %s)", [incarnation, tag, schema, data])
+        _begin(connection)
         if application:
-            _grant(connection, application)
+            left = rights.limit(connection, application)
+    return left
+
+
+def _bring(dsn: str, connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+    if _current(connection):
+        return  # by another, while we waited
+    try:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS heroctl")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise LogUnavailable(
+            "the database is not of this release, and this role may not change it:"
+            " run `python -m eventstore migrate` as its owner"
+        ) from error
+    _apply(dsn)
+
+
+def _begin(connection: psycopg.Connection) -> None:
+    """Begin the log if it is empty."""
+    incarnation = new_incarnation()
+    created = encode(ClusterCreated(secrets.token_hex(8), incarnation))
+    connection.execute("SELECT heroctl.begin_log(%s, %s, %s, %s)", [incarnation, *created])
 
 
 def new_incarnation() -> str:
@@ -56,6 +78,7 @@ def new_incarnation() -> str:
 def _connected(dsn: str) -> Iterator[psycopg.Connection]:
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(_PATIENT)
             yield connection
     except psycopg.OperationalError as error:
         raise LogUnavailable(str(error)) from error
@@ -91,19 +114,5 @@ def _uri(dsn: str) -> DatabaseURI:
         known.pop("host", None),
         known.pop("port", None),
         known.pop("dbname", None),
-        {**known, "schema": "heroctl"},
+        {**known, "schema": "heroctl", "options": f"{known.get('options', '')} -c statement_timeout=0".strip()},
     )
-
-
-def _grant(connection: psycopg.Connection, role: str) -> None:
-    to = sql.Identifier(role)
-    read_only = sql.SQL(", ").join(sql.Identifier("heroctl", table) for table in _READ_ONLY)
-    for statement in (
-        sql.SQL("GRANT USAGE ON SCHEMA heroctl TO {0}"),
-        sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA heroctl TO {0}"),
-        sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {1} FROM {0}"),
-    ):
-        connection.execute(statement.format(to, read_only))
-    for (first,) in connection.execute("SELECT first FROM heroctl.partitions").fetchall():
-        partition = sql.Identifier("heroctl", f"events_{first}")
-        connection.execute(sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}").format(partition, to))

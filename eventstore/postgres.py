@@ -17,7 +17,7 @@ from eventstore import codec
 from eventstore.appender import Answer, Appender
 from eventstore.arrays import Bigints, Blobs, Integers, Texts
 from eventstore.codec import Sealed
-from eventstore.database import Database, lost, temporary
+from eventstore.database import CALL, Database, lost, temporary
 from eventstore.listener import Listener
 from eventstore.log import Append, Appended, Conflicted, Fenced, Head, LogUnavailable, Rejected, Row
 from eventstore.migrate import PARTITION, new_incarnation
@@ -32,7 +32,6 @@ _PAGE: Final = """
         (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + 5000), 9223372036854775807)
     ORDER BY index"""
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
-_CALL: Final = 8.0  # seconds; the server's own time-out is 5
 _HOUSEKEEPING, _AGAIN = 60.0, 5.0  # seconds between rounds, and after one that failed
 
 _log: Final = structlog.get_logger(__name__)
@@ -164,7 +163,7 @@ class _Line:
         """See Sender.send."""
         assert self._connection is not None  # noqa: S101 - `ready` came before
         try:
-            async with asyncio.timeout(_CALL):
+            async with asyncio.timeout(CALL):
                 cursor = await self._connection.execute(
                     _APPEND, _parameters(batch, appends), prepare=self._database.prepare, binary=True
                 )
