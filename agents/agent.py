@@ -267,6 +267,7 @@ class Agent:
         """Say all there is to say of the node, for a new session."""
         self._unknown_told = self._unknown()
         about = self._about
+        incarnation, index = self.held()
         return SessionRequest(
             boot_id=about.boot_id,
             inventory=Inventory(self.reports(sorted(self.workers)), sorted(self._unknown_told)),
@@ -276,6 +277,8 @@ class Agent:
             version=about.version,
             labels=about.labels,
             attributes=about.attributes,
+            incarnation=incarnation,
+            index=index,
         )
 
     def reports(self, allocs: Iterable[str]) -> list[Report]:

@@ -36,6 +36,7 @@ async def session(call: Call) -> Answer:
     parts, node = call.parts, call.principal.node
     _caught_up(parts)
     request = await _decoded(call, _SESSION)
+    await _hear_witness(parts, node, request.incarnation, request.index)
     change = NOTHING
 
     def decide(state: State) -> Change:
@@ -71,6 +72,20 @@ def _caught_up(parts: Parts) -> None:
         raise not_ready("starting", "this process has not read the log yet")
 
 
+async def _hear_witness(parts: Parts, node: str, incarnation: str, index: int) -> None:
+    """Believe an agent that was told more of this history than there is.
+
+    Where every api and reconciler began anew on an older copy, nobody else remembers: under the old name the agent
+    would take what it hears for late, and later take what it does not hear for gone.
+    """
+    view = parts.view
+    if incarnation != view.state.incarnation or index <= view.index:
+        return
+    head = await view.head()
+    if incarnation == head.incarnation and index > head.index:
+        await view.disown(f"the log ends at {head.index}, and node {node} was told of {index}")
+
+
 def _every(state: State) -> float:
     return max(BEAT, len(state.nodes) / _NODES_A_SECOND)
 
@@ -81,6 +96,7 @@ async def sync(call: Call) -> Answer:
     _caught_up(parts)
     request = await _decoded(call, _SYNC)
     await parts.abreast(request.state_index)
+    await _hear_witness(parts, node, request.incarnation, max(request.index, request.session))
     results, appended = await _report(call, node, request)
     written = parts.pulse.beat(node, request)
     if not appended:

@@ -110,6 +110,12 @@ class View:
         if self.index < head.index:
             await self._pull(head.index)
 
+    async def disown(self, why: str) -> None:
+        """Give the log another name: somebody was told more of it than there is. Raises LogUnavailable."""
+        _log.error("other_history", reason=why, index=self.index, incarnation=self.state.incarnation)
+        await self._log.redraw(self.state.incarnation, why)
+        await self.catch_up()
+
     async def reached(self, index: int, seconds: float | None = None) -> bool:
         """Wait until the view has applied an index; False: it has not within so many seconds."""
         if self.index >= index:

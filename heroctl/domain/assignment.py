@@ -69,6 +69,8 @@ class SessionRequest(Struct, frozen=True):
     version: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
+    incarnation: str = ""
+    index: int = 0  # of the assignment the agent holds; 0: none
 
 
 class RedisAccess(Struct, frozen=True):
