@@ -96,6 +96,45 @@ class Postgres:
         """Crash it: no flush, no goodbye. The next start recovers."""
         self._end(signal.SIGKILL)
 
+    def copy(self, folder: Path) -> Postgres:
+        """Make another server, on a port of its own, from a copy of this one, which must not run; it is not started."""
+        assert self._process is None, "a copy of what is being written is none"
+        folder.mkdir()
+        shutil.copymode(self.folder, folder)
+        subprocess.run(["cp", "--archive", str(self.folder / "data"), str(folder / "data")], check=True)
+        return Postgres(folder, self.settings, _binaries=self._binaries, _user=self._user)
+
+    def standby(self, folder: Path) -> Postgres:
+        """Make a server that streams from this one, which must run, and lags behind it; it is not started."""
+        folder.mkdir()
+        if self._user is not None:
+            shutil.chown(folder, self._user, self._group())
+        subprocess.run(
+            [str(self.tools / "pg_basebackup"), "-D", str(folder / "data"), "-d", self.dsn(), "-R", "-c", "fast"],
+            check=True,
+            user=self._user,
+            group=self._group(),
+            extra_groups=None if self._user is None else [],
+            cwd=folder,
+        )
+        return Postgres(folder, self.settings, _binaries=self._binaries, _user=self._user)
+
+    @property
+    def tools(self) -> Path:
+        """The folder with pg_dump and the like. The server must have run."""
+        assert self._binaries is not None, "the server never ran"
+        return self._binaries
+
+    def is_standby(self) -> bool:
+        """Tell whether it only follows another."""
+        with psycopg.connect(self.dsn()) as connection:
+            return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+    def promote(self) -> None:
+        """Make a standby a primary, with a timeline of its own."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
     def _make(self) -> None:
         # The library knows how to be root (Postgres refuses to be): it makes a user and opens the folders to it.
         maker = get_server(self.folder / "data", cleanup_mode=None, start=False)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from heroctl.domain.spec import DYNAMIC_PORTS
 from tests import servers
 from tests.e2e import history, leftovers
+from tests.e2e.address import Address
 from tests.e2e.client import Client, RefusedError
 from tests.e2e.observer import Observer
 from tests.e2e.parts import Part
@@ -46,6 +47,7 @@ class Cluster:
     size: Size
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     modules: dict[str, str] = field(default_factory=dict)  # what to run instead of a part's own module
+    address: Address | None = None  # where the parts find Postgres, if not at its own port
     parts: dict[str, Part] = field(default_factory=dict)
     id: str = ""
     postgres: servers.Postgres = field(init=False)
@@ -58,6 +60,8 @@ class Cluster:
         self.postgres = servers.Postgres(_made(self.folder / "postgres"), {"shared_buffers": "64MB"})
         self.redis = servers.Redis(_made(self.folder / "redis"))
         self.postgres.start()
+        if self.address is not None:
+            self.address.lead(self.postgres.dsn())
         self.redis.start()
         self._secret.write_text(self.password)
         self._api_ports = [servers.free_port() for _ in range(self.size.apis)]
@@ -253,7 +257,8 @@ class Cluster:
 
     @property
     def _stores(self) -> dict[str, str]:
-        return {"HEROCTL_DSN": self.postgres.dsn(), "HEROCTL_REDIS_URL": self.redis.url}
+        dsn = self.postgres.dsn() if self.address is None else self.address.dsn
+        return {"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": self.redis.url}
 
     @property
     def _secret(self) -> Path:
@@ -279,15 +284,20 @@ def _made(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def cluster(
-    runtime: Runtime, size: Size | None = None, modules: dict[str, str] | None = None, *, tidy: bool = True
+    runtime: Runtime,
+    size: Size | None = None,
+    modules: dict[str, str] | None = None,
+    *,
+    address: Address | None = None,
+    tidy: bool = True,
 ) -> Iterator[Cluster]:
     """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays.
 
-    `tidy`: what the test leaves behind makes it fail.
+    `address`: its parts reach Postgres through there. `tidy`: what the test leaves behind makes it fail.
     """
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
-    made = Cluster(folder, runtime, size or Size(), modules=modules or {})
+    made = Cluster(folder, runtime, size or Size(), modules=modules or {}, address=address)
     try:
         made.start()
         yield made

@@ -43,6 +43,11 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def lead(self, dsn: str) -> None:
+        """Stand before another server from now on; connections to the one before break."""
+        self._target = urlsplit(dsn)
+        self.cut()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving = asyncio.current_task()
         assert serving is not None
@@ -55,7 +60,10 @@ class Proxy:
             self._serving.discard(serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        try:
+            there_reader, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        except OSError:
+            return
         ends = {writer, there}
         self._writers |= ends
         try:
