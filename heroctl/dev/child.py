@@ -160,7 +160,7 @@ class Child:
         self._process = process = await asyncio.create_subprocess_exec(
             *tied,
             *recipe.command,
-            env={**_environ(), **recipe.environ},
+            env=environment(recipe),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -231,10 +231,10 @@ class _Kept:
         self._file.flush()
 
 
-def _environ() -> dict[str, str]:
-    """Return the environment of children: ours, but for our own settings, which are not theirs."""
+def environment(recipe: Recipe) -> dict[str, str]:
+    """Return the environment of a child: ours, but for our own settings, which are not its, and what it is told."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PYTHONUNBUFFERED": "1", **recipe.environ}
 
 
 def _end(code: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -12,12 +13,12 @@ from typing import Final
 import msgspec
 
 from heroctl.dev import parts
-from heroctl.dev.child import Child, Recipe
+from heroctl.dev.child import Child, Recipe, environment
 from heroctl.dev.client import Client
-from heroctl.dev.folder import Folder, Report
+from heroctl.dev.folder import Folder, Report, Trouble
 from heroctl.dev.leftovers import clear
 from heroctl.dev.nodes import Nodes
-from heroctl.dev.postgres import Postgres
+from heroctl.dev.postgres import APPLICATION, Postgres
 from heroctl.dev.processes import identity
 from heroctl.dev.screen import Screen
 from heroctl.dev.settings import USUAL_PORT, Settings
@@ -51,6 +52,7 @@ class Cluster:
         self._run("postgres", postgres.recipe())
         self._run("valkey", valkey.recipe())
         await self._ready(("postgres", "valkey"), SERVERS_S)
+        await _done(parts.migration(postgres.owning, APPLICATION))
         port = self._port()
         url = f"http://{parts.HOST}:{port}"
         async with Client(url) as client:
@@ -115,3 +117,17 @@ class Cluster:
         if self._report is not None:
             self._report = msgspec.structs.replace(self._report, pids={"dev": os.getpid(), **pids})
             self._folder.write("dev.json", self._report)
+
+
+async def _done(recipe: Recipe) -> None:
+    """Run what ends by itself. Trouble when it does not do what it shall."""
+    process = await asyncio.create_subprocess_exec(
+        *recipe.command, env=environment(recipe), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+    )
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise Trouble(f"{' '.join(recipe.command[2:])} failed:\n{said.decode(errors='replace').strip()}")

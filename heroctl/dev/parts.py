@@ -18,6 +18,13 @@ _NODE: Final = "node-"
 _SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[1234]')
 
 
+def migration(owning: str, application: str) -> Recipe:
+    """Bring the database to this release, as its owner."""
+    return Recipe(
+        command=_module("eventstore", "migrate", "--application-role", application), environ={"HEROCTL_DSN": owning}
+    )
+
+
 def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[int], Awaitable[bool]]) -> Recipe:
     """Run an api on loopback."""
     return Recipe(

@@ -18,6 +18,14 @@ from heroctl.dev.folder import Folder, Trouble
 from heroctl.dev.processes import Identity, end, identity, inside
 from heroctl.dev.screen import Screen
 
+APPLICATION: Final = "heroctl"  # the role of our processes, and the database's name
+_OWNER: Final = "heroctl_owner"
+# As in production: the processes' role owns nothing, so it can neither change nor remove what has happened.
+_ROLES: Final = f"""\
+CREATE ROLE {_OWNER} LOGIN;
+CREATE ROLE {APPLICATION} LOGIN;
+CREATE DATABASE {APPLICATION} OWNER {_OWNER};
+"""
 _ACCOUNT: Final = "heroctl-dev"  # who Postgres runs as where we are root, which it refuses to be
 _SETTINGS: Final = {
     "listen_addresses": "",
@@ -47,8 +55,21 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """How to reach it."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets), safe='')}"
+        """How our processes reach it."""
+        return self._by(APPLICATION)
+
+    @property
+    def owning(self) -> str:
+        """How to reach it as who may migrate."""
+        return self._by(_OWNER)
+
+    @property
+    def data(self) -> Path:
+        """The folder with its data."""
+        return self._data
+
+    def _by(self, role: str) -> str:
+        return f"postgresql://{role}@/{APPLICATION}?host={quote(str(self._sockets), safe='')}"
 
     def prepare(self) -> None:
         """Make the data the first time; end what an earlier server may have left behind."""
@@ -88,19 +109,24 @@ class Postgres:
         words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
         if self._root:
             os.chown(fresh, self._account.pw_uid, self._account.pw_gid)
+        self._tool("initdb", "-D", str(fresh), *words)
+        self._tool("postgres", "--single", "-D", str(fresh), "postgres", said=_ROLES)
+        fresh.rename(self._data)  # whole, or made again next time
+
+    def _tool(self, name: str, *words: str, said: str = "") -> None:
         done = subprocess.run(
-            [str(self._binaries / "initdb"), "-D", str(fresh), *words],
+            [str(self._binaries / name), *words],
             user=self._account.pw_uid if self._root else None,
             group=self._account.pw_gid if self._root else None,
             extra_groups=[] if self._root else None,
             cwd="/",
+            input=said,
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise Trouble(f"Postgres could not make its data in {fresh}:\n{done.stderr.strip()}")
-        fresh.rename(self._data)  # whole, or made again next time
+            raise Trouble(f"Postgres could not make its data in {self._data}:\n{done.stderr.strip()}")
 
     def _clear(self) -> None:
         """End a server that still runs on our data, and what a killed one left of itself."""

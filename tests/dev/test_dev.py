@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import docker
 import httpx2
+import psycopg
 import pytest
 
 from heroctl.dev.processes import Identity, identity
@@ -176,6 +178,12 @@ def test_the_first_minute(dev: Dev) -> None:
     # The password is the one of admin.
     login = ("login", report["url"], "-u", "admin", "--password-stdin", "--context", "mine")
     assert dev.heroctl(*login, stdin=report["admin_password"]).returncode == 0
+    # The processes' role did all this, and can undo none of it.
+    sockets = quote(str(dev.data / "run"), safe="")
+    with psycopg.connect(f"postgresql://heroctl@/heroctl?host={sockets}", autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) > 3 FROM heroctl.events").fetchone() == (True,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM heroctl.events")
     # Nobody else gets this folder.
     other = dev.heroctl("dev", "--data", str(dev.data))
     assert (other.returncode, f"a dev cluster runs on {dev.data} already" in other.stderr) == (1, True)

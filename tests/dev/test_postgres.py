@@ -45,10 +45,20 @@ async def test_it_is_durable_and_on_a_private_socket_only(folder: Folder) -> Non
             for name, value in (("fsync", "on"), ("synchronous_commit", "on"), ("listen_addresses", "")):
                 assert connection.execute(f"SHOW {name}").fetchone() == (value,)
             assert connection.info.server_version // 10_000 == 18
-            connection.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS one")
+        with psycopg.connect(postgres.owning) as owner:
+            owner.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS one; GRANT SELECT ON kept TO heroctl")
         assert stat.S_IMODE((folder.place / "run").stat().st_mode) == 0o700
         assert await child.stop(10)
     assert inside(folder.place / "postgres") == []
+
+
+async def test_our_processes_own_nothing(folder: Folder) -> None:
+    """What dev mode runs could not change the past either, as in production."""
+    async with server(folder) as (postgres, _):
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            for forbidden in ("CREATE SCHEMA mine", "CREATE TABLE public.mine (one int)", "SET ROLE heroctl_owner"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(forbidden)
 
 
 async def test_a_killed_server_recovers_by_itself(folder: Folder) -> None:
