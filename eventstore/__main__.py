@@ -1,7 +1,8 @@
 """`python -m eventstore`: what is done to a database beside the running processes.
 
-`migrate` brings it to this release, as the owner of the schema. `verify` reads the whole log and checks its numbers and
-its chain; the exit code is 1 when they are not as they must be.
+`migrate` brings it to this release, as the owner of the schema. `verify` reads all of the log that is kept and checks
+its numbers and its chain; the exit code is 1 when they are not as they must be. `export` writes what is full of it
+into a folder, as described in `eventstore.export`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import psycopg
 from msgspec import Struct
 
 from eventstore.database import Database
-from eventstore.log import LogUnavailable, OtherHistory
+from eventstore.export import Damaged, export
+from eventstore.log import Compacted, LogUnavailable, OtherHistory
 from eventstore.migrate import migrate
+from eventstore.partitions import Partitions
 from eventstore.postgres import PostgresLog
 from eventstore.tail import Tail
 from heroctl.domain.settings import Ended, begin, describe, usage
 
-PROGRAM: Final = "python -m eventstore migrate|verify"
+PROGRAM: Final = "python -m eventstore migrate|verify|export"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -30,12 +33,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     dsn: Annotated[str, describe("the Postgres database, not through a pooler", secret=True)]
     application_role: Annotated[str, describe("migrate: the role that the processes connect as, if not the owner")] = ""
+    audit_dir: Annotated[str, describe("export: the folder of the audit exports; it must be there")] = ""
 
 
 def main(argv: list[str]) -> int:
     """Run a command; the exit code is 2 for settings that cannot be used."""
     command, rest = (argv[0], argv[1:]) if argv else ("", [])
-    if command not in {"migrate", "verify"}:
+    if command not in {"migrate", "verify", "export"}:
         sys.stdout.write(usage(Settings, PROGRAM))
         return 0 if command in {"-h", "--help"} else 2
     settings = begin(
@@ -47,6 +51,8 @@ def main(argv: list[str]) -> int:
         return settings.code
     if command == "verify":
         return asyncio.run(_verify(settings.dsn))
+    if command == "export":
+        return asyncio.run(_export(settings))
     return _migrate(settings)
 
 
@@ -66,6 +72,7 @@ async def _verify(dsn: str) -> int:
     async with Database(dsn, connections=1) as database:
         tail = Tail(PostgresLog(database))
         try:
+            tail.position = await Partitions(database, database).floor()
             async for _ in tail.pages():
                 pass
             head = await tail.look()
@@ -73,6 +80,21 @@ async def _verify(dsn: str) -> int:
             sys.stderr.write(f"after event {tail.position.index}: {error}\n")
             return 1
     sys.stdout.write(f"{head.index} events, chain {head.chain.hex()}, incarnation {head.incarnation}\n")
+    return 0
+
+
+async def _export(settings: Settings) -> int:
+    if not settings.audit_dir:
+        sys.stderr.write("--audit-dir: is needed\n")
+        return 2
+    try:
+        async with Database(settings.dsn, connections=1) as database:
+            async for entry in export(database, Path(settings.audit_dir)):
+                sys.stdout.write(f"{entry.file}: events {entry.first} to {entry.last}, {entry.bytes} bytes\n")
+                sys.stdout.flush()
+    except (OSError, Damaged, OtherHistory, Compacted, LogUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

@@ -119,6 +119,15 @@ class Rejected(Exception):  # noqa: N818 - an answer, though one that only a bug
     """The store refuses this very append, now and ever: a bug of its writer. Nothing of it happened."""
 
 
+class Compacted(Exception):  # noqa: N818 - an answer: begin with a state
+    """The log is not kept from where the reader stands: it begins after index `floor`. Go on from a snapshot."""
+
+    def __init__(self, floor: int) -> None:
+        """Hold the index after which the log begins."""
+        super().__init__(f"the log is kept after index {floor} only")
+        self.floor = floor
+
+
 class OtherHistory(Exception):  # noqa: N818 - an answer: reload
     """The log is not a continuation of what the reader has read: a lossy fail-over, or a restore."""
 
@@ -140,12 +149,12 @@ class Log(Protocol):
     async def page(self, after: int) -> list[Row]:
         """Give encoded events after an index, in order: some thousand, whole appends, none at the log's end.
 
-        Raises LogUnavailable.
+        Raises Compacted where the first of them is not kept any more, and LogUnavailable.
         """
         ...
 
     def read(self, after: int) -> AsyncIterator[list[Record]]:
-        """Give the records after an index up to the present end, in order, in lists of whole appends."""
+        """Give the records after an index up to the present end, in order, in lists of whole appends; see `page`."""
         ...
 
     def wakes(self) -> AsyncIterator[int]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from eventstore import codec
 from eventstore.bell import Bell
-from eventstore.log import Append, Appended, Conflicted, Fenced, Head, LogUnavailable, Position, Row
+from eventstore.log import Append, Appended, Compacted, Conflicted, Fenced, Head, LogUnavailable, Position, Row
 from heroctl.domain.events import ClusterCreated, IncarnationDrawn, Record
 
 _PAGE: Final = 5_000
@@ -32,6 +32,7 @@ class MemoryLog:
         """Begin a log at index 1."""
         self.away = False
         self.epoch = 0
+        self.floor = 0  # the log is kept after this index
         self.incarnation = incarnation
         self._clock = clock
         self._time = 0
@@ -62,11 +63,13 @@ class MemoryLog:
     async def page(self, after: int) -> list[Row]:
         """See Log.page."""
         self._reach()
-        rows = self._rows
+        if after < self.floor:
+            raise Compacted(self.floor)
+        rows, after = self._rows, after - self.floor
         if after >= len(rows):
             return []
         to = rows[min(after + _PAGE, len(rows)) - 1][1]
-        return rows[after:to]
+        return rows[after : to - self.floor]
 
     async def read(self, after: int) -> AsyncIterator[list[Record]]:
         """See Log.read."""
@@ -98,12 +101,17 @@ class MemoryLog:
 
     def lose(self, index: int) -> None:
         """Forget what came after an index, as a lossy fail-over does. The incarnation stays: nobody has noticed yet."""
-        self._rows = self._rows[: self._rows[index - 1][1]]
+        self._rows = self._rows[: self._rows[index - self.floor - 1][1] - self.floor]
         last = self._rows[-1]
         self._end = Position(last[0], last[7] or b"")
         self._moves = [move for move in self._moves if move[1] <= last[0]]
         self._streams = dict(self._moves)
         self.ring()
+
+    def compact(self, index: int) -> None:
+        """Keep only what comes after the append that holds an index, as retention does."""
+        floor = self._rows[index - self.floor - 1][1]
+        self._rows, self.floor = self._rows[floor - self.floor :], floor
 
     def _reach(self) -> None:
         if self.away:

@@ -19,7 +19,7 @@ from eventstore.arrays import Bigints, Blobs, Integers, Texts
 from eventstore.codec import Sealed
 from eventstore.database import CALL, Database, lost, temporary
 from eventstore.listener import Listener
-from eventstore.log import Append, Appended, Conflicted, Fenced, Head, LogUnavailable, Rejected, Row
+from eventstore.log import Append, Appended, Compacted, Conflicted, Fenced, Head, LogUnavailable, Rejected, Row
 from eventstore.migrate import PARTITION, new_incarnation
 from heroctl.domain.events import IncarnationDrawn, Record, encode
 
@@ -30,7 +30,9 @@ _PAGE: Final = """
     SELECT index, last, time, tag, schema, meta, data, chain FROM heroctl.events
     WHERE index > %b AND index <= coalesce(
         (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + 5000), 9223372036854775807)
+        AND heroctl.kept(%b)
     ORDER BY index"""
+_COMPACTED: Final = "22HC1"  # the SQLSTATE that `kept` raises, of the class of bad data
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
 _HOUSEKEEPING, _AGAIN = 60.0, 5.0  # seconds between rounds, and after one that failed
 
@@ -95,7 +97,12 @@ class PostgresLog:
 
     async def page(self, after: int) -> list[Row]:
         """See Log.page."""
-        return cast("list[Row]", await self.database.fetch(_PAGE, [after, after]))
+        try:
+            return cast("list[Row]", await self.database.fetch(_PAGE, [after, after, after]))
+        except psycopg.DataError as error:
+            if error.sqlstate != _COMPACTED:
+                raise
+            raise Compacted(int(error.diag.message_detail or 0)) from None
 
     async def read(self, after: int) -> AsyncIterator[list[Record]]:
         """See Log.read."""

@@ -18,6 +18,8 @@ TABLES: Final[dict[str, str]] = {
     "head": "SELECT",
     "events": "SELECT",
     "partitions": "SELECT",
+    "floor": "SELECT",
+    "cursors": _ROWS,
     "streams": "SELECT",
     "batches": "SELECT",
     "lease": "SELECT, UPDATE",
@@ -33,9 +35,9 @@ TABLES: Final[dict[str, str]] = {
     "yoyo_lock": "",
 }
 CALLED: Final = frozenset(
-    {"append", "begin_log", "elect", "make_partitions", "origin", "prune_batches", "redraw"}
+    {"append", "begin_cursor", "begin_log", "elect", "kept", "make_partitions", "origin", "prune_batches", "redraw"}
 )  # functions
-INTERNAL: Final = frozenset({"append_one"})  # called by others, with their owner's rights
+INTERNAL: Final = frozenset({"append_one", "raise_floor"})  # called by others, with their owner's rights
 
 TABLE: Final = """
     SELECT relname::text FROM pg_class WHERE relnamespace = 'heroctl'::regnamespace AND relkind IN ('r', 'p')
