@@ -8,6 +8,7 @@ from api.pulse import STALE_AFTER
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
 from api.world import World
+from eventstore.view import View
 from heroctl.domain.state import CLUSTER, PEERS
 
 
@@ -27,6 +28,7 @@ def _status(world: World) -> ClusterStatus:
         members=len(pulse.members),
         index=state.index,
         version=world.release,
+        level=state.level,
         incarnation=state.incarnation,
         brake=state.brake,
         nodes=NodeCounts(counts["ready"], counts["down"], counts["draining"]),
@@ -46,12 +48,18 @@ def _checks(world: World) -> list[Check]:
     down = sorted(node.name for node in state.nodes.values() if node.status == "down")
     return [
         _check("log", silent <= STALE_AFTER, f"the log has not answered for {silent} s"),
-        _check("events", world.view.sound, f"event {world.view.failed} is of a newer release"),
+        _check("events", world.view.sound, _newer(world.view)),
         _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
         _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
         _check("nodes", not down, f"down: {', '.join(down[:10])}"),
         _check("brake", not state.brake, "so many nodes are down that nothing is given up"),
     ]
+
+
+def _newer(view: View) -> str:
+    if view.outdated:
+        return f"the log is at level {view.state.level}, and this process is of a release that knows {view.level}"
+    return f"event {view.failed} is of a newer release"
 
 
 def _check(name: str, ok: bool, otherwise: str) -> Check:  # noqa: FBT001 - a verdict
@@ -71,6 +79,8 @@ def _peers(world: World) -> list[Peer]:
             role=present.member.role,
             address=present.member.address,
             version=present.member.version,
+            level=present.level,
+            outdated=present.level < world.state.level,
             coordinator=present.member.id == coordinator,
             index=present.index,
             lag=max(world.state.index - present.index, 0),

@@ -9,7 +9,8 @@ from litestar.exceptions import HTTPException
 
 from api.answer import Answer, Header, answer
 from eventstore.log import Busy, Compacted, LogUnavailable
-from heroctl.domain.errors import Gone, Invalid, NotFound, Refusal, Unauthenticated, Unavailable
+from heroctl.domain.errors import Gone, Invalid, NotFound, Refusal, Unauthenticated, Unavailable, too_new
+from heroctl.domain.events import TooNew
 
 SECONDS_AWAY: Final = 2  # what Retry-After says when the log is away
 _log: Final = structlog.get_logger("heroctl.api")
@@ -34,6 +35,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Unavailable("log_unavailable", "the log cannot be reached: try again", retry_after=SECONDS_AWAY)
         case Busy():
             return Unavailable("busy", "too many writes are waiting: try again", retry_after=1)
+        case TooNew():
+            return too_new("this")
         case Compacted():
             return Gone("index_compacted", f"{error}: read the state, and go on from its index")
         case HTTPException() if error.status_code < 500:

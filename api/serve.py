@@ -140,7 +140,7 @@ async def _parts(
         leases=PostgresLeases(database),
         sessions=sessions,
         streams=streams,
-        me=Present(member),
+        me=Present(member, view.level),
         clock=time.monotonic,
         revoked=revoked,
     )

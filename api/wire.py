@@ -238,6 +238,7 @@ class ClusterStatus(Struct, frozen=True, gc=False):
     members: int
     index: int
     version: str
+    level: int
     incarnation: str
     brake: bool
     nodes: NodeCounts
@@ -245,12 +246,17 @@ class ClusterStatus(Struct, frozen=True, gc=False):
 
 
 class Peer(Struct, frozen=True, gc=False):
-    """A process of the control plane. `lag`: events that its view is behind this one's."""
+    """A process of the control plane. `lag`: events that its view is behind this one's.
+
+    `level`: the greatest level of the log that its release can fold; `outdated`: the log is above it.
+    """
 
     id: str
     role: str
     address: str
     version: str
+    level: int
+    outdated: bool
     coordinator: bool
     index: int
     lag: int

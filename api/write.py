@@ -61,10 +61,10 @@ class Writer:
         Raises what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that could not
         fold every event would decide on a wrong state: it refuses as `outdated`.
         """
-        if not self._view.sound:
-            raise Unavailable("outdated", "the log holds events of a newer release: ask another process", retry_after=5)
         async with self._lines.first(stream):
             for _ in range(ATTEMPTS):
+                if not self._view.sound:
+                    raise outdated()
                 change = decide(self._view.state)
                 if not change.events:
                     return 0
@@ -75,8 +75,13 @@ class Writer:
         raise Unavailable("busy", "others write to this at the same time: try again", retry_after=1)
 
     async def _append(self, change: Change, meta: Meta) -> int:
-        seen = self._view.state.index
-        expects = tuple((stream, seen) for stream in change.expects)
-        appended = await self._log.append(Append(change.events, change.moves, expects, meta=meta))
+        state = self._view.state
+        expects = tuple((stream, state.index) for stream in change.expects)
+        appended = await self._log.append(Append(change.events, change.moves, expects, meta=meta, level=state.level))
         await self._view.reached(appended.last, CATCH_UP)
         return appended.last
+
+
+def outdated() -> Unavailable:
+    """Refuse because this process is of a release that cannot fold all that is, or may be, in the log."""
+    return Unavailable("outdated", "the log is of a newer release than this process: ask another", retry_after=5)

@@ -32,7 +32,10 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
 
 def seal(append: Append) -> Sealed:
-    """Encode an append. Raises ValueError for what no log may take; that is a bug of the writer."""
+    """Encode an append.
+
+    Raises TooNew for what a log at its level does not take, and ValueError for what none may: a bug of the writer.
+    """
     if not 0 < len(append.events) <= MAX_EVENTS:
         raise ValueError(f"an append has 1 to {MAX_EVENTS} events, not {len(append.events)}")
     if append.epoch is None and any(event.WRITER == "decision" for event in append.events):
@@ -45,7 +48,7 @@ def seal(append: Append) -> Sealed:
         _check_text("stream", stream)
         if not 0 <= seen <= _MAX_BIGINT:
             raise ValueError(f"no index: {seen}")
-    events = tuple(encode(event) for event in append.events)
+    events = tuple(encode(event, append.level) for event in append.events)
     for tag, schema, _ in events:
         _check_text("tag", tag)
         if not 0 <= schema < 2**15:

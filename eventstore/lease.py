@@ -27,21 +27,29 @@ _LOOK: Final = """
         UPDATE heroctl.lease SET expires = clock_timestamp() + %b::float8 * interval '1 second'
         WHERE holder = %b AND expires > clock_timestamp() RETURNING holder, epoch, expires)
     SELECT l.holder, l.epoch, extract(epoch FROM l.expires - clock_timestamp())::float8,
-        floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
-    FROM (SELECT * FROM mine UNION ALL
-          SELECT holder, epoch, expires FROM heroctl.lease WHERE NOT EXISTS (SELECT FROM mine)) AS l"""
+        floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, l.hand
+    FROM (SELECT *, 0::bigint AS hand FROM mine UNION ALL
+          SELECT holder, epoch, expires, CASE WHEN hand_epoch = epoch THEN hand ELSE 0 END FROM heroctl.lease
+          WHERE NOT EXISTS (SELECT FROM mine)) AS l"""
 _EPOCH: Final = "SELECT epoch FROM heroctl.head"
 _ELECT: Final = "SELECT heroctl.elect(%b, %b, %b::bigint, %b::float8, %b, %b::integer, %b)"
-_RELEASE: Final = "UPDATE heroctl.lease SET expires = least(expires, clock_timestamp()) WHERE holder = %b"
+_RELEASE: Final = """
+    UPDATE heroctl.lease SET expires = least(expires, clock_timestamp()), holder = '' WHERE holder = %b"""
+_HOLD: Final = "SELECT heroctl.hold(%b, %b::bigint, %b::bigint)"
 
 _log: Final = structlog.get_logger(__name__)
 
 
 class Standing(NamedTuple):
-    """What a look at the row shows: the lease (`remaining` ≤ 0: free), and the database's time in ms."""
+    """What a look at the row shows: the lease (`remaining` ≤ 0: free), and the database's time in ms.
+
+    A lease that nobody holds any more has no holder; one that ran out still names who died with it, and `hand`, the uid
+    of the job that was being planned then, 0: none that was noted.
+    """
 
     lease: Lease
     now: int
+    hand: int = 0
 
 
 class Leases(Protocol):
@@ -58,6 +66,10 @@ class Leases(Protocol):
         """
         ...
 
+    async def hold(self, holder: str, epoch: int, uid: int) -> bool:
+        """Note which job its holder plans from here on, 0: none. False: the lease is not the holder's, or no more."""
+        ...
+
     async def release(self, holder: str) -> None:
         """End the holder's lease now."""
         ...
@@ -71,8 +83,8 @@ class PostgresLeases:
 
     async def look(self, holder: str, seconds: float) -> Standing:
         """See Leases.look."""
-        [(who, epoch, remaining, now)] = await self._database.fetch(_LOOK, [seconds, holder])
-        return Standing(Lease(who, epoch, remaining), now)
+        [(who, epoch, remaining, now, hand)] = await self._database.fetch(_LOOK, [seconds, holder])
+        return Standing(Lease(who, epoch, remaining), now, hand)
 
     async def take(self, holder: str, seconds: float, by: str = "") -> int | None:
         """See Leases.take."""
@@ -81,6 +93,11 @@ class PostgresLeases:
         values = [holder, by, epoch, seconds, tag, schema, data]
         [(taken,)] = await self._database.fetch(_ELECT, values, once=True)
         return epoch + 1 if taken else None
+
+    async def hold(self, holder: str, epoch: int, uid: int) -> bool:
+        """See Leases.hold."""
+        [(held,)] = await self._database.fetch(_HOLD, [holder, epoch, uid])
+        return bool(held)
 
     async def release(self, holder: str) -> None:
         """See Leases.release."""
@@ -96,6 +113,7 @@ class MemoryLeases:
         self._holder = ""
         self._epoch = 0
         self._expires = 0.0
+        self._hand = (0, 0)  # epoch, uid
 
     async def look(self, holder: str, seconds: float) -> Standing:
         """See Leases.look."""
@@ -103,7 +121,8 @@ class MemoryLeases:
         now = self._clock()
         if self._holder == holder and self._expires > now:
             self._expires = now + seconds
-        return Standing(Lease(self._holder, self._epoch, self._expires - now), int(now * 1000))
+        hand = self._hand[1] if self._hand[0] == self._epoch and self._expires <= now else 0
+        return Standing(Lease(self._holder, self._epoch, self._expires - now), int(now * 1000), hand)
 
     async def take(self, holder: str, seconds: float, by: str = "") -> int | None:
         """See Leases.take."""
@@ -119,11 +138,19 @@ class MemoryLeases:
         self._log.elect(Append((CoordinatorElected(holder, self._epoch),), epoch=self._epoch))
         return self._epoch
 
+    async def hold(self, holder: str, epoch: int, uid: int) -> bool:
+        """See Leases.hold."""
+        self._reach()
+        if (self._holder, self._epoch) != (holder, epoch) or self._expires <= self._clock():
+            return False
+        self._hand = epoch, uid
+        return True
+
     async def release(self, holder: str) -> None:
         """See Leases.release."""
         self._reach()
         if self._holder == holder:
-            self._expires = min(self._expires, self._clock())
+            self._holder, self._expires = "", min(self._expires, self._clock())
 
     def _reach(self) -> None:
         if self._log.away:
@@ -134,13 +161,23 @@ class Keeper:
     """A candidate for the lease. `holder` is drawn at random by each process; `clock` gives monotonic seconds.
 
     `epoch` is the holder's while the lease is trusted: for its time, from the start of the attempt that got or renewed
-    it. Decisions carry it. `now` is the database's time.
+    it. Decisions carry it. `now` is the database's time. One that is not `fit` gives the lease up and takes none.
+
+    `inherited` tells of the holder before, where that one died with the lease: which job it was planning, 0: unknown.
     """
 
     def __init__(
-        self, leases: Leases, holder: str, *, ttl: float = TTL, clock: Callable[[], float] = time.monotonic
+        self,
+        leases: Leases,
+        holder: str,
+        *,
+        ttl: float = TTL,
+        clock: Callable[[], float] = time.monotonic,
+        fit: Callable[[], bool] = lambda: True,
     ) -> None:
         self.holder: Final = holder
+        self.inherited: int | None = None  # None: it was given the lease, or there was none
+        self._fit = fit
         self._leases = leases
         self._ttl = ttl
         self._clock = clock
@@ -173,21 +210,32 @@ class Keeper:
 
     async def attempt(self) -> float:
         """Renew the lease or, if it is free, take it; return when to try again, in seconds. Raises LogUnavailable."""
+        if not self._fit():
+            await self.release()
+            return self._ttl / 3
         started = self._clock()
-        lease, now = await self._leases.look(self.holder, self._ttl)
+        lease, now, hand = await self._leases.look(self.holder, self._ttl)
         self._offset = now - (started + self._clock()) / 2 * 1000
         mine = lease.holder == self.holder and lease.remaining > 0
+        if mine and lease.epoch != self._epoch:
+            self.inherited = None
         epoch: int | None = lease.epoch
         if lease.remaining <= 0 or (mine and self._anew):
             started = self._clock()
             epoch = await self._leases.take(self.holder, self._ttl)
             mine = epoch is not None
+            self.inherited = None if lease.holder in ("", self.holder) else hand
         self._anew = False
         self._epoch, self._until = (epoch, started + self._ttl) if mine else (None, 0.0)
         if mine:
             return self._ttl / 3
         # A little after it may have run out: candidates need not come all at once.
         return min(self._ttl / 3, max(lease.remaining, 0.0) + random.uniform(0.05, 0.3))  # noqa: S311 - jitter
+
+    async def hold(self, uid: int) -> bool:
+        """Note that a job is being planned, 0: none. False: the lease is not ours any more. Raises LogUnavailable."""
+        epoch = self.epoch()
+        return epoch is not None and await self._leases.hold(self.holder, epoch, uid)
 
     async def transfer(self, target: str) -> bool:
         """Hand the lease over to a process that lives; False: it was not ours. Raises LogUnavailable."""

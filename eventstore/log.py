@@ -39,6 +39,7 @@ class Append(Struct, frozen=True):
     expects: tuple[tuple[str, int], ...] = ()
     epoch: int | None = None  # a decision carries the coordinator's; a decision without one is refused
     meta: Meta = Meta()
+    level: int = 1  # of the log, as its writer knows it; events of a later level are refused
 
 
 class Appended(Struct, frozen=True):
@@ -136,7 +137,7 @@ class Log(Protocol):
     """An append-only, totally ordered, gapless log of events."""
 
     async def append(self, append: Append) -> Appended:
-        """Add all events or none. Raises Conflicted, Fenced, Busy, LogUnavailable or Rejected.
+        """Add all events or none. Raises Conflicted, Fenced, Busy, LogUnavailable, Rejected or, of the domain, TooNew.
 
         A caller that is cancelled while its append waits in the queue takes it back; later it happens unheard.
         """

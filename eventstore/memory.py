@@ -32,6 +32,7 @@ class MemoryLog:
         """Begin a log at index 1."""
         self.away = False
         self.epoch = 0
+        self.level = 1
         self.floor = 0  # the log is kept after this index
         self.incarnation = incarnation
         self._clock = clock
@@ -58,7 +59,7 @@ class MemoryLog:
     async def head(self) -> Head:
         """See Log.head."""
         self._reach()
-        return Head(self._end.index, self.epoch, self.incarnation, self._end.chain, self._time)
+        return Head(self._end.index, self.epoch, self.incarnation, self._end.chain, self._time, self.level)
 
     async def page(self, after: int) -> list[Row]:
         """See Log.page."""
@@ -97,6 +98,11 @@ class MemoryLog:
     def elect(self, append: Append) -> Appended:
         """Raise the epoch and append the event that says so, in one."""
         self.epoch += 1
+        return self._put(codec.seal(append))
+
+    def raise_level(self, append: Append, level: int) -> Appended:
+        """Raise the level and append the event that says so, in one."""
+        self.level = level
         return self._put(codec.seal(append))
 
     def lose(self, index: int) -> None:

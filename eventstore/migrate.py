@@ -20,7 +20,7 @@ from yoyo.connections import DatabaseURI
 
 from eventstore import rights
 from eventstore.log import LogUnavailable
-from heroctl.domain.events import ClusterCreated, encode
+from heroctl.domain.events import ClusterCreated, LevelRaised, encode, release_level
 
 PARTITION: Final = 1_000_000  # events
 _LOCK: Final = 0x48657243746C  # any number, the same in every release
@@ -63,10 +63,12 @@ def _bring(dsn: str, connection: psycopg.Connection) -> None:
 
 
 def _begin(connection: psycopg.Connection) -> None:
-    """Begin the log if it is empty."""
-    incarnation = new_incarnation()
+    """Begin the log if it is empty, at the level of this release: no older process has ever written to it."""
+    incarnation, level = new_incarnation(), release_level()
     created = encode(ClusterCreated(secrets.token_hex(8), incarnation))
-    connection.execute("SELECT heroctl.begin_log(%s, %s, %s, %s)", [incarnation, *created])
+    begin = connection.execute("SELECT heroctl.begin_log(%s, %s, %s, %s)", [incarnation, *created])
+    if begin.fetchone() == (True,) and level > 1:
+        connection.execute("SELECT heroctl.raise_level(-1, 1, %s, %s, %s, %s)", [level, *encode(LevelRaised(level))])
 
 
 def new_incarnation() -> str:

@@ -35,7 +35,19 @@ TABLES: Final[dict[str, str]] = {
     "yoyo_lock": "",
 }
 CALLED: Final = frozenset(
-    {"append", "begin_cursor", "begin_log", "elect", "kept", "make_partitions", "origin", "prune_batches", "redraw"}
+    {
+        "append",
+        "begin_cursor",
+        "begin_log",
+        "elect",
+        "hold",
+        "kept",
+        "make_partitions",
+        "origin",
+        "prune_batches",
+        "raise_level",
+        "redraw",
+    }
 )  # functions
 INTERNAL: Final = frozenset({"append_one", "raise_floor"})  # called by others, with their owner's rights
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from eventstore.arrays import Texts
@@ -17,14 +17,18 @@ from eventstore.database import Database
 _PUT: Final = "INSERT INTO heroctl.vault (id, kind, bytes) VALUES (%b, %b, %b) ON CONFLICT (id) DO NOTHING"
 _GET: Final = "SELECT bytes FROM heroctl.vault WHERE id = %b"
 _DELETE: Final = "DELETE FROM heroctl.vault WHERE id = ANY(%b)"
-_OLDER: Final = "SELECT id FROM heroctl.vault WHERE created_at < clock_timestamp() - %b::float8 * interval '1 second'"
+_OLDER: Final = """
+    SELECT id FROM heroctl.vault
+    WHERE id > %b AND kind = ANY(%b) AND created_at < clock_timestamp() - %b::float8 * interval '1 second'
+    ORDER BY id LIMIT %b"""
+PAGE: Final = 1_000  # rows that are named at once
 
 
 class Vault(Protocol):
     """Where secret bytes are kept. Every call raises LogUnavailable when that cannot be reached."""
 
     async def put(self, kind: str, data: bytes) -> str:
-        """Keep bytes under a new random id; the kind is for people who look at the rows."""
+        """Keep bytes under a new random id; the kind says what they are, to people and to what removes orphans."""
         ...
 
     async def keep(self, identity: str, kind: str, data: bytes) -> bytes:
@@ -39,8 +43,8 @@ class Vault(Protocol):
         """Forget rows; those that are not there are no matter."""
         ...
 
-    async def older(self, seconds: float) -> list[str]:
-        """Name the rows older than that."""
+    async def older(self, seconds: float, kinds: Sequence[str], after: str = "") -> list[str]:
+        """Name rows of some kinds older than that, at most a thousand, in order, from behind an id on."""
         ...
 
 
@@ -71,9 +75,10 @@ class PostgresVault:
         """See Vault.delete."""
         await self._database.fetch(_DELETE, [Texts(list(identities))])
 
-    async def older(self, seconds: float) -> list[str]:
+    async def older(self, seconds: float, kinds: Sequence[str], after: str = "") -> list[str]:
         """See Vault.older."""
-        return [identity for (identity,) in await self._database.fetch(_OLDER, [seconds])]
+        rows = await self._database.fetch(_OLDER, [after, Texts(list(kinds)), seconds, PAGE])
+        return [identity for (identity,) in rows]
 
 
 class MemoryVault:
@@ -81,7 +86,7 @@ class MemoryVault:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._rows: dict[str, tuple[bytes, float]] = {}
+        self._rows: dict[str, tuple[bytes, float, str]] = {}
 
     async def put(self, kind: str, data: bytes) -> str:
         """See Vault.put."""
@@ -91,8 +96,7 @@ class MemoryVault:
 
     async def keep(self, identity: str, kind: str, data: bytes) -> bytes:
         """See Vault.keep."""
-        del kind
-        return self._rows.setdefault(identity, (data, self._clock()))[0]
+        return self._rows.setdefault(identity, (data, self._clock(), kind))[0]
 
     async def get(self, identity: str) -> bytes | None:
         """See Vault.get."""
@@ -104,9 +108,14 @@ class MemoryVault:
         for identity in identities:
             self._rows.pop(identity, None)
 
-    async def older(self, seconds: float) -> list[str]:
+    async def older(self, seconds: float, kinds: Sequence[str], after: str = "") -> list[str]:
         """See Vault.older."""
-        return [identity for identity, (_, at) in self._rows.items() if at < self._clock() - seconds]
+        before = self._clock() - seconds
+        return [
+            identity
+            for identity, (_, at, kind) in sorted(self._rows.items())
+            if identity > after and kind in kinds and at < before
+        ][:PAGE]
 
 
 def new_id() -> str:

@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -16,7 +16,7 @@ from msgspec import Struct
 from eventstore.log import Head, Log, LogUnavailable, OtherHistory
 from eventstore.tail import Tail
 from eventstore.waiters import Waiters, Woken
-from heroctl.domain.events import Opaque, Record
+from heroctl.domain.events import Opaque, Record, release_level
 from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.state import State
 
@@ -36,12 +36,16 @@ class Change(Struct, frozen=True):
 class View:
     """A State that follows a log while `run` runs. Whole appends are applied between two awaits, or nothing.
 
-    `state` is to be read, never changed or kept over an await: a reload replaces it. `clock` gives monotonic seconds.
+    `state` is to be read, never changed or kept over an await: a reload replaces it. `clock` gives monotonic seconds,
+    `level` is the release's own unless it is given.
     """
 
-    def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: Log, *, clock: Callable[[], float] = time.monotonic, level: int | None = None
+    ) -> None:
         self.state = State()
         self.started = False  # whether the first catch-up is done
+        self.level: Final = release_level() if level is None else level  # the greatest that this process can fold
         self.failed: int | None = None  # index of the first event that this release could not fold
         self._log = log
         self._clock = clock
@@ -64,8 +68,16 @@ class View:
 
     @property
     def sound(self) -> bool:
-        """Whether every event was folded. A view that is not may serve reads; it must not coordinate or append."""
-        return self.failed is None
+        """Whether all that is, and may be, in the log can be folded.
+
+        A view that is not sound may serve reads; its process must not append, coordinate or write a snapshot.
+        """
+        return self.failed is None and not self.outdated
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the log may hold events of a newer release than this one."""
+        return self.state.level > self.level
 
     @property
     def stale_seconds(self) -> float:
@@ -103,6 +115,12 @@ class View:
         head = await self._head.read()
         self._hear(head.index)
         return head
+
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncIterator[State]:
+        """Apply nothing meanwhile: this state may be kept over awaits. Nobody who waits for an index belongs inside."""
+        async with self._pulling:
+            yield self.state
 
     async def catch_up(self) -> None:
         """Apply everything that is in the log now. Raises LogUnavailable."""

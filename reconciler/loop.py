@@ -16,14 +16,17 @@ import structlog
 
 from eventstore.beats import Beats
 from eventstore.lease import Keeper
+from eventstore.level import Levels
 from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, Log, LogUnavailable, Rejected
 from eventstore.view import Change, View
 from heroctl.domain.events import Meta
 from heroctl.domain.state import PEERS
 from reconciler.doorbell import Doorbell
+from reconciler.hand import DIED, Hand
 from reconciler.hearing import POLL, Hearing
+from reconciler.level import Rise
 from reconciler.planner.piece import Fault, Piece, Plan
-from reconciler.planner.plan import Memo, plan
+from reconciler.planner.plan import Memo, failed, plan, steps
 from reconciler.presence import Presence
 
 COALESCE: Final = 0.005  # seconds between two passes at least
@@ -36,7 +39,10 @@ _log: Final = structlog.get_logger(__name__)
 
 
 class Coordinator:
-    """One candidate. `run` it beside the view, the lease's keeper and the presence. `clock` gives monotonic seconds."""
+    """One candidate. `run` it beside the view, the lease's keeper and the presence. `clock` gives monotonic seconds.
+
+    `rise_after`: for how many seconds all that live must be able to fold more before the log's level rises.
+    """
 
     def __init__(
         self,
@@ -47,8 +53,10 @@ class Coordinator:
         beats: Beats,
         presence: Presence,
         doorbell: Doorbell | None,
+        levels: Levels,
         clock: Callable[[], float],
         release: str = "",
+        rise_after: float = 0.0,
     ) -> None:
         self._release = release
         self._log = log
@@ -59,6 +67,9 @@ class Coordinator:
         self._doorbell = doorbell
         self._clock = clock
         self._hearing = Hearing(clock)
+        self._hand = Hand(keeper, clock)
+        self._levels = levels
+        self._rise = Rise(clock, rise_after)
         self._memo = Memo(self._release)
         self._epoch: int | None = None  # under which it coordinates
         self._appended = 0  # the last index that it appended
@@ -143,20 +154,61 @@ class Coordinator:
         if self._clock() - self._swept > SWEEP:
             self._swept = self._clock()
             self._memo.looks.clear()
-        state = self._view.state
-        now = max(self._keeper.now(), state.time)
-        made = plan(state, self._hearing.heard(state), now, self._memo, self._presence.live)
+        if self._hand.blamed:
+            return await self._blame(self._hand.blamed, epoch)
+        try:
+            await self._raise_level(epoch)
+            made, index, now = await self._plan()
+        except LogUnavailable as error:
+            return self._wait(error)
         for fault in made.faults:
             self._tell(fault)
         if made.pieces:
-            return await self._append(made.pieces, state.index, epoch)
+            return await self._append(made.pieces, index, epoch)
         return _until(made, now)
+
+    async def _plan(self) -> tuple[Plan, int, int]:
+        """Plan; return also the index and the time (ms) of the state that was planned on. Raises LogUnavailable."""
+        self._memo.wary = self._hand.wary
+        if not self._memo.wary:
+            state, now = self._view.state, self._now()
+            return plan(state, self._hearing.heard(state), now, self._memo, self._presence.live), state.index, now
+        async with self._view.still() as state:
+            index, now = state.index, self._now()
+            made = await self._hand.carry(
+                steps(state, self._hearing.heard(state), now, self._memo, self._presence.live)
+            )
+        if made is None:
+            self._keeper.poke()
+        return made or Plan(), index, now
+
+    def _now(self) -> int:
+        return max(self._keeper.now(), self._view.state.time)
+
+    async def _blame(self, uid: int, epoch: int) -> float:
+        """Tell the log of the job that the coordinator before this one died of."""
+        job = self._view.state.jobs.get(uid)
+        pause = 0.0
+        if job is not None and not job.quarantined(self._release):
+            _log.error("plan_killed", uid=uid, job=f"{job.namespace}/{job.name}")
+            pause = await self._append([failed(job, DIED, self._release)], self._view.index, epoch)
+        if not pause:
+            self._hand.blamed = 0
+        return pause
+
+    async def _raise_level(self, epoch: int) -> None:
+        held = self._view.state.level
+        level = self._rise.due(held, self._presence.level)
+        if level is not None and await self._levels.raise_to(level, held, epoch):
+            _log.info("level_raised", level=level)
 
     def _mandate(self) -> int | None:
         """Return the epoch under which to decide now; None: it is not this process's turn, or not yet."""
         epoch = self._keeper.epoch()
         if epoch is None or not self._view.sound:
             self._step_down()
+            if epoch is not None:
+                self._keeper.poke()  # to give up what others can make use of
             return None
         state = self._view.state
         if (state.epoch, state.coordinator) != (epoch, self._keeper.holder):
@@ -172,6 +224,8 @@ class Coordinator:
         self._memo = Memo(self._release)
         self._swept = self._clock()
         self._hearing.restart()
+        self._hand.take_over()
+        self._rise.restart()
         self._presence.look_anew()
         if self._doorbell is not None:
             self._doorbell.begin()
@@ -205,6 +259,7 @@ class Coordinator:
                 expects=tuple((stream, index) for stream in piece.expects),
                 epoch=epoch,
                 meta=_META,
+                level=self._view.state.level,
             )
             for piece in pieces
         ]
@@ -232,15 +287,19 @@ class Coordinator:
             _log.warning("epoch_lost", error=str(error))
             return _RETRY
         if isinstance(error, LogUnavailable | Busy):
-            if not self._away:
-                self._away = True
-                _log.warning("append_failed", error=str(error) or type(error).__name__)
-            return _RETRY * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            return self._wait(error)
         if isinstance(error, Rejected) and piece.uid is not None:
             self._memo.leave(self._view.state, piece.uid)
             self._tell(Fault(piece.uid, error))
             return 0.0
         raise error
+
+    def _wait(self, error: Exception) -> float:
+        """Try again a little later; tell of it once."""
+        if not self._away:
+            self._away = True
+            _log.warning("append_failed", error=str(error) or type(error).__name__)
+        return _RETRY * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
 
 
 def _until(made: Plan, now: int) -> float:

@@ -21,11 +21,15 @@ _log: Final = structlog.get_logger(__name__)
 
 
 class Presence:
-    """Renews `me` and knows who else lives: `live`, None while that is not known."""
+    """Renews `me` and knows who else lives: `live`, None while that is not known.
+
+    `level` is the greatest that all of them can fold.
+    """
 
     def __init__(self, members: Members, me: Member, view: View) -> None:
         self.me = me
         self.live: tuple[Member, ...] | None = None
+        self.level: int | None = None
         self._members = members
         self._view = view
         self._poked = asyncio.Event()
@@ -40,7 +44,8 @@ class Presence:
                 await self.renew()
                 self._away = False
             except LogUnavailable as error:
-                self.live, pause = None, _RETRY
+                self._forget()
+                pause = _RETRY
                 if not self._away:
                     self._away = True
                     _log.warning("members_away", error=str(error))
@@ -50,17 +55,26 @@ class Presence:
 
     async def renew(self) -> None:
         """Renew and read once. Raises LogUnavailable."""
-        await self._members.renew(Present(self.me, index=self._view.index))
-        self.live = tuple(present.member for present in await self._members.live())
+        await self._members.renew(Present(self.me, self._view.level, self._view.index))
+        live = await self._members.live()
+        self.live = tuple(present.member for present in live)
+        self.level = min((present.level for present in live), default=None)
 
     def look_anew(self) -> None:
         """Forget who lives, and look again now: what was read before a take-over may be older than the log."""
-        self.live = None
+        self._forget()
         self._poked.set()
+
+    def _forget(self) -> None:
+        self.live = self.level = None
 
     async def successor(self) -> str | None:
         """Find another reconciler that could coordinate, the one heard of last. Raises LogUnavailable."""
-        live = [each for each in await self._members.live() if each.member.role == ROLE and each.seconds < _FRESH]
+        live = [
+            each
+            for each in await self._members.live()
+            if each.member.role == ROLE and each.seconds < _FRESH and each.level >= self._view.state.level
+        ]
         others = sorted((each.seconds, each.member.id) for each in live if each.member.id != self.me.id)
         return others[0][1] if others else None
 

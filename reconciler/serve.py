@@ -19,16 +19,19 @@ from msgspec import Struct
 from eventstore.beats import PostgresBeats
 from eventstore.database import Database
 from eventstore.lease import Keeper, PostgresLeases
+from eventstore.level import PostgresLevels
 from eventstore.log import LogUnavailable
 from eventstore.members import PostgresMembers
 from eventstore.migrate import migrate
 from eventstore.postgres import open_log
+from eventstore.vault import PostgresVault
 from eventstore.view import View
 from heroctl.domain.state import Member
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
 from reconciler.settings import Settings
+from reconciler.sweep import Sweep
 
 _RETRY: Final = 1.0  # seconds
 _GOODBYE: Final = 1.5  # seconds for each of the last words
@@ -103,7 +106,7 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         me = Member(
             f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
         )
-        keeper = Keeper(PostgresLeases(database), me.id)
+        keeper = Keeper(PostgresLeases(database), me.id, fit=lambda: view.sound)
         presence = Presence(PostgresMembers(database), me, view)
         coordinator = Coordinator(
             log=log,
@@ -112,13 +115,16 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             beats=PostgresBeats(database),
             presence=presence,
             doorbell=doorbell,
+            levels=PostgresLevels(database),
+            rise_after=settings.raise_level_after,
             release=version("heroctl"),
             clock=time.monotonic,
         )
         process = Process(keeper, presence, coordinator)
         stack.push_async_callback(_say_goodbye, process)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        works = [view.run, keeper.run, presence.run, coordinator.run]
+        sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
+        works = [view.run, keeper.run, presence.run, coordinator.run, sweep.run]
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process

@@ -21,4 +21,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     advertise: Annotated[str, describe("how this process is called among its peers (default: the host's name)")] = ""
     connections: Annotated[Annotated[int, Meta(ge=2)], describe("connections to Postgres for short statements")] = 4
+    raise_level_after: Annotated[
+        Annotated[float, Meta(ge=0)],
+        describe("seconds for which the whole control plane must be of a newer release until there is no way back"),
+    ] = 600.0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"

@@ -22,11 +22,11 @@ _EVENTS_HEAD: Final = """\
 # Events
 
 Every change of a cluster is one of these events, at one index of one log. A tag stays for ever; a payload that changes
-its shape raises its schema number. The writer says who may append it: an api for a user's *intent* or an agent's
-*report*, or the coordinator as a *decision*, under its epoch.
+its shape raises its schema number. From its level on a log takes it ([upgrade.md](upgrade.md)). The writer says who may
+append it: an api for a user's *intent* or an agent's *report*, or the coordinator as a *decision*, under its epoch.
 
-| tag | schema | writer | what happened | payload |
-|---|---|---|---|---|
+| tag | schema | level | writer | what happened | payload |
+|---|---|---|---|---|---|
 """
 _LIFECYCLE_HEAD: Final = """\
 # The life of an allocation
@@ -46,7 +46,7 @@ def events() -> str:
     for tag, kind in sorted(EVENTS.items()):
         fields = ", ".join(f"`{field.encode_name}`" for field in structs.fields(kind))
         said = " ".join((kind.__doc__ or "").split())
-        rows.append(f"| `{tag}` | {kind.SCHEMA} | {kind.WRITER} | {said} | {fields} |\n")
+        rows.append(f"| `{tag}` | {kind.SCHEMA} | {kind.LEVEL} | {kind.WRITER} | {said} | {fields} |\n")
     return _EVENTS_HEAD + "".join(rows)
 
 

@@ -115,3 +115,10 @@ def invalid_spec(problems: list[Problem]) -> Invalid:
 def not_found(kind: str, name: str) -> NotFound:
     """Refuse because there is no such job, allocation, node …"""
     return NotFound(f"{kind}_not_found", f"{kind.replace('_', ' ')} '{name}' does not exist")
+
+
+def too_new(what: str) -> Conflict:
+    """Refuse what an older release, of which a process may still live, would not understand."""
+    return Conflict(
+        "upgrade_incomplete", f"{what} needs the whole control plane to be of this release: finish the upgrade first"
+    )

@@ -175,11 +175,21 @@ def decode(raw: bytes) -> Job:
     return _DECODER.decode(raw)
 
 
+def content(task: Task) -> list[Any]:
+    """Give what a task's containers are made from."""
+    return [getattr(task, name) for name in _CONTENT]
+
+
+def policy(task: Task) -> list[Any]:
+    """Give what an agent does with a task's containers: applied in place, so agents must hear of a change."""
+    return [task.health, task.restart]
+
+
 def content_digest(task: Task) -> str:
-    """Stand for what a task's containers are made from. Stored where it is made, never recomputed for old specs."""
-    return digest(_ENCODER.encode([getattr(task, name) for name in _CONTENT]))
+    """Stand for a task's content. Another release may give another: stored where it is made, never recomputed."""
+    return digest(_ENCODER.encode(content(task)))
 
 
 def policy_digest(task: Task) -> str:
-    """Stand for what an agent does with a task's containers: applied in place, so agents must hear of a change."""
-    return digest(_ENCODER.encode([task.health, task.restart]))
+    """Stand for a task's policy, as `content_digest` does for its content."""
+    return digest(_ENCODER.encode(policy(task)))

@@ -326,6 +326,7 @@ class State:
     incarnation: str = ""
     coordinator: str = ""
     epoch: int = 0
+    level: int = 1  # of the events that may be in the log
     brake: bool = False
     brake_changed: int = 0  # ms: when it last went on or off
     jobs: dict[int, Job] = field(default_factory=dict)

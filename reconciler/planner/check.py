@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event
+from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, encode
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.state import Alloc, Job, Node, State, Usage
 
@@ -28,9 +28,13 @@ class Ledger:
 
 
 def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> None:
-    """Raise BrokenPlanError unless a job's piece is sound on top of the pieces that the ledger holds; then enter it."""
+    """Raise BrokenPlanError unless a job's piece is sound on top of the pieces that the ledger holds; then enter it.
+
+    TooNew: the log does not take one of its events yet.
+    """
     if len(events) > MAX_EVENTS:
         raise BrokenPlanError(f"{len(events)} events in one piece")
+    _check_level(state, events)
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     _check_ends(state, job, events)
     if placed:
@@ -38,6 +42,12 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
         _check_wanted(job, placed)
         _check_slots(state, job, events)
         _check_nodes(state, placed, ledger)
+
+
+def _check_level(state: State, events: Sequence[Event]) -> None:
+    for event in events:
+        if state.level < event.LEVEL:
+            encode(event, state.level)  # TooNew, unless an earlier schema can say it
 
 
 def _check_ends(state: State, job: Job, events: Sequence[Event]) -> None:

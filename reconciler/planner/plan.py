@@ -7,8 +7,8 @@ and a pass without it (after a take-over) decides the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Generator, Iterable, Mapping
+from typing import Final, cast
 
 from msgspec import Struct
 
@@ -44,6 +44,7 @@ class Memo:
         self.looks: dict[int, Look] = {}
         self.fleet = Fleet()
         self.resume = 0  # uid of the job to begin with, where the last pass had enough
+        self.wary = False  # whether a plan may kill its process: what failed before comes when nothing else is to do
 
     def leave(self, state: State, uid: int, wake: int | None = None, *, waiting: bool = False) -> None:
         """Leave a job alone until it moves, until `wake`, or, if it is waiting for that, until capacity moves."""
@@ -62,7 +63,18 @@ def plan(
     live: Iterable[Member] | None = None,
 ) -> Plan:
     """Plan one pass. `now` is the log's time in ms; `live` are the members with fresh rows, None: not known."""
-    memo = memo or Memo()
+    passing = steps(state, beats, now, memo or Memo(), live)
+    while True:
+        try:
+            next(passing)
+        except StopIteration as end:
+            return cast("Plan", end.value)
+
+
+def steps(
+    state: State, beats: Mapping[str, Heard], now: int, memo: Memo, live: Iterable[Member] | None
+) -> Generator[int, None, Plan]:
+    """As `plan`, and tell of each job, by its uid, just before it is planned. The state must stand still meanwhile."""
     pieces, soonest = liveness(state, beats)
     came_or_went = members(state, live) if live is not None else []
     if came_or_went:
@@ -72,7 +84,13 @@ def plan(
         pieces.append(Piece((toggled,)))
     if pieces:
         return Plan(tuple(pieces), more=True)
-    return _Pass(state, now, memo).run(None if soonest is None else now + soonest)
+    return (yield from _Pass(state, now, memo).run(None if soonest is None else now + soonest))
+
+
+def failed(job: Job, said: str, release: str) -> Piece:
+    """Tell the log that a job could not be planned: it counts, over take-overs too, until the job is left alone."""
+    event = JobPlanFailed(job.uid, job.namespace, job.name, said, release)
+    return Piece((event,), (job_stream(job.namespace, job.name),), uid=job.uid)
 
 
 class _Pass:
@@ -86,7 +104,7 @@ class _Pass:
         self._pieces: list[Piece] = []
         self._faults: list[Fault] = []
 
-    def run(self, wake: int | None) -> Plan:
+    def run(self, wake: int | None) -> Generator[int, None, Plan]:
         memo = self._memo
         more = False
         for uid in self._order():
@@ -99,6 +117,10 @@ class _Pass:
                 continue
             look = memo.looks.get(uid)
             if look is None or not self._holds(look):
+                if memo.wary and job.plan_failures and self._pieces:
+                    more = True
+                    break
+                yield uid
                 more |= self._job(job)
                 look = memo.looks.get(uid)
             if look is not None and look.wake is not None:
@@ -111,13 +133,9 @@ class _Pass:
         for gone in memo.looks.keys() - self._state.jobs.keys():
             del memo.looks[gone]
         start, memo.resume = memo.resume, 0
-        return [uid for uid in uids if uid >= start] + [uid for uid in uids if uid < start] if start else uids
-
-    def _failed(self, job: Job, error: Exception) -> Piece:
-        """Tell the log of a bug: it counts, over take-overs too, until the job is left alone."""
-        said = f"{type(error).__name__}: {error}"[:_SAID]
-        event = JobPlanFailed(job.uid, job.namespace, job.name, said, self._memo.release)
-        return Piece((event,), (job_stream(job.namespace, job.name),), uid=job.uid)
+        if start:
+            uids = [uid for uid in uids if uid >= start] + [uid for uid in uids if uid < start]
+        return sorted(uids, key=lambda uid: self._state.jobs[uid].plan_failures > 0) if memo.wary else uids
 
     def _holds(self, look: Look) -> bool:
         topics = self._state.topics
@@ -134,7 +152,8 @@ class _Pass:
                 check(self._state, job, draft.events, self._ledger)
         except Exception as error:  # noqa: BLE001 - a bug costs this job, not the cluster; the shell tells of it
             self._faults.append(Fault(job.uid, error))
-            self._pieces.append(self._failed(job, error))
+            said = f"{type(error).__name__}: {error}"[:_SAID]
+            self._pieces.append(failed(job, said, self._memo.release))
             self._memo.leave(self._state, job.uid)
             return False
         if draft.events:

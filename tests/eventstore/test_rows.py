@@ -11,12 +11,13 @@ import pytest
 from eventstore.beats import Beat, Beats, MemoryBeats, PostgresBeats
 from eventstore.database import Database
 from eventstore.lease import TTL, Keeper, Leases, MemoryLeases, PostgresLeases
+from eventstore.level import Levels, MemoryLevels, PostgresLevels
 from eventstore.log import Fenced, Log, LogUnavailable
 from eventstore.members import Members, MemoryMembers, PostgresMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.postgres import open_log
 from eventstore.vault import MemoryVault, PostgresVault, Vault
-from heroctl.domain.events import CoordinatorElected
+from heroctl.domain.events import CoordinatorElected, LevelRaised
 from heroctl.domain.state import Member
 from tests.eventstore.fastloop import elapse, run
 from tests.eventstore.samples import decision, everything
@@ -50,6 +51,7 @@ class Rows:
     members: Members
     beats: Beats
     vault: Vault
+    levels: Levels
     clock: Clock = field(default_factory=Clock)
 
 
@@ -58,7 +60,8 @@ async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
     """Rows of each kind."""
     if request.param == "memory":
         log, clock = MemoryLog(), Clock()
-        yield Rows(log, MemoryLeases(log, clock), MemoryMembers(clock), MemoryBeats(), MemoryVault(clock), clock)
+        vault = MemoryVault(clock)
+        yield Rows(log, MemoryLeases(log, clock), MemoryMembers(clock), MemoryBeats(), vault, MemoryLevels(log), clock)
         return
     async with Database(request.getfixturevalue("dsn")) as base, open_log(base) as store:
         yield Rows(
@@ -67,6 +70,7 @@ async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
             PostgresMembers(base),
             PostgresBeats(base),
             PostgresVault(base),
+            PostgresLevels(base),
             Clock(database=base),
         )
 
@@ -221,6 +225,78 @@ def test_keepers_follow_one_another() -> None:
     run(main)
 
 
+async def test_a_lease_that_ran_out_tells_what_its_holder_had_in_hand(rows: Rows) -> None:
+    """Under its own epoch only, and not once it was given up."""
+    await rows.leases.take("a", TTL)
+    assert await rows.leases.hold("a", 1, 7)
+    assert not await rows.leases.hold("b", 1, 8)
+    assert not await rows.leases.hold("a", 2, 8)
+    assert (await rows.leases.look("b", TTL)).lease.holder == "a"
+    await rows.clock.pass_(TTL + 1)
+    assert not await rows.leases.hold("a", 1, 8)
+    standing = await rows.leases.look("b", TTL)
+    assert (standing.lease.holder, standing.hand) == ("a", 7)
+    await rows.leases.take("b", TTL)
+    await rows.clock.pass_(TTL + 1)
+    assert (await rows.leases.look("c", TTL)).hand == 0, "b died before it had anything in hand"
+
+
+async def test_keeper_inherits_from_the_dead(rows: Rows) -> None:
+    a, b, c = (Keeper(rows.leases, name, clock=rows.clock) for name in "abc")
+    assert not await a.hold(7)
+    await a.attempt()
+    assert a.inherited is None, "there was nobody before"
+    assert await a.hold(7)
+    await rows.clock.pass_(TTL + 1)
+    await b.attempt()
+    assert (b.epoch(), b.inherited) == (2, 7)
+    await b.attempt()
+    assert b.inherited == 7
+    assert await b.hold(9)
+    await b.release()
+    await c.attempt()
+    assert (c.epoch(), c.inherited) == (3, None), "b did not die"
+    await rows.clock.pass_(TTL + 1)
+    await b.attempt()
+    assert (b.epoch(), b.inherited) == (4, 0), "c died, and had nothing in hand"
+    assert await b.transfer("a")
+    await a.attempt()
+    assert (a.epoch(), a.inherited) == (5, None)
+    await rows.clock.pass_(TTL + 1)
+    await a.attempt()
+    assert (a.epoch(), a.inherited) == (6, None), "it was late, and lives"
+
+
+async def test_keeper_that_is_not_fit_gives_way(rows: Rows) -> None:
+    fit = True
+    a, b = Keeper(rows.leases, "a", clock=rows.clock, fit=lambda: fit), Keeper(rows.leases, "b", clock=rows.clock)
+    await a.attempt()
+    fit = False
+    await a.attempt()
+    assert a.epoch() is None
+    await b.attempt()
+    assert b.epoch() == 2
+    await b.release()
+    await a.attempt()
+    assert (a.epoch(), (await rows.leases.look("c", TTL)).lease.remaining > 0) == (None, False)
+
+
+# ── the level ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_level_rises_with_its_event(rows: Rows) -> None:
+    """By the coordinator, from where it saw it, and never back."""
+    epoch = await rows.leases.take("a", TTL) or 0
+    assert (await rows.log.head()).level == 1
+    assert await rows.levels.raise_to(3, 1, epoch)
+    head = await rows.log.head()
+    assert head.level == 3
+    refused = [(4, 1, epoch), (3, 3, epoch), (2, 3, epoch), (4, 3, epoch + 1)]
+    assert [await rows.levels.raise_to(*each) for each in refused] == [False] * len(refused)
+    assert await rows.log.head() == head
+    assert [record.event for record in await everything(rows.log, 2)] == [LevelRaised(3)]
+
+
 # ── members ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -293,10 +369,22 @@ async def test_known_row_is_written_once(rows: Rows) -> None:
 
 
 async def test_old_rows_are_named(rows: Rows) -> None:
-    old = await rows.vault.put("token", b"old")
+    old = sorted([await rows.vault.put(kind, b"old") for kind in ("token", "node")])
+    await rows.vault.keep("key", "signing_key", b"old")
     await rows.clock.pass_(3_700)
     await rows.vault.put("token", b"new")
-    assert await rows.vault.older(3_600) == [old]
+    assert await rows.vault.older(3_600, ("token", "node")) == old
+    assert await rows.vault.older(3_600, ("token", "node"), after=old[0]) == old[1:]
+    assert await rows.vault.older(3_600, ("password",)) == []
+
+
+async def test_old_rows_are_named_by_the_thousand(rows: Rows) -> None:
+    ids = [f"{n:04}" for n in range(1_100)]
+    await asyncio.gather(*(rows.vault.keep(identity, "token", b"") for identity in ids))
+    await rows.clock.pass_(10)
+    first = await rows.vault.older(5, ("token",))
+    assert first + await rows.vault.older(5, ("token",), after=first[-1]) == ids
+    assert len(first) == 1_000
 
 
 async def test_rows_are_away_with_the_log() -> None:

@@ -31,6 +31,7 @@ def story() -> list[Row]:
     _bad_version(world, first)
     _node_lost(world, second)
     _other_history(world, first)
+    world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from eventstore.beats import Beat, MemoryBeats
 from eventstore.lease import Keeper, MemoryLeases
+from eventstore.level import MemoryLevels
 from eventstore.log import Append, Appended, Conflicted, LogUnavailable, Row
 from eventstore.members import MemoryMembers
 from eventstore.memory import MemoryLog
@@ -64,10 +65,10 @@ class SlowLog:
 class Reconciler:
     """One process: its parts and its tasks."""
 
-    def __init__(self, rig: Rig, name: str, lag: float) -> None:
+    def __init__(self, rig: Rig, name: str, lag: float, level: int | None) -> None:
         clock = asyncio.get_running_loop().time
-        self.view = View(SlowLog(rig.log, lag) if lag else rig.log, clock=clock)
-        self.keeper = Keeper(rig.leases, name, clock=clock)
+        self.view = View(SlowLog(rig.log, lag) if lag else rig.log, clock=clock, level=level)
+        self.keeper = Keeper(rig.leases, name, clock=clock, fit=lambda: self.view.sound)
         self.presence = Presence(rig.members, Member(name, "reconciler", name, "1"), self.view)
         self.coordinator = Coordinator(
             log=rig.log,
@@ -76,6 +77,8 @@ class Reconciler:
             beats=rig.beats,
             presence=self.presence,
             doorbell=None,
+            levels=rig.levels,
+            rise_after=60.0,
             clock=clock,
         )
         works = [self.view.run, self.keeper.run, self.presence.run, self.coordinator.run]
@@ -97,6 +100,7 @@ class Rig:
         loop = asyncio.get_running_loop()
         self.log = TroubledLog(lambda: START + int(loop.time() * 1000))
         self.leases = MemoryLeases(self.log, lambda: START / 1000 + loop.time())
+        self.levels = MemoryLevels(self.log)
         self.beats = MemoryBeats()
         self.members = MemoryMembers(loop.time)
         self.api = View(self.log, clock=loop.time)
@@ -109,9 +113,9 @@ class Rig:
         """The state as the api sees it."""
         return self.api.state
 
-    def start(self, name: str, lag: float = 0) -> Reconciler:
-        """Start a reconciler, one that reads the log late if told so."""
-        self.reconcilers[name] = Reconciler(self, name, lag)
+    def start(self, name: str, lag: float = 0, level: int | None = None) -> Reconciler:
+        """Start a reconciler, one that reads the log late or is of another release if told so."""
+        self.reconcilers[name] = Reconciler(self, name, lag, level)
         return self.reconcilers[name]
 
     async def kill(self, name: str) -> None:

@@ -31,6 +31,7 @@ from heroctl.domain.events.cluster import (
     ClusterCreated,
     CoordinatorElected,
     IncarnationDrawn,
+    LevelRaised,
     MemberJoined,
     MemberLeft,
 )
@@ -55,6 +56,8 @@ from heroctl.domain.events.nodes import (
     NodeUnknownContainers,
     NodeUp,
 )
+from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
+from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
 
 __all__ = [
@@ -80,6 +83,7 @@ __all__ = [
     "JobStopped",
     "JobSubmitted",
     "JoinTokenCreated",
+    "LevelRaised",
     "MemberJoined",
     "MemberLeft",
     "Meta",
@@ -95,6 +99,7 @@ __all__ = [
     "TaskSummary",
     "TokenCreated",
     "TokenDeleted",
+    "TooNew",
     "UserCreated",
     "Writer",
     "decode",
@@ -102,6 +107,7 @@ __all__ = [
     "encode",
     "encode_meta",
     "payload",
+    "release_level",
 ]
 
 
@@ -117,19 +123,31 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 _META_DECODER: Final = msgspec.json.Decoder(Meta)
 
 
-def encode(event: Event) -> tuple[str, int, bytes]:
-    """Return an event's tag, schema number and payload (JSON)."""
+def release_level() -> int:
+    """Return the greatest level of a log that this release can fold, and act upon."""
+    return max(1, *(kind.LEVEL for kind in EVENTS.values()), *FIELDS.values())
+
+
+def encode(event: Event, level: int | None = None) -> tuple[str, int, bytes]:
+    """Return an event's tag, schema number and payload (JSON), as a log at a level takes it.
+
+    Below the level of the event's schema that is the newest earlier one that may be written; `TooNew` where none can
+    say it. None: whatever the log's level.
+    """
     if isinstance(event, Opaque):
         return event.tag, event.schema, event.data
-    return event.TAG, event.SCHEMA, _ENCODER.encode(event)
+    written = event.TAG, event.SCHEMA, _ENCODER.encode(event)
+    return written if level is None or level >= event.LEVEL else earlier(written, level)
 
 
 def decode(tag: str, schema: int, data: bytes) -> Event:
     """Read an event back. One whose tag or schema is unknown comes back `Opaque`; a broken payload raises."""
     decoder = _DECODERS.get((tag, schema))
-    if decoder is None:
+    if decoder is not None:
+        return decoder.decode(data)
+    if (tag, schema) not in STEPS:
         return Opaque(tag, schema, data)
-    return decoder.decode(data)
+    return decode(*upcast(tag, schema, data))
 
 
 def encode_meta(meta: Meta) -> bytes:

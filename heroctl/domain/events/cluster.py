@@ -32,6 +32,14 @@ class CoordinatorElected(Event, frozen=True, gc=False, omit_defaults=True):
     epoch: int
 
 
+class LevelRaised(Event, frozen=True, gc=False, omit_defaults=True):
+    """Every process can fold the events of this level: from here on they may be written. It is never lowered."""
+
+    TAG: ClassVar[str] = "cluster.level_raised"
+    WRITER: ClassVar[Writer] = "decision"
+    level: int
+
+
 class MemberJoined(Event, frozen=True, gc=False, omit_defaults=True):
     """An api or reconciler process was first seen."""
 

@@ -10,10 +10,15 @@ Writer = Literal["intent", "report", "decision"]
 
 
 class Event(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Something that happened. Subclasses are the payloads."""
+    """Something that happened. Subclasses are the payloads.
+
+    `LEVEL` is the log's level from which the tag, in its present schema, may be written: releases that cannot fold it
+    are all gone by then. `schemas` tells how earlier schemas are read, and written below that level.
+    """
 
     TAG: ClassVar[str] = ""
     SCHEMA: ClassVar[int] = 1
+    LEVEL: ClassVar[int] = 1
     WRITER: ClassVar[Writer] = "intent"
 
 

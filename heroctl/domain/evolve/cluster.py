@@ -27,6 +27,11 @@ def _elected(state: State, event: e.CoordinatorElected, touch: Touch) -> None:
     touch.add(CLUSTER, PEERS)
 
 
+def _level_raised(state: State, event: e.LevelRaised, touch: Touch) -> None:
+    state.level = max(state.level, event.level)
+    touch.add(CLUSTER, PEERS)
+
+
 def _joined(state: State, event: e.MemberJoined, touch: Touch) -> None:
     state.members[event.id] = Member(event.id, event.role, event.address, event.version)
     touch.add(CLUSTER, PEERS)
@@ -76,6 +81,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.ClusterCreated: _created,
     e.IncarnationDrawn: _drawn,
     e.CoordinatorElected: _elected,
+    e.LevelRaised: _level_raised,
     e.MemberJoined: _joined,
     e.MemberLeft: _left,
     e.BrakeOn: _brake_on,

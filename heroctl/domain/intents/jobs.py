@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from heroctl.domain import spec as specs
-from heroctl.domain.errors import Conflict, not_found
+from heroctl.domain.errors import Conflict, not_found, too_new
 from heroctl.domain.events import AllocStopRequested, JobDeleted, JobStopped, JobSubmitted, TaskSummary
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_stream
+from heroctl.domain.level import beyond
 from heroctl.domain.state import Alloc, Job, State
 
 
@@ -22,19 +23,37 @@ def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None =
     _guard(job, spec.name, check_index)
     if job is not None and not (job.stopped or job.plan_failures) and specs.decode(job.current.spec) == spec:
         return NOTHING
+    late = beyond(spec, state.level)
+    if late is not None:
+        raise too_new(late)
     event = JobSubmitted(
         uid=job.uid if job else 0,
         namespace=spec.namespace,
         name=spec.name,
         version=job.current.version + 1 if job else 1,
         spec=msgspec.Raw(specs.encode(spec)),
-        tasks=tuple(
-            TaskSummary(task.name, task.count, specs.content_digest(task), specs.policy_digest(task))
-            for task in spec.tasks
-        ),
+        tasks=tuple(_summary(job, task) for task in spec.tasks),
         by=by,
     )
     return Change((event,), (job_stream(spec.namespace, spec.name),), (claim_stream("namespace", spec.namespace),))
+
+
+def _summary(job: Job | None, task: specs.Task) -> TaskSummary:
+    """Sum a task up. What a kept version has already has its digests, whichever release made them."""
+    content = policy = ""
+    for version in reversed(job.versions) if job is not None else ():
+        known, before = version.task(task.name), specs.decode(version.spec).task(task.name)
+        if known is None or before is None:
+            continue
+        if not content and specs.content(before) == specs.content(task):
+            content = known.content
+        if not policy and specs.policy(before) == specs.policy(task):
+            policy = known.policy
+        if content and policy:
+            break
+    return TaskSummary(
+        task.name, task.count, content or specs.content_digest(task), policy or specs.policy_digest(task)
+    )
 
 
 def _guard(job: Job | None, name: str, check_index: int | None) -> None:
