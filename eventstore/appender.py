@@ -14,13 +14,13 @@ from typing import Final, Protocol
 from uuid import UUID, uuid4
 
 from eventstore.codec import Sealed
-from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, LogUnavailable, Rejected
+from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, KeyReused, LogUnavailable, Rejected
 
 MAX_APPENDS: Final = 256
 MAX_BYTES: Final = 1 << 20
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 1.0  # seconds between attempts
 
-Answer = Appended | Conflicted | Fenced
+Answer = Appended | Conflicted | Fenced | KeyReused
 
 
 class Sender(Protocol):
@@ -135,25 +135,30 @@ class Appender:
 def cut(queue: deque[Waiting]) -> list[Waiting]:
     """Take the next batch off the queue; whoever no longer waits is passed over.
 
-    It ends before an append that expects a stream which an earlier one of the batch moves: the database judges all
-    expectations of a batch on what stood before it.
+    It ends before an append that expects a stream which an earlier one of the batch moves, or that has its key: the
+    database judges a whole batch on what stood before it.
     """
     batch: list[Waiting] = []
     moved: set[str] = set()
+    keys: set[bytes] = set()
     size = 0
     while queue and len(batch) < MAX_APPENDS:
         sealed = queue[0].sealed
         if not queue[0].answer.done():
             size += sealed.size
-            if batch and (size > MAX_BYTES or _reads(sealed.append, moved)):
+            if batch and (size > MAX_BYTES or _rests(sealed.append, moved, keys)):
                 break
             batch.append(queue[0])
             moved.update(sealed.append.moves)
+            if sealed.append.key is not None:
+                keys.add(sealed.append.key.name)
         queue.popleft()
     return batch
 
 
-def _reads(append: Append, moved: set[str]) -> bool:
+def _rests(append: Append, moved: set[str], keys: set[bytes]) -> bool:
+    if append.key is not None and append.key.name in keys:
+        return True
     return any(stream in moved for stream, _ in append.expects)
 
 

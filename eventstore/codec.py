@@ -36,8 +36,12 @@ def seal(append: Append) -> Sealed:
 
     Raises TooNew for what a log at its level does not take, and ValueError for what none may: a bug of the writer.
     """
-    if not 0 < len(append.events) <= MAX_EVENTS:
+    if not (append.key is None) <= len(append.events) <= MAX_EVENTS:
         raise ValueError(f"an append has 1 to {MAX_EVENTS} events, not {len(append.events)}")
+    if append.moves and not append.events:
+        raise ValueError("no stream moves without an event")
+    if append.key is not None and not (append.key.name and append.key.body):
+        raise ValueError("a key has a name and a body")
     if append.epoch is None and any(event.WRITER == "decision" for event in append.events):
         raise ValueError("a decision needs the coordinator's epoch")
     if append.epoch is not None and not 0 <= append.epoch <= _MAX_BIGINT:

@@ -5,8 +5,13 @@ gaps, and readers see whole appends, in index order, or nothing. Inside, in this
 
 1. the epoch, if the append carries one (`Fenced`);
 2. the batch id: an append sent again after a broken connection gets its first answer;
-3. the expectations: for each `(stream, seen)`, no event may stand on the stream after index `seen` (`Conflicted`);
-4. events, streams, head, and one notification.
+3. the client's key, if the append carries one: for a day, another with the same key gets the place of the first,
+   `replayed`, and nothing is appended; unless its body is another (`KeyReused`);
+4. the expectations: for each `(stream, seen)`, no event may stand on the stream after index `seen` (`Conflicted`);
+5. events, streams, head, the key, and one notification.
+
+An append that is refused leaves no trace, not even its key. One with a key may be without events: a client asked for
+what is so already, and is to be told the same again.
 
 A stream is a line of writers; its version is the index of its last event. A writer that decided on a view at index N
 expects N of every stream it read, so a view needs no table of stream versions.
@@ -27,8 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 MAX_EVENTS: Final = 5_000  # of one append; a planner stays under 1,000
+KEY_LIFE: Final = 24 * 3600 * 1000  # ms for which a key counts
 # One encoded event: index, last, time (ms), tag, schema, meta, data, chain (on the last event of an append, else None).
 Row = tuple[int, int, int, str, int, bytes, bytes, bytes | None]
+
+
+class Key(Struct, frozen=True):
+    """A client's word for one append, so that it may ask again. Digests: no text of a client stands in a row."""
+
+    name: bytes  # of the word, whose it is, and what for
+    body: bytes  # of all that was asked
 
 
 class Append(Struct, frozen=True):
@@ -40,14 +53,15 @@ class Append(Struct, frozen=True):
     epoch: int | None = None  # a decision carries the coordinator's; a decision without one is refused
     meta: Meta = Meta()
     level: int = 1  # of the log, as its writer knows it; events of a later level are refused
+    key: Key | None = None
 
 
 class Appended(Struct, frozen=True):
-    """The places that an append took: `first`..`last`, and the log's time (ms since the epoch)."""
+    """The places that an append took: `first`..`last`. Without events: `last` is the log's end then, `first` beyond."""
 
     first: int
     last: int
-    time: int
+    replayed: bool = False  # that is what an earlier append with the same key took
 
 
 class Position(Struct, frozen=True):
@@ -98,6 +112,10 @@ class Fenced(Exception):  # noqa: N818 - an answer: step down
         self.epoch = epoch
 
 
+class KeyReused(Exception):  # noqa: N818 - an answer: the client's mistake
+    """The key stands for another body."""
+
+
 class Busy(Exception):  # noqa: N818 - an answer: try later
     """The queue of waiting appends is full."""
 
@@ -137,10 +155,16 @@ class Log(Protocol):
     """An append-only, totally ordered, gapless log of events."""
 
     async def append(self, append: Append) -> Appended:
-        """Add all events or none. Raises Conflicted, Fenced, Busy, LogUnavailable, Rejected or, of the domain, TooNew.
+        """Add all events or none.
+
+        Raises Conflicted, Fenced, KeyReused, Busy, LogUnavailable, Rejected or, of the domain, TooNew.
 
         A caller that is cancelled while its append waits in the queue takes it back; later it happens unheard.
         """
+        ...
+
+    async def recall(self, key: Key) -> Appended | None:
+        """Give the place of the append that had this key; None: there is none. Raises KeyReused or LogUnavailable."""
         ...
 
     async def head(self) -> Head:

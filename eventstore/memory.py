@@ -11,7 +11,20 @@ from typing import Final
 
 from eventstore import codec
 from eventstore.bell import Bell
-from eventstore.log import Append, Appended, Compacted, Conflicted, Fenced, Head, LogUnavailable, Position, Row
+from eventstore.log import (
+    KEY_LIFE,
+    Append,
+    Appended,
+    Compacted,
+    Conflicted,
+    Fenced,
+    Head,
+    Key,
+    KeyReused,
+    LogUnavailable,
+    Position,
+    Row,
+)
 from heroctl.domain.events import ClusterCreated, IncarnationDrawn, Record
 
 _PAGE: Final = 5_000
@@ -41,6 +54,7 @@ class MemoryLog:
         self._rows: list[Row] = []
         self._streams: dict[str, int] = {}
         self._moves: list[tuple[str, int]] = []
+        self._keys: dict[bytes, tuple[bytes, Appended, int]] = {}  # body, place and time
         self._bell = Bell()
         self._drawn = 0
         self._put(codec.seal(Append((ClusterCreated(cluster, incarnation),))))
@@ -51,10 +65,18 @@ class MemoryLog:
         self._reach()
         if append.epoch is not None and append.epoch != self.epoch:
             raise Fenced(self.epoch)
+        first = None if append.key is None else self._recalled(append.key)
+        if first is not None:
+            return first
         for stream, seen in append.expects:
             if (now := self._streams.get(stream, 0)) > seen:
                 raise Conflicted(stream, now)
         return self._put(sealed)
+
+    async def recall(self, key: Key) -> Appended | None:
+        """See Log.recall."""
+        self._reach()
+        return self._recalled(key)
 
     async def head(self) -> Head:
         """See Log.head."""
@@ -112,6 +134,7 @@ class MemoryLog:
         self._end = Position(last[0], last[7] or b"")
         self._moves = [move for move in self._moves if move[1] <= last[0]]
         self._streams = dict(self._moves)
+        self._keys = {name: kept for name, kept in self._keys.items() if kept[1].last <= last[0]}
         self.ring()
 
     def compact(self, index: int) -> None:
@@ -123,7 +146,22 @@ class MemoryLog:
         if self.away:
             raise LogUnavailable("the log is away")
 
+    def _recalled(self, key: Key) -> Appended | None:
+        body, place, at = self._keys.get(key.name, (b"", None, 0))
+        if place is None or at <= max(self._clock(), self._time) - KEY_LIFE:
+            return None
+        if body != key.body:
+            raise KeyReused
+        return place
+
     def _put(self, sealed: codec.Sealed) -> Appended:
+        place = self._place(sealed) if sealed.events else Appended(self._end.index + 1, self._end.index)
+        if sealed.append.key is not None:
+            known = Appended(place.first, place.last, replayed=True)
+            self._keys[sealed.append.key.name] = (sealed.append.key.body, known, max(self._clock(), self._time))
+        return place
+
+    def _place(self, sealed: codec.Sealed) -> Appended:
         first = self._end.index + 1
         time = self._time = max(self._clock(), self._time)
         end = self._end = codec.link(self._end, time, sealed.meta, sealed.events)
@@ -134,4 +172,4 @@ class MemoryLog:
         self._moves += moves
         self._streams.update(moves)
         self.ring(end.index)
-        return Appended(first, end.index, time)
+        return Appended(first, end.index)

@@ -19,11 +19,27 @@ from eventstore.arrays import Bigints, Blobs, Integers, Texts
 from eventstore.codec import Sealed
 from eventstore.database import CALL, Database, lost, temporary
 from eventstore.listener import Listener
-from eventstore.log import Append, Appended, Compacted, Conflicted, Fenced, Head, LogUnavailable, Rejected, Row
+from eventstore.log import (
+    KEY_LIFE,
+    Append,
+    Appended,
+    Compacted,
+    Conflicted,
+    Fenced,
+    Head,
+    Key,
+    KeyReused,
+    LogUnavailable,
+    Rejected,
+    Row,
+)
 from eventstore.migrate import PARTITION, new_incarnation
 from heroctl.domain.events import IncarnationDrawn, Record, encode
 
-_APPEND: Final = b"SELECT * FROM heroctl.append(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+_APPEND: Final = b"SELECT * FROM heroctl.append(" + b", ".join([b"%b"] * 16) + b")"
+_RECALL: Final = """
+    SELECT first, last, body = %b FROM heroctl.keys
+    WHERE key = %b AND at > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - %b::bigint"""
 _HEAD: Final = "SELECT index, epoch, incarnation, chain, time, level FROM heroctl.head"
 # Up to the end of the append that holds the page's last place; to the end of the log where there is no such place.
 _PAGE: Final = """
@@ -90,6 +106,14 @@ class PostgresLog:
         """See Log.append."""
         return await self._appender.append(codec.seal(append))
 
+    async def recall(self, key: Key) -> Appended | None:
+        """See Log.recall."""
+        for first, last, same in await self.database.fetch(_RECALL, [key.body, key.name, KEY_LIFE]):
+            if not same:
+                raise KeyReused
+            return Appended(first, last, replayed=True)
+        return None
+
     async def head(self) -> Head:
         """See Log.head."""
         [row] = await self.database.fetch(_HEAD)
@@ -136,12 +160,12 @@ class PostgresLog:
             await connection.execute(*_redraw(held, "another server"))
 
     async def _keep(self) -> None:
-        """Make partitions ahead, when the head passes half of one; forget old batches."""
+        """Make partitions ahead, when the head passes half of one; forget old batches and keys."""
         while True:
             self._housekeep.clear()
             try:
                 [(self._due,)] = await self.database.fetch("SELECT heroctl.make_partitions(%b)", [self._partition])
-                await self.database.fetch("SELECT heroctl.prune_batches()")
+                await self.database.fetch("SELECT heroctl.prune_batches(), heroctl.prune_keys()")
             except LogUnavailable as error:
                 _log.error("housekeeping_failed", error=str(error), partitions_due=self._due)
                 await asyncio.sleep(_AGAIN * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
@@ -193,13 +217,15 @@ class _Line:
             self._connection = None
 
 
-_Result = tuple[int, int, list[int], list[int], list[int]]  # time, epoch, firsts, failed expectations, their versions
+_Result = tuple[int, list[int], list[int], list[int]]  # epoch, firsts, expectations, lasts
+_KEY: Final = -1  # stands in the place of an expectation's number, where the key has been seen
 
 
 def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
     events = [(number, *event) for number, each in enumerate(appends, 1) for event in each.events]
     moves = [(number, stream) for number, each in enumerate(appends, 1) for stream in each.append.moves]
     expects = [(number, *expect) for number, each in enumerate(appends, 1) for expect in each.append.expects]
+    keys = [(number, each.append.key) for number, each in enumerate(appends, 1) if each.append.key is not None]
     return [
         batch,
         Bigints([-1 if each.append.epoch is None else each.append.epoch for each in appends]),
@@ -214,18 +240,23 @@ def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
         Integers([expect[0] for expect in expects]),
         Texts([expect[1] for expect in expects]),
         Bigints([expect[2] for expect in expects]),
+        Integers([number for number, _ in keys]),
+        Blobs([key.name for _, key in keys]),
+        Blobs([key.body for _, key in keys]),
     ]
 
 
 def _answers(appends: Sequence[Sealed], result: _Result) -> list[Answer]:
-    time, epoch, firsts, failed, moved = result
+    epoch, firsts, failed, lasts = result
     streams = [stream for each in appends for stream, _ in each.append.expects]
     answers: list[Answer] = []
-    for each, first, expect, index in zip(appends, firsts, failed, moved, strict=True):
+    for first, expect, last in zip(firsts, failed, lasts, strict=True):
         if first:
-            answers.append(Appended(first, first + len(each.events) - 1, time))
+            answers.append(Appended(first, last, replayed=expect == _KEY))
+        elif expect == _KEY:
+            answers.append(KeyReused())
         elif expect:
-            answers.append(Conflicted(streams[expect - 1], index))
+            answers.append(Conflicted(streams[expect - 1], last))
         else:
             answers.append(Fenced(epoch))
     return answers

@@ -22,6 +22,7 @@ TABLES: Final[dict[str, str]] = {
     "cursors": _ROWS,
     "streams": "SELECT",
     "batches": "SELECT",
+    "keys": "SELECT",
     "lease": "SELECT, UPDATE",
     "members": _ROWS,
     "beats": _ROWS,
@@ -45,6 +46,7 @@ CALLED: Final = frozenset(
         "make_partitions",
         "origin",
         "prune_batches",
+        "prune_keys",
         "raise_level",
         "redraw",
     }

@@ -1,4 +1,4 @@
--- The log: its end, its events, the streams' versions, and the answers to batches that may be sent again.
+-- The log: its end, its events, the streams' versions, and what is known of batches and calls that may be sent again.
 -- Everything stands in the schema `heroctl`, which the migrator makes.
 
 -- One row: the log's end and the only lock of an append. Rewritten by every append, so it gets a page to itself.
@@ -42,11 +42,22 @@ CREATE TABLE heroctl.streams (
 CREATE TABLE heroctl.batches (
     id uuid PRIMARY KEY,
     at timestamptz NOT NULL,
-    time bigint NOT NULL,
     firsts bigint[] NOT NULL,
     expects integer[] NOT NULL,
-    moved bigint[] NOT NULL
+    lasts bigint[] NOT NULL
 );
+
+-- The keys of clients that may ask again, and the place of the append that each named first; `first` > `last`: it had
+-- no events. Digests both, made by who knows a secret: nothing can be told from a row. `at` is the log's time (ms).
+CREATE TABLE heroctl.keys (
+    key bytea PRIMARY KEY,
+    body bytea NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    at bigint NOT NULL
+);
+
+CREATE INDEX keys_at ON heroctl.keys (at);
 
 -- Makes partitions until two whole ones lie ahead of the place half a partition beyond the head. Answers the index at
 -- which to call again. LIKE + ATTACH, since CREATE ... PARTITION OF waits for every open reader and stops all writers
@@ -80,5 +91,17 @@ END $$;
 CREATE FUNCTION heroctl.prune_batches() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
     WITH gone AS (DELETE FROM batches WHERE at < clock_timestamp() - interval '10 minutes' RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+-- Keys count for a day. Some at a time, so that a day's worth after a long pause is no long transaction.
+CREATE FUNCTION heroctl.prune_keys() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
+    WITH gone AS (
+        DELETE FROM keys k WHERE k.key IN (
+            SELECT o.key FROM keys o
+            WHERE o.at <= floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - 86400000
+            ORDER BY o.at LIMIT 10000 FOR UPDATE SKIP LOCKED)
+        RETURNING 1)
     SELECT count(*) FROM gone
 $$;

@@ -3,23 +3,29 @@
 -- at READ COMMITTED, so that each statement sees every earlier append. Scalar sub-selects and no sequential scans: the
 -- plans are kept for the session and were made when the tables were tiny.
 
--- Intents are numbered 1..n; `p_*_of` say whose an event, a moved stream or an expectation is, in that order. No intent
--- may expect a stream that an earlier one of the same batch moves: the caller begins another batch before it.
--- Answers for each intent its first index, or 0 and the number of the expectation that failed with its stream's
--- version, or 0 and 0: fenced.
+-- Intents are numbered 1..n; `p_*_of` say whose an event, a moved stream, an expectation or a client's key is, in that
+-- order. No intent may expect a stream that an earlier one of the same batch moves, or have its key: the caller begins
+-- another batch before it. Only an intent with a key may be without events.
+-- Answers for each intent its place, `r_firsts` to `r_lasts` (without events the last is the one before), where
+-- `r_expects` is 0, or -1: that is the place of the key's first append. Where `r_firsts` is 0 nothing was appended:
+-- `r_expects` has the number of the expectation that failed and `r_lasts` its stream's version, or it is 0: fenced, or
+-- -1: the key has another body.
 CREATE FUNCTION heroctl.append(
     p_batch uuid,
     p_epochs bigint[], p_counts integer[], p_metas bytea[],
     p_event_of integer[], p_tags text[], p_schemas integer[], p_datas bytea[],
     p_move_of integer[], p_moves text[],
     p_expect_of integer[], p_expects text[], p_seen bigint[],
-    OUT r_time bigint, OUT r_epoch bigint, OUT r_firsts bigint[], OUT r_expects integer[], OUT r_moved bigint[]
+    p_key_of integer[], p_keys bytea[], p_bodies bytea[],
+    OUT r_epoch bigint, OUT r_firsts bigint[], OUT r_expects integer[], OUT r_lasts bigint[]
 ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = heroctl, pg_temp SET enable_seqscan = off SET lock_timeout = '5s' AS $$
 DECLARE
     v_head head%ROWTYPE;
     v_batch batches%ROWTYPE;
     v_intents integer := cardinality(p_counts);
+    v_keyed boolean := cardinality(p_keys) > 0;
+    v_time bigint;
     v_index bigint;
     v_chain bytea;
     v_now bigint[];
@@ -27,17 +33,20 @@ DECLARE
     v_shifts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
     v_lasts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
     v_chains bytea[] := array_fill(''::bytea, ARRAY[v_intents]);
+    v_known keys[];
+    v_first keys;
     v_event integer := 0;
+    v_written integer := 0; -- intents that have events
     v_expect integer := 1;
+    v_key integer := 0;
 BEGIN
     SELECT * INTO STRICT v_head FROM head FOR UPDATE;
     r_epoch := v_head.epoch;
     SELECT * INTO v_batch FROM batches b WHERE b.id = p_batch;
     IF FOUND THEN
-        r_time := v_batch.time;
         r_firsts := v_batch.firsts;
         r_expects := v_batch.expects;
-        r_moved := v_batch.moved;
+        r_lasts := v_batch.lasts;
         FOR i IN 1 .. v_intents LOOP
             IF p_epochs[i] >= 0 AND p_epochs[i] <> v_head.epoch THEN
                 r_firsts[i] := 0;
@@ -49,10 +58,15 @@ BEGIN
 
     r_firsts := array_fill(0::bigint, ARRAY[v_intents]);
     r_expects := array_fill(0, ARRAY[v_intents]);
-    r_moved := array_fill(0::bigint, ARRAY[v_intents]);
-    r_time := greatest(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, v_head.time);
+    r_lasts := array_fill(0::bigint, ARRAY[v_intents]);
+    v_time := greatest(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, v_head.time);
     v_index := v_head.index;
     v_chain := v_head.chain;
+    IF v_keyed THEN
+        v_known := ARRAY(
+            SELECT (SELECT k FROM keys k WHERE k.key = e.key AND k.at > v_time - 86400000)
+            FROM unnest(p_keys) WITH ORDINALITY AS e(key, n) ORDER BY e.n);
+    END IF;
     IF cardinality(p_expects) > 0 THEN
         v_now := ARRAY(
             SELECT coalesce((SELECT s.last FROM streams s WHERE s.name = e.name), 0)
@@ -69,30 +83,62 @@ BEGIN
         WHILE p_expect_of[v_expect] = i LOOP
             IF v_now[v_expect] > p_seen[v_expect] AND r_expects[i] = 0 THEN
                 r_expects[i] := v_expect;
-                r_moved[i] := v_now[v_expect];
+                r_lasts[i] := v_now[v_expect];
             END IF;
             v_expect := v_expect + 1;
         END LOOP;
+        IF p_counts[i] > 0 THEN
+            v_written := v_written + 1;
+        END IF;
+        IF v_keyed THEN
+            v_first := NULL;
+            IF p_key_of[v_key + 1] = i THEN
+                v_key := v_key + 1;
+                v_first := v_known[v_key];
+            END IF;
+        END IF;
         IF p_epochs[i] >= 0 AND p_epochs[i] <> v_head.epoch THEN
             r_expects[i] := 0;
+        ELSIF v_first.key IS NOT NULL THEN
+            r_expects[i] := -1;
+            IF v_first.body = p_bodies[v_key] THEN
+                r_firsts[i] := v_first.first;
+                r_lasts[i] := v_first.last;
+            END IF;
         ELSIF r_expects[i] = 0 THEN
             r_firsts[i] := v_index + 1;
             v_shifts[i] := v_index - v_event;
             v_index := v_index + p_counts[i];
-            v_lasts[i] := v_index;
-            v_chain := sha256(
-                v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(r_time)
-                || int4send(octet_length(p_metas[i])) || p_metas[i] || v_bytes[i]);
-            v_chains[i] := v_chain;
+            r_lasts[i] := v_index;
+            IF p_counts[i] > 0 THEN
+                v_lasts[i] := v_index;
+                v_chain := sha256(
+                    v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(v_time)
+                    || int4send(octet_length(p_metas[i])) || p_metas[i] || v_bytes[v_written]);
+                v_chains[i] := v_chain;
+            END IF;
         END IF;
         v_event := v_event + p_counts[i];
     END LOOP;
+
+    IF v_keyed THEN
+        INSERT INTO keys (key, body, first, last, at)
+        SELECT e.key, e.body, r_firsts[e.i], r_lasts[e.i], v_time
+        FROM unnest(p_key_of, p_keys, p_bodies) AS e(i, key, body)
+        WHERE r_firsts[e.i] > 0 AND r_expects[e.i] = 0
+        ON CONFLICT (key) DO UPDATE
+        SET body = EXCLUDED.body, first = EXCLUDED.first, last = EXCLUDED.last, at = EXCLUDED.at;
+        v_keyed := FOUND;
+    END IF;
+    IF v_keyed OR v_index > v_head.index THEN
+        INSERT INTO batches VALUES (p_batch, clock_timestamp(), r_firsts, r_expects, r_lasts);
+    END IF;
     IF v_index = v_head.index THEN
         RETURN; -- a refused intent leaves no trace
     END IF;
 
     INSERT INTO events (index, last, time, tag, schema, meta, data, chain)
-    SELECT v_shifts[e.i] + e.n, v_lasts[e.i], r_time, e.tag, e.schema, p_metas[e.i], e.data,
+    SELECT v_shifts[e.i] + e.n, v_lasts[e.i], v_time, e.tag, e.schema, p_metas[e.i], e.data,
         CASE WHEN v_shifts[e.i] + e.n = v_lasts[e.i] THEN v_chains[e.i] END
     FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
     WHERE v_lasts[e.i] > 0 ORDER BY e.n;
@@ -102,8 +148,7 @@ BEGIN
         WHERE v_lasts[m.i] > 0 GROUP BY m.name
         ON CONFLICT (name) DO UPDATE SET last = EXCLUDED.last;
     END IF;
-    UPDATE head SET index = v_index, chain = v_chain, time = r_time;
-    INSERT INTO batches VALUES (p_batch, clock_timestamp(), r_time, r_firsts, r_expects, r_moved);
+    UPDATE head SET index = v_index, chain = v_chain, time = v_time;
     PERFORM pg_notify('heroctl', v_index::text);
 END $$;
 
@@ -113,7 +158,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
     SELECT r_firsts[1] FROM append(
         gen_random_uuid(), ARRAY[p_epoch], ARRAY[1], ARRAY['{}'::bytea],
         ARRAY[1], ARRAY[p_tag], ARRAY[p_schema], ARRAY[p_data],
-        '{}', '{}', '{}', '{}', '{}')
+        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')
 $$;
 
 -- Which server this history lives on: another system identifier or timeline may be another history.

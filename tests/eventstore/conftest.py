@@ -25,6 +25,7 @@ class Store:
 
     log: Log
     elect: Callable[[], Awaitable[int]]  # gives the new epoch
+    age: Callable[[int], Awaitable[object]]  # lets so many ms pass for keys
 
 
 @pytest.fixture(scope="session")
@@ -72,23 +73,38 @@ async def elect(database: Database, holder: str = "me") -> int:
     return int(epoch) + 1
 
 
-def _memory() -> Store:
-    log = MemoryLog()
+def memory() -> Store:
+    """A store in memory."""
+    passed = 0
+    log = MemoryLog(lambda: 1_790_000_000_000 + passed)
 
     async def elected() -> int:
         log.elect(decision(log.epoch + 1))
         return log.epoch
 
-    return Store(log, elected)
+    async def age(ms: int) -> None:
+        nonlocal passed
+        passed += ms
+
+    return Store(log, elected, age)
+
+
+def of(log: PostgresLog) -> Store:
+    """The store of an open log."""
+    return Store(
+        log,
+        lambda: elect(log.database),
+        lambda ms: log.database.fetch("UPDATE heroctl.keys SET at = at - %b::bigint", [ms]),
+    )
 
 
 @pytest.fixture(params=["memory", "postgres"])
 def store(request: pytest.FixtureRequest) -> Store:
     """One store of each kind."""
     if request.param == "memory":
-        return _memory()
+        return memory()
     log: PostgresLog = request.getfixturevalue("postgres")
-    return Store(log, lambda: elect(log.database))
+    return of(log)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventstore import codec
-from eventstore.log import Append, Log, Position
+from eventstore.log import Append, Key, Log, Position
 from heroctl.domain.events import CoordinatorElected, JobDeleted, JobStopped, Meta, NodeRemoved, Record
 
 
@@ -12,11 +12,21 @@ def stopped(n: int = 0) -> JobStopped:
     return JobStopped(n, "default", f"job-{n}")
 
 
-def intent(*events: int, stream: str = "", seen: int | None = None) -> Append:
+def key(name: str, body: str = "") -> Key:
+    """A client's key, told apart by its name."""
+    return Key(name.encode(), body.encode() or b"body")
+
+
+def unchanged(under: Key, stream: str = "", seen: int = 0) -> Append:
+    """An append of a keyed call that had nothing to change."""
+    return Append((), expects=((stream, seen),) if stream else (), key=under)
+
+
+def intent(*events: int, stream: str = "", seen: int | None = None, under: Key | None = None) -> Append:
     """An append of one event a number, moving a stream and expecting it where the writer saw it."""
     moves = (stream,) if stream else ()
     expects = () if seen is None else ((stream, seen),)
-    return Append(tuple(stopped(n) for n in events or (0,)), moves, expects, meta=Meta("tester", "req_1"))
+    return Append(tuple(stopped(n) for n in events or (0,)), moves, expects, meta=Meta("tester", "req_1"), key=under)
 
 
 def other(n: int) -> Append:
@@ -40,3 +50,8 @@ async def verified(log: Log, position: Position | None = None) -> Position:
     while rows := await log.page(position.index):
         position = codec.verify(rows, position)
     return position
+
+
+async def numbers(log: Log) -> list[int]:
+    """The numbers of all intents in the log, in order."""
+    return [record.event.uid for record in await everything(log) if isinstance(record.event, JobStopped)]

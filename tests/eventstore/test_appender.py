@@ -15,7 +15,7 @@ from eventstore.codec import Sealed, seal
 from eventstore.log import Append, Appended, Busy, LogUnavailable, Rejected
 from heroctl.domain.events import JobStopped
 from tests.eventstore.fastloop import elapse, run
-from tests.eventstore.samples import intent
+from tests.eventstore.samples import intent, key, unchanged
 from tests.waiting import eventually
 
 
@@ -51,7 +51,7 @@ class Line:
         answers: list[Answer] = []
         for _ in appends:
             self.end += 1
-            answers.append(Appended(self.end, self.end, 0))
+            answers.append(Appended(self.end, self.end))
         return answers
 
 
@@ -96,6 +96,14 @@ async def test_batch_ends_before_an_expectation_on_what_it_moves() -> None:
     assert [len(cut(queue)) for _ in range(2)] == [2, 2]
     queue = waiting(intent(1, stream="a:1"), intent(2, stream="a:1"))
     assert len(cut(queue)) == 2
+
+
+async def test_batch_ends_before_a_key_that_it_has() -> None:
+    """The second of two with one key finds the first one's, as if it had come later."""
+    queue = waiting(
+        intent(1, under=key("k")), intent(2, under=key("l")), intent(3), unchanged(key("k", "other")), intent(4)
+    )
+    assert [len(cut(queue)) for _ in range(2)] == [3, 2]
 
 
 async def test_whoever_went_away_in_the_queue_is_not_sent() -> None:

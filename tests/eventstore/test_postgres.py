@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from eventstore import codec
 from eventstore.codec import seal
 from eventstore.database import Database
-from eventstore.log import Append, Appended, Conflicted, LogUnavailable, Position, Rejected
+from eventstore.log import Conflicted, LogUnavailable, Position
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, _parameters, open_log
 from eventstore.view import View
@@ -25,15 +25,10 @@ from heroctl.domain.events import IncarnationDrawn, JobStopped
 from tests import servers
 from tests.eventstore.conftest import opened
 from tests.eventstore.proxy import Proxy
-from tests.eventstore.samples import everything, intent, verified
+from tests.eventstore.samples import everything, intent, numbers, verified
 from tests.waiting import eventually
 
-_APPEND = "SELECT r_firsts FROM heroctl.append(" + ", ".join(["%s"] * 13) + ")"
-
-
-async def numbers(log: PostgresLog) -> list[int]:
-    """The numbers of all intents in the log, in order."""
-    return [record.event.uid for record in await everything(log) if isinstance(record.event, JobStopped)]
+_APPEND = "SELECT r_firsts FROM heroctl.append(" + ", ".join(["%s"] * 16) + ")"
 
 
 # ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,23 +195,6 @@ async def test_killed_backends_neither_lose_nor_double(dsn: str, admin: psycopg.
         await verified(logs[0])
 
 
-async def test_one_poisoned_append_fails_alone(dsn: str, admin: psycopg.Connection) -> None:
-    """One of 64 that the database cannot take, all at once: 63 are in, and it is told whose fault it was."""
-    admin.execute("""
-        CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF convert_from(new.data, 'UTF8') LIKE '%job-30"%' THEN RAISE EXCEPTION 'poison'; END IF;
-            RETURN new;
-        END $$;
-        CREATE TRIGGER poison BEFORE INSERT ON heroctl.events_1 FOR EACH ROW EXECUTE FUNCTION poison()""")
-    async with opened(dsn) as log:
-        callers = (log.append(intent(number)) for number in range(64))
-        answers = await asyncio.gather(*callers, return_exceptions=True)
-        assert [type(answer) for answer in answers] == [Rejected if n == 30 else Appended for n in range(64)]
-        assert sorted(await numbers(log)) == [n for n in range(64) if n != 30]
-        await verified(log)
-
-
 async def test_locked_head_is_a_temporary_trouble(dsn: str, admin: psycopg.Connection) -> None:
     """Somebody sits on the head row: callers are told in time that nothing happened, or go through afterwards."""
     async with opened(dsn, patience=0.3) as hasty, opened(dsn) as patient:
@@ -227,33 +205,6 @@ async def test_locked_head_is_a_temporary_trouble(dsn: str, admin: psycopg.Conne
                 await hasty.append(intent(2))
         await appending
         assert 1 in await numbers(patient)
-
-
-async def test_same_batch_again_is_answered_the_same(dsn: str) -> None:
-    """Conflicts and fences, too, and without a second trace; but a deposed coordinator is told that it is."""
-    appends = [
-        seal(append)
-        for append in (
-            intent(1, stream="a:1", seen=0),
-            Append((JobStopped(2, "default", "x"),), epoch=0),
-            Append((JobStopped(3, "default", "x"),), epoch=1),
-        )
-    ]
-    async with opened(dsn) as log:
-        await log.append(intent(0, stream="a:2"))
-        appends.append(seal(intent(4, stream="a:2", seen=1)))
-        batch = uuid4()
-        first = await _send(log, batch, appends)
-        again = await _send(log, batch, appends)
-        assert first == again == [[3, 4, 0, 0], [0, 0, 0, 2], [0, 0, 0, 2]]
-        await log.database.fetch("UPDATE heroctl.head SET epoch = 1")
-        assert (await _send(log, batch, appends))[0] == [3, 0, 0, 0]
-        assert (await log.head()).index == 4
-
-
-async def _send(log: PostgresLog, batch: UUID, appends: list[codec.Sealed]) -> list[list[int]]:
-    query = _APPEND.replace("r_firsts", "r_firsts, r_expects, r_moved")
-    return [list(column) for column in (await log.database.fetch(query, _parameters(batch, appends)))[0]]
 
 
 # ── wakes ────────────────────────────────────────────────────────────────────────────────────────────────────────────

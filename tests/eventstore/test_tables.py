@@ -18,7 +18,7 @@ from eventstore.migrate import migrate
 from eventstore.vault import PostgresVault
 from heroctl.domain.state import Member
 from tests.eventstore.conftest import opened
-from tests.eventstore.samples import everything, intent, verified
+from tests.eventstore.samples import everything, intent, key, verified
 from tests.waiting import eventually
 
 
@@ -32,12 +32,13 @@ async def test_plans_made_on_tiny_tables_stay_good(dsn: str, admin: psycopg.Conn
         dsn += "?options=-c%20enable_seqscan%3Don"
     async with opened(dsn) as log:
         for number in range(20):
-            await log.append(intent(number, stream=f"a:{number}", seen=0))
+            await log.append(intent(number, stream=f"a:{number}", seen=0, under=key(str(number))))
     admin.execute("ANALYZE")
     before = _scanned(admin)
     async with opened(dsn) as log:
         for round_ in range(20):
-            await asyncio.gather(*(log.append(intent(n, stream=f"b:{round_}/{n}", seen=0)) for n in range(50)))
+            appends = (intent(n, stream=f"b:{round_}/{n}", seen=0, under=key(f"{round_}/{n}")) for n in range(50))
+            await asyncio.gather(*map(log.append, appends))
     written = "SELECT sum(n_tup_ins) FROM pg_stat_user_tables WHERE relname LIKE 'events%'"
     await eventually(lambda: _one(admin, written) >= 1_020, what="statistics of the ended backends")
     scanned = _scanned(admin) - before
@@ -46,7 +47,7 @@ async def test_plans_made_on_tiny_tables_stay_good(dsn: str, admin: psycopg.Conn
 
 def _scanned(admin: psycopg.Connection) -> int:
     query = """SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables
-        WHERE schemaname = 'heroctl' AND (relname IN ('streams', 'batches') OR relname LIKE 'events%')"""
+        WHERE schemaname = 'heroctl' AND (relname IN ('streams', 'batches', 'keys') OR relname LIKE 'events%')"""
     return _one(admin, query)
 
 
@@ -109,6 +110,15 @@ async def test_old_batches_are_forgotten(dsn: str, admin: psycopg.Connection) ->
         assert await log.database.fetch("SELECT count(*) FROM heroctl.batches") == [(1,)]
 
 
+async def test_keys_are_forgotten_after_a_day(dsn: str, admin: psycopg.Connection) -> None:
+    async with opened(dsn) as log:
+        await log.append(intent(1, under=key("old")))
+        admin.execute("UPDATE heroctl.keys SET at = at - 86400000")
+        await log.append(intent(2, under=key("new")))
+        assert await log.database.fetch("SELECT heroctl.prune_keys()") == [(1,)]
+        assert await log.database.fetch("SELECT key FROM heroctl.keys") == [(b"new",)]
+
+
 @pytest.fixture
 def roles(dsn: str, admin: psycopg.Connection) -> Iterator[tuple[str, str]]:
     """An owner of the database and a role for the application, neither a superuser."""
@@ -131,7 +141,10 @@ async def test_application_may_do_its_work_and_not_change_the_past(
     own = dsn.replace("postgres@", f"{application}@")
     await asyncio.to_thread(migrate, own)
     async with opened(own) as log:
-        await log.append(intent(1, stream="a:1", seen=0))
+        await log.append(intent(1, stream="a:1", seen=0, under=key("k")))
+        assert (await log.append(intent(1, under=key("k")))).replayed
+        assert await log.recall(key("k"))
+        assert await log.database.fetch("SELECT heroctl.prune_keys()") == [(0,)]
         await eventually(lambda: log.proven)
         assert await PostgresLeases(log.database).take("me", 15) == 1
         await PostgresMembers(log.database).renew(Present(Member("a", "api", "x", "")))
@@ -142,7 +155,7 @@ async def test_application_may_do_its_work_and_not_change_the_past(
         await verified(log)
     with psycopg.connect(own, autocommit=True) as connection:
         connection.execute("SELECT heroctl.make_partitions()")
-        tables = ("events", "events_1", "head", "streams", "batches", "partitions")
+        tables = ("events", "events_1", "head", "streams", "batches", "keys", "partitions")
         changes = [f"DELETE FROM heroctl.{table}" for table in tables]
         for change in (*changes, "UPDATE heroctl.events SET data = ''", "UPDATE heroctl.head SET epoch = 7"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -1,0 +1,123 @@
+"""Batches on a real Postgres: what one culprit does to the others, and what is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from eventstore.appender import Answer
+from eventstore.codec import Sealed, seal
+from eventstore.database import Database
+from eventstore.log import Append, Appended, KeyReused, LogUnavailable, Rejected
+from eventstore.postgres import PostgresLog, _Line, _parameters, open_log
+from heroctl.domain.events import JobStopped
+from tests.eventstore.conftest import opened
+from tests.eventstore.proxy import Proxy
+from tests.eventstore.samples import intent, key, numbers, unchanged, verified
+
+_AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 16) + ")"
+
+
+async def test_one_poisoned_append_fails_alone(dsn: str, admin: psycopg.Connection) -> None:
+    """One of 64 that the database cannot take, all at once: 63 are in, and it is told whose fault it was."""
+    admin.execute("""
+        CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF convert_from(new.data, 'UTF8') LIKE '%job-30"%' THEN RAISE EXCEPTION 'poison'; END IF;
+            RETURN new;
+        END $$;
+        CREATE TRIGGER poison BEFORE INSERT ON heroctl.events_1 FOR EACH ROW EXECUTE FUNCTION poison()""")
+    async with opened(dsn) as log:
+        callers = (log.append(intent(number)) for number in range(64))
+        answers = await asyncio.gather(*callers, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Rejected if n == 30 else Appended for n in range(64)]
+        assert sorted(await numbers(log)) == [n for n in range(64) if n != 30]
+        await verified(log)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{30: "nu\0l"}, {30: "forbidden"}, {7: "nu\0l", 63: "forbidden"}],
+    ids=["a NUL", "a constraint", "one of each"],
+)
+async def test_what_the_database_refuses_fails_alone(
+    dsn: str, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, wrong: dict[int, str]
+) -> None:
+    """A batch of 64 goes whole, then one at a time; the others are in, once, with their keys, and prove it."""
+    monkeypatch.setattr("eventstore.codec._check_text", lambda *_: None)  # a writer's bug that nothing caught
+    sent: list[int] = []
+    send = _Line.send
+
+    async def counted(line: _Line, batch: UUID, appends: Sequence[Sealed]) -> list[Answer]:
+        sent.append(len(appends))
+        return await send(line, batch, appends)
+
+    monkeypatch.setattr(_Line, "send", counted)
+    admin.execute("ALTER TABLE heroctl.streams ADD CHECK (name <> 'forbidden')")
+    async with opened(dsn) as log:
+        appends = [intent(n, stream=wrong.get(n, f"a:{n}"), seen=0, under=key(str(n))) for n in range(64)]
+        answers = await asyncio.gather(*map(log.append, appends), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Rejected if n in wrong else Appended for n in range(64)]
+        assert sent == [64] + [1] * 64
+        assert await numbers(log) == [n for n in range(64) if n not in wrong]
+        again = await asyncio.gather(*(log.recall(key(str(n))) for n in range(64)))
+        assert [place and place.last for place in again] == [
+            answer.last if isinstance(answer, Appended) else None for answer in answers
+        ]
+        await verified(log)
+
+
+async def test_same_batch_again_is_answered_the_same(dsn: str) -> None:
+    """Conflicts and fences, too, and without a second trace; but a deposed coordinator is told that it is."""
+    appends = [
+        seal(append)
+        for append in (
+            intent(1, stream="a:1", seen=0),
+            Append((JobStopped(2, "default", "x"),), epoch=0),
+            Append((JobStopped(3, "default", "x"),), epoch=1),
+        )
+    ]
+    async with opened(dsn) as log:
+        await log.append(intent(0, stream="a:2"))
+        appends.append(seal(intent(4, stream="a:2", seen=1)))
+        batch = uuid4()
+        appends.append(seal(intent(5, under=key("k"))))
+        appends.append(seal(unchanged(key("l"))))
+        first = await _send(log, batch, appends)
+        again = await _send(log, batch, appends)
+        assert first == again == [[3, 4, 0, 0, 5, 6], [0, 0, 0, 2, 0, 0], [3, 4, 0, 2, 5, 5]]
+        await log.database.fetch("UPDATE heroctl.head SET epoch = 1")
+        assert (await _send(log, batch, appends))[0] == [3, 0, 0, 0, 5, 6]
+        assert (await log.head()).index == 5
+
+
+async def test_batch_that_stored_nothing_but_keys_is_answered_the_same(dsn: str) -> None:
+    async with opened(dsn) as log:
+        batch, appends = uuid4(), [seal(unchanged(key("k"))), seal(unchanged(key("l")))]
+        assert await _send(log, batch, appends) == await _send(log, batch, appends) == [[2, 2], [0, 0], [1, 1]]
+        assert await _send(log, uuid4(), appends) == [[2, 2], [-1, -1], [1, 1]], "another batch finds the keys"
+
+
+async def _send(log: PostgresLog, batch: UUID, appends: list[Sealed]) -> list[list[int]]:
+    return [list(column) for column in (await log.database.fetch(_AGAIN, _parameters(batch, appends)))[0]]
+
+
+async def test_append_sent_again_by_its_client_after_a_lost_answer(dsn: str) -> None:
+    """Nobody could say whether it happened; with its key, another process knows."""
+    async with Proxy(dsn).serve() as proxy, Database(proxy.dsn) as lossy, opened(dsn) as log:
+        async with open_log(lossy, patience=0.5) as cut_off:
+            await cut_off.append(intent(1))
+            proxy.lose_replies = proxy.refuse = True
+            with pytest.raises(LogUnavailable) as away:
+                await cut_off.append(intent(2, under=key("k")))
+            assert away.value.unknown
+            again = await log.append(intent(2, under=key("k")))
+            assert (again.first, again.last, again.replayed) == (3, 3, True)
+            with pytest.raises(KeyReused):
+                await log.append(intent(2, under=key("k", "other")))
+            proxy.lose_replies = proxy.refuse = False
+        assert await numbers(log) == [1, 2]
