@@ -1,6 +1,7 @@
 """Signs of life: the beats that agents send here, and what this process knows of nodes, members and the coordinator.
 
-None of it is in the log. Beats are written once a second, all in one statement; the rest is looked at every two.
+None of it is in the log. Beats are written once a second, all in one statement, and looked at every two; who else is
+there is looked at as often as they say so.
 """
 
 from __future__ import annotations
@@ -110,14 +111,21 @@ class Pulse:
 
     async def look(self) -> None:
         """Look at everything once. Raises LogUnavailable."""
-        self._hear(await self._beats.read())
+        await self._look_at_members()
+        await self._look_often()
+
+    async def _look_often(self) -> None:
+        if self._view.state.nodes:  # nobody else beats
+            self._hear(await self._beats.read())
+        await self.look_at_sessions()
+        if self._streams is not None:
+            self.redis = await self._streams.answers()
+
+    async def _look_at_members(self) -> None:
         asked = self._clock()
         lease = (await self._leases.look("", 0.0)).lease
         self._lease_until = asked + lease.remaining
         self.members = await self._members.live()
-        await self.look_at_sessions()
-        if self._streams is not None:
-            self.redis = await self._streams.answers()
 
     async def look_at_sessions(self) -> None:
         """Learn which sessions are revoked, here or elsewhere. Raises LogUnavailable."""
@@ -139,6 +147,10 @@ class Pulse:
         self._me = replace(self._me, index=self._view.index)
         await self._members.renew(self._me)
 
+    async def _meet(self) -> None:
+        await self.renew()
+        await self._look_at_members()
+
     async def leave(self) -> None:
         """Say goodbye, if there is somebody to say it to."""
         try:
@@ -150,8 +162,8 @@ class Pulse:
         """Do all of this, for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_again(self.write, _WRITE))
-            tasks.create_task(_again(self.look, _LOOK))
-            tasks.create_task(_again(self.renew, RENEW))
+            tasks.create_task(_again(self._look_often, _LOOK))
+            tasks.create_task(_again(self._meet, RENEW))
 
 
 async def _again(work: Callable[[], Awaitable[None]], seconds: float) -> None:

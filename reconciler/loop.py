@@ -120,7 +120,7 @@ class Coordinator:
 
     async def _listen(self) -> None:
         while True:
-            if self.coordinates:
+            if self.coordinates and self._view.state.nodes:  # nobody else beats
                 await self._hear()
             await asyncio.sleep(POLL)
 
