@@ -1,4 +1,4 @@
-"""Listening for appends: one direct connection a process, proven by its own echo, tried again for ever."""
+"""Listening for appends: one direct connection a process, proven by an echo, tried again for ever."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from psycopg import AsyncConnection, sql
 
 from eventstore.bell import Bell
 from eventstore.database import CALL
+from eventstore.log import LogUnavailable
 
 CHANNEL: Final = "heroctl"
 PROVEN, UNPROVEN = 2.0, 0.25  # seconds between looks at the log's head
 _PROBE: Final = 10.0  # seconds between echoes
-_ECHO: Final = 1.0  # seconds that an echo may take
+_ECHO: Final = 2.0  # seconds that an echo may take
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 2.0  # seconds between attempts
 
 _log: Final = structlog.get_logger(__name__)
@@ -28,19 +29,22 @@ _log: Final = structlog.get_logger(__name__)
 class Listener:
     """Rings `bell` at every notification. While it is not `proven`, whoever tails must look often: `interval` says.
 
-    `connect` gives a connection of the listener's own; `greet` is called with it before anything else.
+    `connect` gives a connection of the listener's own; `greet` is called with it before anything else. `notify` sends
+    to a channel over another one: a pooler passes an echo on that comes with the answer, and nothing that comes later.
     """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[AsyncConnection]],
         greet: Callable[[AsyncConnection], Awaitable[None]],
+        notify: Callable[[str], Awaitable[object]],
         chance: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.bell = Bell(self.interval)
         self.proven = False
         self._connect = connect
         self._greet = greet
+        self._notify = notify
         self._chance = chance
         self._own = f"{CHANNEL}_{secrets.token_hex(8)}"  # one for all connections: a pooler's may keep it for ever
         self._told = ""
@@ -68,22 +72,25 @@ class Listener:
             for channel in (CHANNEL, self._own):
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         while True:
-            async with asyncio.timeout(CALL):
-                await connection.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(self._own)))
-            await self._hear(connection, _ECHO, self._own)
+            _, heard = await asyncio.gather(self._send(), self._hear(connection, _ECHO, self._own))
+            if not heard:
+                raise TimeoutError("notifications do not arrive; is there a pooler in between?")
             self._prove(proven=True)
             await self._hear(connection, _PROBE)
 
-    async def _hear(self, connection: AsyncConnection, seconds: float, echo: str = "") -> None:
-        """Ring for that long, or until the echo comes back. Raises TimeoutError when it does not."""
+    async def _send(self) -> None:
+        with contextlib.suppress(LogUnavailable):  # then nothing comes back
+            await self._notify(self._own)
+
+    async def _hear(self, connection: AsyncConnection, seconds: float, echo: str = "") -> bool:
+        """Ring for that long, or until the echo comes back; tell whether it did."""
         async with contextlib.aclosing(connection.notifies(timeout=seconds)) as notifications:
             async for notification in notifications:
                 if notification.channel == echo:
-                    return
+                    return True
                 if notification.channel == CHANNEL:
                     self.bell.ring(int(notification.payload) if notification.payload.isdecimal() else 0)
-        if echo:
-            raise TimeoutError("notifications do not arrive; is there a pooler in between?")
+        return False
 
     def _prove(self, *, proven: bool) -> None:
         if proven != self.proven:

@@ -88,7 +88,7 @@ class PostgresLog:
         self.database = database
         self._line = _Line(database)
         self._appender = Appender(self._line, self._heard, queue=queue, patience=patience)
-        self._listener = Listener(lambda: database.connect(direct=True), self._greet)
+        self._listener = Listener(lambda: database.connect(direct=True), self._greet, self._notify)
         self._partition = partition
         self._due = 0  # the index at which partitions are to be made
         self._housekeep = asyncio.Event()
@@ -158,6 +158,9 @@ class PostgresLog:
         for (held,) in await (await connection.execute(_FOREIGN)).fetchall():
             _log.warning("another_server", incarnation=held)
             await connection.execute(*_redraw(held, "another server"))
+
+    async def _notify(self, channel: str) -> None:
+        await self.database.fetch("SELECT pg_notify(%b, '')", [channel])
 
     async def _keep(self) -> None:
         """Make partitions ahead, when the head passes half of one; forget old batches and keys."""

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that loses what it is told to lose."""
+"""A TCP proxy on loopback that loses, swallows, holds up or delays what it is told to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Stands before a server. While `lose_replies`, the first bytes of an answer break its connection instead."""
+    """Stands before a server. While `lose_replies`, the first bytes of an answer break its connection instead.
+
+    While `swallow`, bytes of either side vanish, and connections stay open; while `hold`, they wait. Both keep whoever
+    connects waiting, too. `delay`: seconds that each piece takes on its way. `asked` counts the pieces of clients, a
+    statement each, and `open` the connections.
+    """
 
     def __init__(self, dsn: str) -> None:
         self.lose_replies = False
         self.refuse = False
+        self.swallow = False
+        self.delay = 0.0
         self.lost = 0
+        self.asked = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._target = urlsplit(dsn)
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -24,6 +34,20 @@ class Proxy:
     def dsn(self) -> str:
         """The way to the server through here."""
         return self._target._replace(netloc=f"{self._target.username}@127.0.0.1:{self._port}").geturl()
+
+    @property
+    def hold(self) -> bool:
+        """Whether bytes wait."""
+        return not self._flowing.is_set()
+
+    @hold.setter
+    def hold(self, value: bool) -> None:
+        self._flowing.clear() if value else self._flowing.set()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._serving)
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[Proxy]:
@@ -85,6 +109,13 @@ class Proxy:
         replies: bool,
     ) -> None:
         while data := await reader.read(65536):
+            self.asked += not replies
+            if self.delay:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.Event().wait(), self.delay)
+            await self._flowing.wait()
+            if self.swallow:
+                continue
             if replies and self.lose_replies:
                 self.lost += 1
                 break

@@ -71,6 +71,6 @@ def test_interval_depends_on_the_proof(*, proven: bool, shortest: float, longest
         raise AssertionError
 
     for chance, expected in ((min, shortest), (max, longest)):
-        listener = Listener(never, lambda _: never(), chance=chance)  # type: ignore[arg-type] # never called
+        listener = Listener(never, lambda _: never(), lambda _: never(), chance=chance)  # type: ignore[arg-type] # never called
         listener.proven = proven
         assert listener.interval() == pytest.approx(expected)

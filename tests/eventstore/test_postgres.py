@@ -239,7 +239,7 @@ async def test_another_process_hears_at_once(dsn: str) -> None:
 async def test_killed_listener_listens_again(dsn: str, admin: psycopg.Connection) -> None:
     async with opened(dsn) as here, opened(dsn) as there, viewing(there) as view:
         kill = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND query ILIKE '%NOTIFY%' AND application_name = 'heroctl'"""
+            WHERE datname = current_database() AND query LIKE 'LISTEN%' AND application_name = 'heroctl'"""
         assert admin.execute(kill).fetchall()
         await eventually(lambda: not there.proven)
         place = await here.append(intent(1))
