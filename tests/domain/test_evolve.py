@@ -13,6 +13,7 @@ from heroctl.domain.events import (
     AllocGivenUp,
     AllocStopping,
     DeploymentFinished,
+    JobPlanFailed,
     NodeDown,
     Opaque,
     Record,
@@ -274,3 +275,17 @@ def test_healthy_since(reported: float | None) -> None:
     world.report(node, Report(alloc.id, 1, "running", health=health, healthy_for=reported))
     expected = None if reported is None else world.state.time - 12_500
     assert world.state.allocs[alloc.id].healthy_since == expected
+
+
+def test_only_failures_in_a_row_quarantine() -> None:
+    """A placement says that the job could be planned in between."""
+    world = World()
+    node, job = world.node(), world.submit(count=2)
+    failure = JobPlanFailed(job.uid, "default", "web", "KeyError", "0.1.0")
+    world.add(failure, failure)
+    world.place(job, node)
+    world.add(failure, failure)
+    assert not world.state.jobs[job.uid].quarantined("0.1.0")
+    world.add(failure)
+    assert world.state.jobs[job.uid].quarantined("0.1.0")
+    assert not world.state.jobs[job.uid].quarantined("0.2.0")

@@ -54,7 +54,8 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
     state.allocs[alloc.id] = alloc
     state.by_job.setdefault(alloc.uid, {})[alloc.id] = None
     state.by_node.setdefault(alloc.node, {})[alloc.id] = None
-    state.jobs[job.uid] = replace(job, next_n=max(job.next_n, event.n + 1))
+    # It could be planned: what failed before is no run of failures any more.
+    state.jobs[job.uid] = replace(job, next_n=max(job.next_n, event.n + 1), plan_failures=0)
     _reserve(state, alloc, 1)
     touch.all(alloc.topics)
     touch.node(alloc.node)
