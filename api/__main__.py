@@ -11,13 +11,14 @@ import uvloop
 from api.requestlog import configure
 from api.serve import serve
 from api.settings import Settings
+from eventstore.snapshots import gone_start
 from heroctl.domain.settings import Ended, begin
 
 PROGRAM = "python -m api"
 
 
 def main(argv: list[str]) -> int:
-    """Run it; the exit code is 2 for settings that cannot be used, 1 where it cannot listen."""
+    """Run it; the exit code is 2 for settings that cannot be used, 1 where it cannot listen, or begin."""
     settings = begin(Settings, argv, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="api")
     if isinstance(settings, Ended):
         sys.stdout.write(settings.out)
@@ -28,6 +29,11 @@ def main(argv: list[str]) -> int:
         uvloop.run(serve(settings))
     except OSError as error:
         sys.stderr.write(f"--listen {settings.listen}: {error.strerror or error}\n")
+        return 1
+    except ExceptionGroup as errors:
+        if (gone := gone_start(errors)) is None:
+            raise
+        sys.stderr.write(f"{gone}\n")
         return 1
     return 0
 

@@ -42,6 +42,8 @@ from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
 from eventstore.sessions import PostgresSessions
+from eventstore.shelf import PostgresShelf
+from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault
 from eventstore.view import View
 from heroctl.domain.state import Member
@@ -107,7 +109,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         streams = Streams(settings.redis_url, settings.redis_advertise) if settings.redis_url else None
         if streams is not None:
             await stack.enter_async_context(streams)
-        view = View(log)
+        view = View(log, Snapshots(PostgresShelf(database), log))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         following = tasks.create_task(view.run())
         stack.callback(following.cancel)

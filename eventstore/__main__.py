@@ -2,7 +2,8 @@
 
 `migrate` brings it to this release, as the owner of the schema. `verify` reads all of the log that is kept and checks
 its numbers and its chain; the exit code is 1 when they are not as they must be. `export` writes what is full of it
-into a folder, as described in `eventstore.export`.
+into a folder, as described in `eventstore.export`. `snapshot` makes the snapshots that are due; the coordinator
+begins it (`eventstore.maker`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated, Final
 import psycopg
 from msgspec import Struct
 
+from eventstore import maker
 from eventstore.database import Database
 from eventstore.export import Damaged, export
 from eventstore.log import Compacted, LogUnavailable, OtherHistory
@@ -25,7 +27,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.tail import Tail
 from heroctl.domain.settings import Ended, begin, describe, usage
 
-PROGRAM: Final = "python -m eventstore migrate|verify|export"
+PROGRAM: Final = "python -m eventstore migrate|verify|export|snapshot"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 def main(argv: list[str]) -> int:
     """Run a command; the exit code is 2 for settings that cannot be used."""
     command, rest = (argv[0], argv[1:]) if argv else ("", [])
-    if command not in {"migrate", "verify", "export"}:
+    if command not in {"migrate", "verify", "export", "snapshot"}:
         sys.stdout.write(usage(Settings, PROGRAM))
         return 0 if command in {"-h", "--help"} else 2
     settings = begin(
@@ -49,6 +51,8 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(settings.out)
         sys.stderr.write(settings.err)
         return settings.code
+    if command == "snapshot":
+        return maker.run(settings.dsn)
     if command == "verify":
         return asyncio.run(_verify(settings.dsn))
     if command == "export":

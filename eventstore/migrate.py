@@ -22,7 +22,7 @@ from eventstore import rights
 from eventstore.log import LogUnavailable
 from heroctl.domain.events import ClusterCreated, LevelRaised, encode, release_level
 
-PARTITION: Final = 1_000_000  # events
+PARTITION: Final = 250_000  # events; a start folds no more than that after a snapshot
 _LOCK: Final = 0x48657243746C  # any number, the same in every release
 _TABLE: Final = "_yoyo_migration"
 _PATIENT: Final = "SET statement_timeout = 0; SET lock_timeout = 0"  # whatever the role has

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from eventstore import codec
-from eventstore.log import Head, Log, OtherHistory, Position
+from eventstore.log import Compacted, Head, Log, OtherHistory, Position, Row
 from heroctl.domain.events import Record
 
 
@@ -16,9 +16,17 @@ class Tail:
         self.position = position or Position()
         self._log = log
 
-    async def pages(self) -> AsyncIterator[list[Record]]:
-        """Give what is new, in lists of whole appends. Raises OtherHistory on a wrong number or hash."""
-        while rows := await self._log.page(self.position.index):
+    async def pages(self, until: int | None = None) -> AsyncIterator[list[Record]]:
+        """Give what is new, in lists of whole appends, to the end of the log or of the append that holds `until`.
+
+        Raises OtherHistory on a wrong number or hash, Compacted where the log is not kept from its position on.
+        """
+        while until is None or self.position.index < until:
+            rows = await self._log.page(self.position.index)
+            if not rows:
+                return
+            if until is not None:
+                rows = _to(rows, until)
             self.position = codec.verify(rows, self.position)
             yield list(codec.records(rows))
 
@@ -31,3 +39,29 @@ class Tail:
         if head.index == here.index and head.chain != here.chain:
             raise OtherHistory(f"the log ends at {head.index} with another chain")
         return head
+
+
+async def continues(log: Log, position: Position) -> bool:
+    """Tell whether a log goes on from a position: an append of this very history ended there. Raises LogUnavailable."""
+    try:
+        rows = await log.page(position.index - 1)
+        return bool(rows) and (rows[0][0], rows[0][7]) == (position.index, position.chain)
+    except Compacted:
+        return await _follows(log, position)
+
+
+async def _follows(log: Log, position: Position) -> bool:
+    # The event itself is not kept any more; what follows was hashed together with it.
+    try:
+        codec.verify(await log.page(position.index), position)
+        head = await log.head()
+    except (Compacted, OtherHistory):
+        return False
+    return head.index > position.index or (head.index, head.chain) == (position.index, position.chain)
+
+
+def _to(rows: list[Row], until: int) -> list[Row]:
+    if rows[-1][0] <= until:
+        return rows
+    last = rows[until - rows[0][0]][1]
+    return rows[: last - rows[0][0] + 1]

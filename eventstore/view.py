@@ -13,7 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from msgspec import Struct
 
-from eventstore.log import Head, Log, LogUnavailable, OtherHistory
+from eventstore.log import Compacted, Head, Log, LogUnavailable, OtherHistory, Position
+from eventstore.snapshots import Snapshots, StartGone
 from eventstore.tail import Tail
 from eventstore.waiters import Waiters, Woken
 from heroctl.domain.events import Opaque, Record, release_level
@@ -37,17 +38,24 @@ class View:
     """A State that follows a log while `run` runs. Whole appends are applied between two awaits, or nothing.
 
     `state` is to be read, never changed or kept over an await: a reload replaces it. `clock` gives monotonic seconds,
-    `level` is the release's own unless it is given.
+    `level` is the release's own unless it is given. It begins with the newest of the `snapshots` that holds, else with
+    the log's start; StartGone comes out of what needs the log when neither can be had.
     """
 
     def __init__(
-        self, log: Log, *, clock: Callable[[], float] = time.monotonic, level: int | None = None
+        self,
+        log: Log,
+        snapshots: Snapshots | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        level: int | None = None,
     ) -> None:
         self.state = State()
         self.started = False  # whether the first catch-up is done
         self.level: Final = release_level() if level is None else level  # the greatest that this process can fold
         self.failed: int | None = None  # index of the first event that this release could not fold
         self._log = log
+        self._snapshots = snapshots
         self._clock = clock
         self._tail = Tail(log)
         self._pulling = asyncio.Lock()
@@ -107,7 +115,7 @@ class View:
                 self._hear(index)
                 try:
                     await self._pull(look=not index or not self.started)
-                except (LogUnavailable, OtherHistory) as error:
+                except (LogUnavailable, OtherHistory, Compacted) as error:
                     self._lose(error)
 
     async def head(self) -> Head:
@@ -175,30 +183,55 @@ class View:
             if target is not None and self.index >= target:
                 return
             try:
+                if not self.index:
+                    await self._begin()
                 await self._follow(look=look)
             except OtherHistory as error:
-                await self._reload(error)
+                _log.error("other_history", reason=str(error), index=self.index, incarnation=self.state.incarnation)
+                await self._log.redraw(self.state.incarnation, str(error))
+                await self._renew()
+            except Compacted as error:
+                _log.error("left_behind", reason=str(error), index=self.index)
+                await self._renew()
+
+    async def _begin(self) -> None:
+        state, position = await self._stand()
+        if state.index:
+            self.state, self._tail = state, Tail(self._log, position)
+            self._announce(set(state.topics), reloaded=False)
+
+    async def _stand(self) -> tuple[State, Position]:
+        """Load the newest snapshot that holds; without one stand before the log's start. Raises StartGone."""
+        found = None if self._snapshots is None else await self._snapshots.load()
+        if found is not None:
+            return found
+        try:
+            await self._log.page(0)
+        except Compacted as error:
+            raise StartGone(error.floor) from error
+        _log.info("folding_from_start")
+        return State(), Position()
 
     async def _follow(self, *, look: bool) -> None:
         asked = self._clock()
-        async for records in self._tail.pages():
-            topics, failed = fold(self.state, records)
-            self.failed = self.failed or failed
-            self._announce(topics, reloaded=False)
-            self._contact, asked = asked, self._clock()
         if look:
             self._hear((await self._tail.look()).index)
-            self.started = True
+        if not look or self._known > self.index:
+            async for records in self._tail.pages():
+                topics, failed = fold(self.state, records)
+                self.failed = self.failed or failed
+                self._announce(topics, reloaded=False)
+                self._contact, asked = asked, self._clock()
+        self.started = self.started or look
         self._contact = asked
         if self._away:
             self._away = False
             _log.info("log_back", index=self.index)
 
-    async def _reload(self, why: OtherHistory) -> None:
-        """Fold the other history from its start, beside the old one, which serves reads until then."""
-        _log.error("other_history", reason=str(why), index=self.index, incarnation=self.state.incarnation)
-        await self._log.redraw(self.state.incarnation, str(why))
-        state, tail, failed = State(), Tail(self._log), None
+    async def _renew(self) -> None:
+        """Fold the log anew, beside the old state, which serves reads until then."""
+        state, position = await self._stand()
+        tail, failed = Tail(self._log, position), None
         async for records in tail.pages():
             failed = failed or fold(state, records)[1]
         self.state, self.failed, self._tail, self._known = state, failed, tail, state.index

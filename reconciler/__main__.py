@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from eventstore.snapshots import gone_start
 from heroctl.domain.settings import Ended, begin
 from reconciler.serve import serve
 from reconciler.settings import Settings
@@ -20,7 +21,7 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 
 
 def main(argv: list[str]) -> int:
-    """Run it; the exit code is 2 for settings that cannot be used."""
+    """Run it; the exit code is 2 for settings that cannot be used, 1 where there is no log to begin with."""
     settings = begin(
         Settings, argv, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="reconciler"
     )
@@ -29,7 +30,13 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(settings.err)
         return settings.code
     _configure(settings.log_level)
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    except ExceptionGroup as errors:
+        if (gone := gone_start(errors)) is None:
+            raise
+        sys.stderr.write(f"{gone}\n")
+        return 1
     return 0
 
 

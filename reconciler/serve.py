@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import secrets
 import signal
@@ -24,6 +25,8 @@ from eventstore.log import LogUnavailable
 from eventstore.members import PostgresMembers
 from eventstore.migrate import migrate
 from eventstore.postgres import open_log
+from eventstore.shelf import PostgresShelf
+from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault
 from eventstore.view import View
 from heroctl.domain.state import Member
@@ -31,6 +34,7 @@ from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
 from reconciler.settings import Settings
+from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
 
 _RETRY: Final = 1.0  # seconds
@@ -101,7 +105,8 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
         )
         log = await stack.enter_async_context(open_log(database))
-        view = View(log)
+        snapshots = Snapshots(PostgresShelf(database), log)
+        view = View(log, snapshots)
         doorbell = await stack.enter_async_context(Doorbell(settings.redis_url, view)) if settings.redis_url else None
         me = Member(
             f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
@@ -124,7 +129,9 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         stack.push_async_callback(_say_goodbye, process)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
-        works = [view.run, keeper.run, presence.run, coordinator.run, sweep.run]
+        making = functools.partial(child, settings.direct_dsn or settings.dsn)
+        snapshotter = Snapshotter(snapshots, lambda: coordinator.coordinates, making)
+        works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, sweep.run]
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process

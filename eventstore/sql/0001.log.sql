@@ -62,7 +62,7 @@ CREATE INDEX keys_at ON heroctl.keys (at);
 -- Makes partitions until two whole ones lie ahead of the place half a partition beyond the head. Answers the index at
 -- which to call again. LIKE + ATTACH, since CREATE ... PARTITION OF waits for every open reader and stops all writers
 -- while it waits.
-CREATE FUNCTION heroctl.make_partitions(p_size bigint DEFAULT 1000000) RETURNS bigint
+CREATE FUNCTION heroctl.make_partitions(p_size bigint DEFAULT 250000) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = heroctl, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE

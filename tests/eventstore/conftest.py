@@ -32,7 +32,7 @@ class Store:
 def migrated(postgres_server: str) -> Iterator[str]:
     """Name of a migrated database that others are copied from."""
     with servers.database(postgres_server) as dsn:
-        migrate(dsn)
+        migrate(dsn, partition=1_000_000)
         yield dsn.rpartition("/")[2]
 
 

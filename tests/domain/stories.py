@@ -1,0 +1,133 @@
+"""Made-up histories: whatever may happen in a small cluster, in any order, for tests that must hold for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from heroctl.domain import events as e
+from heroctl.domain.assignment import Report
+from heroctl.domain.errors import Refusal
+from heroctl.domain.intents import access, jobs
+from heroctl.domain.state import Alloc
+from tests.domain.worlds import World
+
+Step = tuple[int, int, int]  # what happens, and to which of those that there are
+
+
+def told(steps: Sequence[Step]) -> World:
+    """Tell a history: a world of one node, and what happens to it. What is refused does not happen."""
+    world = World()
+    world.node("n1")
+    for what, which, how in steps:
+        with contextlib.suppress(Refusal):
+            _STEPS[what % len(_STEPS)](world, which, how)
+    return world
+
+
+def steps(most: int = 40) -> st.SearchStrategy[list[Step]]:
+    """Make up what happens."""
+    number = st.integers(0, 20)
+    return st.lists(st.tuples(st.integers(0, len(_STEPS) - 1), number, number), max_size=most)
+
+
+def _one(things: Any, which: int) -> Any:  # noqa: ANN401 - one of some records
+    things = list(things)
+    if not things:
+        raise Refusal("not_found", "there is none")
+    return things[which % len(things)]
+
+
+def _submit(world: World, which: int, how: int) -> None:
+    world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=["serve", str(how % 4)])
+
+
+def _place(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    world.place(job, _one(world.state.nodes.values(), how), how % 2)
+
+
+def _report(world: World, which: int, how: int) -> None:
+    alloc: Alloc = _one(world.state.allocs.values(), which)
+    phase = ("starting", "running", "running", "failed", "complete")[how % 5]
+    seen = Report(
+        alloc.id,
+        attempt=max(1, alloc.attempt),
+        phase=phase,  # type: ignore[arg-type] # one of them
+        health="healthy" if how % 5 == 2 else "unknown",
+        exit_code=1 if phase == "failed" else None,
+        failed_attempt=1 if phase == "failed" else 0,
+        ports={"http": 20_000 + how},
+        running_for=float(how),
+        message=f"said {how}",
+    )
+    world.report(_one([world.state.nodes.get(alloc.node)], 0) or _one([], 0), seen)
+
+
+def _end(world: World, which: int, how: int) -> None:
+    alloc: Alloc = _one(world.state.allocs.values(), which)
+    known = (alloc.id, alloc.namespace, alloc.job)
+    world.add(e.AllocStopping(*known, "update") if how % 2 else e.AllocGivenUp(*known, "node_lost"))
+
+
+def _ask_to_stop(world: World, which: int, _: int) -> None:
+    world.do(jobs.stop_alloc(_one(world.state.allocs.values(), which)))
+
+
+def _finish(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    status = ("successful", "failed")[how % 2]
+    event = e.DeploymentFinished(job.deployment, job.uid, job.namespace, job.name, status)  # type: ignore[arg-type] # one of them
+    world.add(event, e.JobBlocked(job.uid, job.namespace, job.name, ("no_node",)))
+
+
+def _take_away(world: World, which: int, how: int) -> None:
+    name = f"job-{which % 3}"
+    world.do((jobs.delete_job if how % 2 else jobs.stop_job)(world.state, "default", name))
+
+
+def _come(world: World, which: int, _: int) -> None:
+    if f"n{which}" not in world.state.node_names:
+        world.node(f"n{which}")
+
+
+def _go(world: World, which: int, how: int) -> None:
+    node = _one(world.state.nodes.values(), which)
+    gone = [e.NodeDown(node.id, node.name, 13.0), e.NodeUp(node.id, node.name), e.NodeRemoved(node.id, node.name)]
+    world.add(gone[how % 3])
+
+
+def _join(world: World, which: int, how: int) -> None:
+    member = f"api-{which}"
+    world.add(e.MemberLeft(member) if how % 3 == 0 else e.MemberJoined(member, "api", "127.0.0.1:1", "0.1.0"))
+
+
+def _let_in(world: World, which: int, how: int) -> None:
+    if how % 3 == 0:
+        world.do(access.create_user(world.state, f"user-{which}", ("viewer",), f"vault-{which}"))
+    elif how % 3 == 1:
+        token = e.TokenCreated(f"t{which}", "ci", f"user-{which}", ("deployer",), f"vault-t{which}", None)
+        world.do(access.create_token(world.state, token))
+    else:
+        world.do(access.delete_token(world.state, f"t{which}"))
+
+
+_STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
+    _submit,
+    _place,
+    _place,
+    _report,
+    _report,
+    _report,
+    _end,
+    _ask_to_stop,
+    _finish,
+    _take_away,
+    _come,
+    _go,
+    _join,
+    _let_in,
+)
