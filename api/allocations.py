@@ -19,8 +19,10 @@ from api.wire import (
     stamp_or_none,
 )
 from api.world import World
+from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, not_found
+from heroctl.domain.events import AllocStopRequested
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import NOTHING, Change, job_stream
 from heroctl.domain.state import ALLOCS, Alloc, State, alloc_topic, job_allocs_topic, node_allocs_topic
@@ -175,6 +177,15 @@ async def stop(call: Call) -> Answer:
         now = state.allocs.get(identity)
         return intents.stop_alloc(now) if now else NOTHING
 
-    index = await call.write(job_stream(alloc.namespace, alloc.job), decide)
-    index = index or call.parts.view.state.topic_index(alloc_topic(identity))
+    return _stopped(call, await call.change(job_stream(alloc.namespace, alloc.job), decide), identity)
+
+
+async def stopped(call: Call, done: Done) -> Answer:
+    """Say again where the stop of an allocation stands."""
+    named = next((event.alloc for event in done.events if isinstance(event, AllocStopRequested)), "")
+    return _stopped(call, done, named or _need(call.parts.view.state, call.path["id"]).id)
+
+
+def _stopped(call: Call, done: Done, identity: str) -> Answer:
+    index = done.index or call.parts.view.state.topic_index(alloc_topic(identity))
     return answer(Written(index, id=identity, warnings=call.parts.doubts()), index=index)

@@ -14,10 +14,11 @@ from api.answer import INDEX, Answer, Header
 from api.call import Call, arguments
 from api.errors import answer_to
 from api.front import Exchange, Front
+from api.idempotency import perform
 from api.parts import Parts
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog
-from api.routes import ROUTES, WAITING, Action, Row
+from api.routes import ROUTES, WAITING, Row
 from api.wait import ClientLeft, Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.state import ACL
@@ -30,7 +31,7 @@ def build(parts: Parts, log: RequestLog) -> Front:
     router = Litestar([], openapi_config=None, logging_config=None, exception_handlers={Exception: _refuse})
     front = Front(router, parts, log)
     for row in ROUTES:
-        make = _reads(row, row.read, parts, front) if row.read else _does(row, row.do, parts)
+        make = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
         router.register(_handler(row, make))
     parts.view.subscribe(lambda change: _follow(parts, front, change))
     return front
@@ -145,7 +146,7 @@ def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
 # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _does(row: Row, action: Action, parts: Parts) -> Make:
+def _does(row: Row, parts: Parts) -> Make:
     async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
         scope = request.scope
         call = Call(
@@ -158,6 +159,6 @@ def _does(row: Row, action: Action, parts: Parts) -> Make:
             receive=request.receive,
             client=exchange.client,
         )
-        return await action(call)
+        return await perform(row, call)
 
     return make

@@ -1,6 +1,6 @@
-"""What the first process of a cluster makes, once for all: the signing key, and the user `admin`.
+"""What the first process of a cluster makes, once for all: its secret keys, and the user `admin`.
 
-Many may start at once: the key is whatever row was written first, the user is claimed by one append, and only its
+Many may start at once: a key is whatever row was written first, the user is claimed by one append, and only its
 winner knows the password.
 """
 
@@ -10,6 +10,8 @@ import secrets
 from typing import Final
 
 from api.auth import Passwords
+from api.idempotency import KEY_BYTES as MARK_BYTES
+from api.idempotency import Marks
 from api.tokens import KEY_BYTES
 from eventstore.log import Append, Conflicted, Log
 from eventstore.vault import Vault
@@ -20,11 +22,17 @@ from heroctl.domain.intents.access import create_user
 
 ADMIN: Final = "admin"
 SIGNING_KEY: Final = "signing-key-1"
+MARKING_KEY: Final = "marking-key-1"
 
 
 async def signing_keys(vault: Vault) -> list[bytes]:
     """Return the cluster's signing keys, made if there are none."""
     return [await vault.keep(SIGNING_KEY, "signing_key", secrets.token_bytes(KEY_BYTES))]
+
+
+async def marks(vault: Vault) -> Marks:
+    """Return what marks idempotency keys, with the cluster's secret, made if there is none."""
+    return Marks(await vault.keep(MARKING_KEY, "marking_key", secrets.token_bytes(MARK_BYTES)))
 
 
 async def first_admin(log: Log, view: View, vault: Vault, passwords: Passwords, given: str = "") -> str | None:

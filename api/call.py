@@ -16,7 +16,8 @@ from heroctl.domain.events import Meta
 
 if TYPE_CHECKING:
     from api.parts import Parts
-    from api.write import Decide
+    from api.write import Decide, Done
+    from eventstore.log import Key
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ _MOST_ARGUMENTS: Final = 20
 class Call:
     """What a handler gets. `path`: the words of the route's placeholders; `args`: the query, names checked."""
 
-    __slots__ = ("args", "client", "headers", "parts", "path", "principal", "receive", "request_id")
+    __slots__ = ("_body", "args", "client", "headers", "key", "parts", "path", "principal", "receive", "request_id")
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class Call:
         self.headers = headers
         self.receive = receive
         self.client = client
+        self.key: Key | None = None  # under which its first write is done
+        self._body: bytes | None = None
 
     @property
     def namespace(self) -> str:
@@ -61,8 +64,10 @@ class Call:
         return Meta(self.principal.actor, self.request_id, self.client)
 
     async def raw(self) -> bytes:
-        """Read the body as it is."""
-        return await body.read(self.receive, self.headers)
+        """Read the body as it is; what came is kept."""
+        if self._body is None:
+            self._body = await body.read(self.receive, self.headers)
+        return self._body
 
     async def document(self) -> Any:  # noqa: ANN401 - JSON
         """Read the body as JSON, or as YAML where the Content-Type says so."""
@@ -89,8 +94,17 @@ class Call:
         return number(self.args, name)
 
     async def write(self, stream: str, decide: Decide) -> int:
-        """Append what `decide` says, in this caller's name; see Writer.write."""
-        return await self.parts.writer.write(stream, decide, self.meta)
+        """As `change`, for those who need no more than the index."""
+        return (await self.change(stream, decide)).index
+
+    async def change(self, stream: str, decide: Decide) -> Done:
+        """Append what `decide` says, in this caller's name, and once if the call has a key; see Writer.write.
+
+        The key goes with the first write of a call: let it be the one that matters, or the only one.
+        """
+        done = await self.parts.writer.write(stream, decide, self.meta, self.key)
+        self.key = None
+        return done
 
 
 def number(args: Mapping[str, str], name: str) -> int | None:

@@ -8,8 +8,8 @@ import structlog
 from litestar.exceptions import HTTPException
 
 from api.answer import Answer, Header, answer
-from eventstore.log import Busy, Compacted, LogUnavailable
-from heroctl.domain.errors import Gone, Invalid, NotFound, Refusal, Unauthenticated, Unavailable, too_new
+from eventstore.log import Busy, Compacted, KeyReused, LogUnavailable
+from heroctl.domain.errors import Conflict, Gone, Invalid, NotFound, Refusal, Unauthenticated, Unavailable, too_new
 from heroctl.domain.events import TooNew
 
 SECONDS_AWAY: Final = 2  # what Retry-After says when the log is away
@@ -37,6 +37,10 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Unavailable("busy", "too many writes are waiting: try again", retry_after=1)
         case TooNew():
             return too_new("this")
+        case KeyReused():
+            return Conflict(
+                "idempotency_key_reused", "this idempotency key was used for another request: a new one needs a new key"
+            )
         case Compacted():
             return Gone("index_compacted", f"{error}: read the state, and go on from its index")
         case HTTPException() if error.status_code < 500:

@@ -24,8 +24,11 @@ from api.wire import (
     stamp,
 )
 from api.world import World
+from api.write import Done
 from heroctl.domain import spec as specs
-from heroctl.domain.errors import Invalid, Problem
+from heroctl.domain.errors import Invalid, Problem, not_found
+from heroctl.domain.events import JobSubmitted
+from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
 from heroctl.domain.state import JOBS, Job, State, Version, job_status, job_topic
@@ -146,29 +149,55 @@ def _version(version: Version) -> VersionItem:
 
 async def submit(call: Call) -> Answer:
     """Make a job so: 201 where its name is new, 200 where it changed or was so already."""
-    spec = parse(_named(await call.document(), call.args.get("namespace")))
+    spec = await _spec(call)
     guard = call.number("check_index")
     actor = call.principal.actor
-    topic = job_topic(spec.namespace, spec.name)
-    is_new = False
+    done = await call.change(
+        job_stream(spec.namespace, spec.name), lambda state: intents.submit_job(state, spec, actor, guard)
+    )
+    return _submitted(call, spec, done)
 
-    def decide(state: State) -> Change:
-        nonlocal is_new
-        is_new = state.job(spec.namespace, spec.name) is None
-        return intents.submit_job(state, spec, actor, guard)
 
-    index = await call.write(job_stream(spec.namespace, spec.name), decide)
+async def submitted(call: Call, done: Done) -> Answer:
+    """Say again what became of a submit."""
+    return _submitted(call, await _spec(call), done)
+
+
+async def _spec(call: Call) -> specs.Job:
+    return parse(_named(await call.document(), call.args.get("namespace")))
+
+
+def _submitted(call: Call, spec: specs.Job, done: Done) -> Answer:
     state = call.parts.view.state
-    job = state.job(spec.namespace, spec.name)
+    event = next((each for each in done.events if isinstance(each, JobSubmitted)), None)
+    version, made = (event.version, done.index) if event else _standing(state, spec, done.index)
     body = Submitted(
         name=spec.name,
         namespace=spec.namespace,
-        version=job.current.version if job else 0,
-        index=index or state.topic_index(topic),
-        deployment_id=job.deployment if job else "",
+        version=version,
+        index=done.index or state.topic_index(job_topic(spec.namespace, spec.name)),
+        deployment_id=_deployment(state, made),
         warnings=warnings(spec) + call.parts.doubts(),
     )
-    return answer(body, 201 if is_new else 200, index=body.index)
+    return answer(body, 201 if event and not event.uid else 200, index=body.index)
+
+
+def _standing(state: State, spec: specs.Job, index: int) -> tuple[int, int]:
+    """Find the version that was there already, at an index (0: now), and the index that made it."""
+    job = intents.find_job(state, spec.namespace, spec.name)
+    found = next((each for each in reversed(job.versions) if not index or each.index <= index), None)
+    if found is None:
+        raise not_found("version", f"of {spec.name} at index {index}")
+    return found.version, found.index
+
+
+def _deployment(state: State, index: int) -> str:
+    """Name the deployment that the submit at an index began."""
+    usual = deployment_id(state.incarnation, index)
+    if usual in state.deployments:
+        return usual
+    known = (each.id for each in state.deployments.values() if each.create_index == index)  # of an earlier incarnation
+    return next(known, usual)
 
 
 def _named(document: Any, namespace: str | None) -> Any:  # noqa: ANN401 - a spec that nobody has judged yet
@@ -204,7 +233,14 @@ async def delete(call: Call) -> Answer:
 
 async def _write(call: Call, decide: Intent) -> Answer:
     namespace, name, guard = call.namespace, call.path["name"], call.number("check_index")
-    index = await call.write(job_stream(namespace, name), lambda state: decide(state, namespace, name, guard))
-    index = index or call.parts.view.state.topic_index(job_topic(namespace, name))
+    return await written(
+        call, await call.change(job_stream(namespace, name), lambda state: decide(state, namespace, name, guard))
+    )
+
+
+async def written(call: Call, done: Done) -> Answer:
+    """Say where a change of a job stands."""
+    namespace, name = call.namespace, call.path["name"]
+    index = done.index or call.parts.view.state.topic_index(job_topic(namespace, name))
     body = Written(index, name=name, namespace=namespace, warnings=call.parts.doubts())
     return answer(body, index=index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from api.allocations import SHORTEST_PREFIX, one_of
 from api.answer import Answer, answer
@@ -12,7 +12,9 @@ from api.call import Call
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Amount, DriverState, NodeItem, Written, encode
 from api.world import World
+from api.write import Done
 from heroctl.domain.errors import not_found
+from heroctl.domain.events import NodeEligibilitySet
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import Change, node_stream
 from heroctl.domain.state import NODES, Node, State, Usage, node_topic
@@ -96,6 +98,19 @@ async def remove(call: Call) -> Answer:
 
 async def _write(call: Call, decide: Callable[[Node], Change]) -> Answer:
     node = _need(call.parts.view.state, call.path["id"])
-    index = await call.write(node_stream(node.id), lambda state: decide(_need(state, node.id)))
-    index = index or call.parts.view.state.topic_index(node_topic(node.id))
-    return answer(Written(index, id=node.id, name=node.name, warnings=call.parts.doubts()), index=index)
+    done = await call.change(node_stream(node.id), lambda state: decide(_need(state, node.id)))
+    return _written(call, done, node.id, node.name)
+
+
+async def written(call: Call, done: Done) -> Answer:
+    """Say again where a change of a node stands; a node that has been removed since has no name any more."""
+    state = call.parts.view.state
+    named = next((event.node for event in done.events if isinstance(event, NodeEligibilitySet)), "")
+    identity = named or _need(state, call.path["id"]).id
+    node = state.nodes.get(identity)
+    return _written(call, done, identity, node.name if node else UNSET)
+
+
+def _written(call: Call, done: Done, node: str, name: str | UnsetType) -> Answer:
+    index = done.index or call.parts.view.state.topic_index(node_topic(node))
+    return answer(Written(index, id=node, name=name, warnings=call.parts.doubts()), index=index)

@@ -8,6 +8,7 @@ from typing import Final
 
 from api.auth import Passwords
 from api.gate import Gate
+from api.idempotency import Marks
 from api.proxies import Network
 from api.pulse import STALE_AFTER, Pulse
 from api.reads import Pages
@@ -36,6 +37,7 @@ class Parts:
     vault: Vault
     sessions: Sessions
     gate: Gate
+    marks: Marks
     passwords: Passwords
     pulse: Pulse
     world: World

@@ -16,8 +16,10 @@ from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
 from api.reads import Reader
+from api.write import Done
 
 Action = Callable[[Call], Awaitable[Answer]]
+Again = Callable[[Call, Done], Awaitable[Answer]]
 WAITING: Final = ("index", "wait")
 
 
@@ -26,7 +28,10 @@ async def _nothing(_: Call) -> Answer:
 
 
 class Row(Struct, frozen=True, eq=False):
-    """One route. `args`: the names that its query string may hold. It has a reader, or else an action."""
+    """One route. `args`: the names that its query string may hold. It has a reader, or else an action.
+
+    `again` makes an action's answer once more, for a call that is repeated under its idempotency key.
+    """
 
     method: str
     path: str
@@ -34,6 +39,12 @@ class Row(Struct, frozen=True, eq=False):
     args: tuple[str, ...]
     read: Reader | None = None
     do: Action = _nothing
+    again: Again | None = None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether what it writes is written once for each idempotency key: so it is with POSTs by users."""
+        return self.method == "POST" and self.access.kind == "user"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -58,9 +69,9 @@ def read(path: str, access: Access, reader: Reader, *args: str) -> Row:
     return Row("GET", path, access, (*args, *WAITING), read=reader)
 
 
-def do(method: str, path: str, access: Access, action: Action, *args: str) -> Row:
+def do(method: str, path: str, access: Access, action: Action, *args: str, again: Again | None = None) -> Row:
     """Make a row for anything else."""
-    return Row(method, path, access, args, do=action)
+    return Row(method, path, access, args, do=action, again=again)
 
 
 ROUTES: Final[tuple[Row, ...]] = (
@@ -76,11 +87,11 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl.delete),
     # jobs
     read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status"),
-    do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index"),
+    do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index", again=jobs.submitted),
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
     read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace"),
     do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
-    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index"),
+    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index", again=jobs.written),
     read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace"),
     # deployments
     read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status"),
@@ -88,12 +99,12 @@ ROUTES: Final[tuple[Row, ...]] = (
     # allocations
     read("/v1/allocations", may("alloc:read"), allocations.listing, "job", "namespace", "node", "status"),
     read("/v1/allocations/{id}", may("alloc:read"), allocations.detail),
-    do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop),
+    do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.stopped),
     # nodes
     read("/v1/nodes", may("node:read"), nodes.listing, "status"),
     read("/v1/nodes/{id}", may("node:read"), nodes.detail),
     do("DELETE", "/v1/nodes/{id}", may("node:remove"), nodes.remove),
-    do("POST", "/v1/nodes/{id}/eligibility", may("node:eligibility"), nodes.eligibility),
+    do("POST", "/v1/nodes/{id}/eligibility", may("node:eligibility"), nodes.eligibility, again=nodes.written),
     do("POST", "/v1/nodes/join", PUBLIC, joining.join),  # by its join token, in the body
     do("POST", "/v1/cluster/join-tokens", may("node:join"), joining.create_token),
     # the cluster

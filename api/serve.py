@@ -154,6 +154,7 @@ async def _parts(
         vault=vault,
         sessions=sessions,
         gate=gate,
+        marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
         world=World(view, pulse, member.version),

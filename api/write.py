@@ -11,10 +11,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from eventstore.log import Append, Conflicted, Log
+from msgspec import Struct
+
+from eventstore.log import Append, Appended, Conflicted, Key, Log, Row
 from eventstore.view import View
 from heroctl.domain.errors import Unavailable
-from heroctl.domain.events import Meta
+from heroctl.domain.events import Event, Meta
 from heroctl.domain.intents.change import Change
 from heroctl.domain.state import State
 
@@ -22,6 +24,25 @@ ATTEMPTS: Final = 5
 CATCH_UP: Final = 2.0  # seconds that an answer waits for the view
 
 Decide = Callable[[State], Change]
+
+
+class Done(Struct, frozen=True):
+    """What a write did: its events, and the index of the last; 0: there was nothing to change.
+
+    With a key: the index at which there was nothing to change.
+    """
+
+    events: tuple[Event, ...]
+    index: int
+
+
+class Replayed(Exception):  # noqa: N818 - an answer
+    """The write was done before, under the same key, and nothing was done now."""
+
+    def __init__(self, place: Appended) -> None:
+        """Hold where it stands in the log."""
+        super().__init__(f"done before, up to {place.last}")
+        self.place = place
 
 
 class Lines:
@@ -55,31 +76,46 @@ class Writer:
         self._view = view
         self._lines = Lines()
 
-    async def write(self, stream: str, decide: Decide, meta: Meta) -> int:
-        """Decide on a stream and make it so; return the last event's index, 0: nothing was to be changed.
+    async def write(self, stream: str, decide: Decide, meta: Meta, key: Key | None = None) -> Done:
+        """Decide on a stream and make it so, once for each key.
 
-        Raises what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that could not
-        fold every event would decide on a wrong state: it refuses as `outdated`.
+        Raises Replayed, what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that
+        could not fold every event would decide on a wrong state: it refuses as `outdated`.
         """
         async with self._lines.first(stream):
             for _ in range(ATTEMPTS):
                 if not self._view.sound:
                     raise outdated()
                 change = decide(self._view.state)
-                if not change.events:
-                    return 0
+                if not change.events and key is None:
+                    return Done((), 0)
                 try:
-                    return await self._append(change, meta)
+                    return await self._append(stream, change, meta, key)
                 except Conflicted as conflict:
                     await self._view.reached(conflict.index, CATCH_UP)
         raise Unavailable("busy", "others write to this at the same time: try again", retry_after=1)
 
-    async def _append(self, change: Change, meta: Meta) -> int:
+    async def recall(self, key: Key) -> Appended | None:
+        """Find what was done under a key, and let the view have it. Raises KeyReused or LogUnavailable."""
+        place = await self._log.recall(key)
+        if place is not None:
+            await self._view.reached(place.last, CATCH_UP)
+        return place
+
+    async def rows(self, place: Appended) -> list[Row]:
+        """Read an append back. Raises Compacted where it is not kept any more, and LogUnavailable."""
+        return (await self._log.page(place.first - 1))[: place.last - place.first + 1]
+
+    async def _append(self, stream: str, change: Change, meta: Meta, key: Key | None) -> Done:
         state = self._view.state
-        expects = tuple((stream, state.index) for stream in change.expects)
-        appended = await self._log.append(Append(change.events, change.moves, expects, meta=meta, level=state.level))
+        # Nothing to change: that is true for as long as what it was decided on stands still.
+        expects = tuple((each, state.index) for each in (change.expects if change.events else (stream,)))
+        append = Append(change.events, change.moves, expects, meta=meta, level=state.level, key=key)
+        appended = await self._log.append(append)
         await self._view.reached(appended.last, CATCH_UP)
-        return appended.last
+        if appended.replayed:
+            raise Replayed(appended)
+        return Done(change.events, appended.last)
 
 
 def outdated() -> Unavailable:

@@ -28,7 +28,7 @@ from eventstore.log import Append
 from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.sessions import MemorySessions
-from eventstore.vault import MemoryVault
+from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
 from heroctl.domain.state import Member
@@ -234,15 +234,28 @@ async def _exchange(app: Front, scope: dict[str, Any], raw: bytes, chunk: int, l
 async def rig() -> AsyncIterator[Rig]:
     """Make an api over an empty log, with user admin, and log in."""
     clock = Clock()
-    log = MemoryLog(clock.ms)
+    async with _running(MemoryLog(clock.ms), clock, MemoryVault(clock.monotonic), MemorySessions(clock.wall)) as made:
+        login = await made.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
+        made.token = login.body["token"]
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def beside(api: Rig) -> AsyncIterator[Rig]:
+    """Start another process of the same cluster, or the same one anew."""
+    async with _running(api.log, api.clock, api.parts.vault, api.sessions) as made:
+        made.token = api.token
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def _running(log: MemoryLog, clock: Clock, vault: Vault, sessions: MemorySessions) -> AsyncIterator[Rig]:
     view = View(log, clock=clock.monotonic)
     following = asyncio.get_running_loop().create_task(view.run())
     try:
         await view.catch_up()
-        made = await _made(clock, log, view)
+        made = await _made(clock, view, log, vault, sessions)
         await eventually(lambda: view.started)
-        login = await made.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
-        made.token = login.body["token"]
         yield made
         for task in made._asked:
             task.cancel()
@@ -252,8 +265,7 @@ async def rig() -> AsyncIterator[Rig]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _made(clock: Clock, log: MemoryLog, view: View) -> Rig:
-    vault, sessions = MemoryVault(clock.monotonic), MemorySessions(clock.wall)
+async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions) -> Rig:
     beats, members, leases = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryLeases(log, clock.monotonic)
     gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0)
@@ -284,10 +296,11 @@ async def _made(clock: Clock, log: MemoryLog, view: View) -> Rig:
         world=World(view, pulse, "1.2.3"),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
+        marks=await bootstrap.marks(vault),
         streams=None,
         clock=clock.wall,
     )
-    assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) == PASSWORD
+    assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()
     lines: list[bytes] = []
     app = build(parts, RequestLog(lines.append, clock.wall))

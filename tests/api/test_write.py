@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from api.write import ATTEMPTS, Lines, Writer
+from api.write import ATTEMPTS, Done, Lines, Writer
 from eventstore.log import Append, Conflicted
 from heroctl.domain.errors import Unavailable
 from heroctl.domain.events import Meta, NodeEligibilitySet
@@ -28,13 +28,14 @@ async def meddle(api: Rig) -> None:
 
 
 async def test_what_is_written_is_in_the_view_when_the_answer_comes(api: Rig) -> None:
-    index = await api.parts.writer.write(STREAM, change, Meta("me"))
-    assert api.parts.view.index >= index
+    done = await api.parts.writer.write(STREAM, change, Meta("me"))
+    assert done.events == (EVENT,)
+    assert api.parts.view.index >= done.index > 1
 
 
 async def test_nothing_to_change_is_no_append(api: Rig) -> None:
     before = (await api.log.head()).index
-    assert await api.parts.writer.write(STREAM, lambda _: NOTHING, Meta()) == 0
+    assert await api.parts.writer.write(STREAM, lambda _: NOTHING, Meta()) == Done((), 0)
     assert (await api.log.head()).index == before
 
 
@@ -56,8 +57,8 @@ async def test_a_conflict_is_decided_again_on_a_view_that_has_it(api: Rig) -> No
         return await append(wanted)
 
     writer = Writer(_Log(late), api.parts.view)  # type: ignore[arg-type] # what a writer uses of it
-    index = await writer.write(STREAM, decide, Meta())
-    assert index == api.parts.view.index
+    done = await writer.write(STREAM, decide, Meta())
+    assert done.index == api.parts.view.index
     assert len(seen) == ATTEMPTS
     assert seen == sorted(set(seen)), "each decision saw the conflict before it"
 
@@ -85,8 +86,8 @@ async def test_writers_of_one_stream_never_conflict_in_one_process(api: Rig) -> 
         seen.append(state.index)
         return change(state)
 
-    indexes = await asyncio.gather(*(api.parts.writer.write(STREAM, decide, Meta()) for _ in range(20)))
-    assert len(set(indexes)) == len(seen) == 20
+    done = await asyncio.gather(*(api.parts.writer.write(STREAM, decide, Meta()) for _ in range(20)))
+    assert len({each.index for each in done}) == len(seen) == 20
 
 
 async def test_a_line_is_left_by_those_who_are_cancelled(api: Rig) -> None:
