@@ -1,9 +1,8 @@
 """`python -m eventstore`: what is done to a database beside the running processes.
 
-`migrate` brings it to this release, as the owner of the schema. `verify` reads all of the log that is kept and checks
-its numbers and its chain; the exit code is 1 when they are not as they must be. `export` writes what is full of it
-into a folder, as described in `eventstore.export`. `snapshot` makes the snapshots that are due; the coordinator
-begins it (`eventstore.maker`).
+`migrate` brings it to this release, as the owner of the schema. `verify` proves that nobody has changed, removed, moved
+or added an event (`eventstore.audit`). `export` writes what is full of the log into a folder, as described in
+`eventstore.export`. `snapshot` makes the snapshots that are due; the coordinator begins it (`eventstore.maker`).
 """
 
 from __future__ import annotations
@@ -17,14 +16,11 @@ from typing import Annotated, Final
 import psycopg
 from msgspec import Struct
 
-from eventstore import maker
+from eventstore import audit, maker
 from eventstore.database import Database
 from eventstore.export import Damaged, export
 from eventstore.log import Compacted, LogUnavailable, OtherHistory
 from eventstore.migrate import migrate
-from eventstore.partitions import Partitions
-from eventstore.postgres import PostgresLog
-from eventstore.tail import Tail
 from heroctl.domain.settings import Ended, begin, describe, usage
 
 PROGRAM: Final = "python -m eventstore migrate|verify|export|snapshot"
@@ -44,6 +40,8 @@ def main(argv: list[str]) -> int:
     if command not in {"migrate", "verify", "export", "snapshot"}:
         sys.stdout.write(usage(Settings, PROGRAM))
         return 0 if command in {"-h", "--help"} else 2
+    if command == "verify":
+        return audit.main(rest)
     settings = begin(
         Settings, rest, os.environ, lambda name: Path(name).read_text(), program=PROGRAM, section="eventstore"
     )
@@ -53,8 +51,6 @@ def main(argv: list[str]) -> int:
         return settings.code
     if command == "snapshot":
         return maker.run(settings.dsn)
-    if command == "verify":
-        return asyncio.run(_verify(settings.dsn))
     if command == "export":
         return asyncio.run(_export(settings))
     return _migrate(settings)
@@ -69,21 +65,6 @@ def _migrate(settings: Settings) -> int:
     if left:
         sys.stderr.write("let an administrator of the server run, unless no pooler is used:\n")
         sys.stderr.writelines(f"{statement}\n" for statement in left)
-    return 0
-
-
-async def _verify(dsn: str) -> int:
-    async with Database(dsn, connections=1) as database:
-        tail = Tail(PostgresLog(database))
-        try:
-            tail.position = await Partitions(database, database).floor()
-            async for _ in tail.pages():
-                pass
-            head = await tail.look()
-        except (OtherHistory, LogUnavailable) as error:
-            sys.stderr.write(f"after event {tail.position.index}: {error}\n")
-            return 1
-    sys.stdout.write(f"{head.index} events, chain {head.chain.hex()}, incarnation {head.incarnation}\n")
     return 0
 
 

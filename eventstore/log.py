@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 5_000  # of one append; a planner stays under 1,000
 KEY_LIFE: Final = 24 * 3600 * 1000  # ms for which a key counts
+PAGE: Final = 5_000  # events that are read at once
 # One encoded event: index, last, time (ms), tag, schema, meta, data, chain (on the last event of an append, else None).
 Row = tuple[int, int, int, str, int, bytes, bytes, bytes | None]
 
@@ -171,8 +172,8 @@ class Log(Protocol):
         """Read the log's end. Raises LogUnavailable."""
         ...
 
-    async def page(self, after: int) -> list[Row]:
-        """Give encoded events after an index, in order: some thousand, whole appends, none at the log's end.
+    async def page(self, after: int, events: int = PAGE) -> list[Row]:
+        """Give encoded events after an index, in order: so many, and the rest of their append; none at the log's end.
 
         Raises Compacted where the first of them is not kept any more, and LogUnavailable.
         """

@@ -7,12 +7,12 @@ that what is read has gone through the codec, chain included.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final
 
 from eventstore import codec
 from eventstore.bell import Bell
 from eventstore.log import (
     KEY_LIFE,
+    PAGE,
     Append,
     Appended,
     Compacted,
@@ -26,8 +26,6 @@ from eventstore.log import (
     Row,
 )
 from heroctl.domain.events import ClusterCreated, IncarnationDrawn, Record
-
-_PAGE: Final = 5_000
 
 
 class MemoryLog:
@@ -83,7 +81,7 @@ class MemoryLog:
         self._reach()
         return Head(self._end.index, self.epoch, self.incarnation, self._end.chain, self._time, self.level)
 
-    async def page(self, after: int) -> list[Row]:
+    async def page(self, after: int, events: int = PAGE) -> list[Row]:
         """See Log.page."""
         self._reach()
         if after < self.floor:
@@ -91,7 +89,7 @@ class MemoryLog:
         rows, after = self._rows, after - self.floor
         if after >= len(rows):
             return []
-        to = rows[min(after + _PAGE, len(rows)) - 1][1]
+        to = rows[min(after + events, len(rows)) - 1][1]
         return rows[after : to - self.floor]
 
     async def read(self, after: int) -> AsyncIterator[list[Record]]:

@@ -21,6 +21,7 @@ from eventstore.database import CALL, Database, lost, temporary
 from eventstore.listener import Listener
 from eventstore.log import (
     KEY_LIFE,
+    PAGE,
     Append,
     Appended,
     Compacted,
@@ -45,7 +46,7 @@ _HEAD: Final = "SELECT index, epoch, incarnation, chain, time, level FROM heroct
 _PAGE: Final = """
     SELECT index, last, time, tag, schema, meta, data, chain FROM heroctl.events
     WHERE index > %b AND index <= coalesce(
-        (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + 5000), 9223372036854775807)
+        (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + %b::bigint), 9223372036854775807)
         AND heroctl.kept(%b)
     ORDER BY index"""
 _COMPACTED: Final = "22HC1"  # the SQLSTATE that `kept` raises, of the class of bad data
@@ -119,10 +120,10 @@ class PostgresLog:
         [row] = await self.database.fetch(_HEAD)
         return Head(*row)
 
-    async def page(self, after: int) -> list[Row]:
+    async def page(self, after: int, events: int = PAGE) -> list[Row]:
         """See Log.page."""
         try:
-            return cast("list[Row]", await self.database.fetch(_PAGE, [after, after, after]))
+            return cast("list[Row]", await self.database.fetch(_PAGE, [after, after, events, after]))
         except psycopg.DataError as error:
             if error.sqlstate != _COMPACTED:
                 raise

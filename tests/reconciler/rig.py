@@ -9,7 +9,7 @@ from typing import Any, Final
 from eventstore.beats import Beat, MemoryBeats
 from eventstore.lease import Keeper, MemoryLeases
 from eventstore.level import MemoryLevels
-from eventstore.log import Append, Appended, Conflicted, LogUnavailable, Row
+from eventstore.log import PAGE, Append, Appended, Conflicted, LogUnavailable, Row
 from eventstore.members import MemoryMembers
 from eventstore.memory import MemoryLog
 from eventstore.view import View
@@ -55,9 +55,9 @@ class SlowLog:
         )
         self._page = log.page
 
-    async def page(self, after: int) -> list[Row]:
+    async def page(self, after: int, events: int = PAGE) -> list[Row]:
         """See Log.page."""
-        rows = await self._page(after)
+        rows = await self._page(after, events)
         await elapse(self._lag)
         return rows
 
