@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from eventstore import codec, view
+from eventstore.log import Position
+from heroctl.domain.evolve.jobs import KEPT_VERSIONS
+from heroctl.domain.state import State
 from tests.bench import __main__ as bench
-from tests.bench import fold, rows, wire, wrk
+from tests.bench import fold, idle, rows, wire, wrk
+from tests.bench.past import Past
 from tests.bench.rows import Case, Gauge, Result
 from tests.histories import history
 
@@ -92,6 +98,27 @@ def test_a_widened_history_amounts_to_as_much_again() -> None:
     assert sorted(each.status for each in often.deployments.values()) == sorted(
         each.status for each in once.deployments.values() for _ in range(3)
     )
+
+
+def test_a_past_that_was_made_is_a_true_log() -> None:
+    begun = history.read("run-1")[:1]
+    rows = [*begun, *Past(begun).rows(running=3, gone=5, at_most=800)]
+    assert codec.verify(rows, Position()).index == 800
+    state = State()
+    assert view.fold(state, codec.records(rows))[1] is None
+    assert {"job-0", "job-1", "job-2"} <= {job.name for job in state.jobs.values()}
+    assert not any(job.name.startswith("gone") for job in state.jobs.values())
+    assert max(job.current.version for job in state.jobs.values()) > KEPT_VERSIONS, "so long that versions were dropped"
+
+
+def test_a_servers_log_tells_who_asked_what(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "by:api LOG:  statement: SELECT 0\n"
+        "by:api LOG:  execute _pg3_1: SELECT index\n\t    FROM heroctl.head\n"
+        "by:reconciler LOG:  execute <unnamed>: SELECT 1\nby:[unknown] LOG:  checkpoint complete\n"
+    )
+    assert idle.statements(log, 35) == {"api: SELECT index FROM heroctl.head": 1, "reconciler: SELECT 1": 1}
 
 
 async def test_an_answer_is_whole_before_it_counts() -> None:

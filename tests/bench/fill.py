@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from eventstore.database import Database
 from eventstore.log import Append, Log
@@ -17,6 +17,7 @@ from heroctl.domain.events import (
     DeploymentFinished,
     Event,
     JobDeployed,
+    Meta,
     NodeUp,
 )
 from heroctl.domain.evolve import evolve
@@ -25,8 +26,13 @@ from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.intents.change import Change, agent_stream
 from heroctl.domain.state import Alloc, Job, State
 
+Seen = Literal["starting", "running", "healthy", "complete"]
+
 _BATCH: Final = 400
+# What an agent reports of a replica that comes up, and for how long it has run by then.
+LIFE: Final[tuple[tuple[Seen, float | None], ...]] = (("starting", None), ("running", 0.4), ("healthy", 10.5))
 NODE: Final = "bench-1"
+META: Final = Meta("user:bench", "req_0000000000", "10.0.0.7")
 
 
 def spec(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of the task
@@ -119,16 +125,17 @@ async def _roll_out(writer: Writer, names: Sequence[str]) -> None:
     await _submit(writer, names)
     found = writer.jobs(names)
     node = state.node_names[NODE]
-    await writer.decide(_placed(state, job, slot, node) for job in found for slot in range(2))
-    for phase, elapsed in (("starting", None), ("running", 0.4), ("healthy", 10.5)):
+    await writer.decide(placed(state, job, slot, node) for job in found for slot in range(2))
+    for phase, elapsed in LIFE:
         allocs = [alloc for job in found for alloc in state.allocs_of(job.uid)]
-        await writer.do(Change((_seen(alloc, phase, elapsed),), (agent_stream(node),)) for alloc in allocs)
+        await writer.do(Change((seen(alloc, phase, elapsed),), (agent_stream(node),)) for alloc in allocs)
     for job in found:
         assert all(alloc.health == "healthy" for alloc in state.allocs_of(job.uid)), job.name
-    await writer.decide(event for job in found for event in _finished(job))
+    await writer.decide(event for job in found for event in finished(job))
 
 
-def _placed(state: State, job: Job, slot: int, node: str) -> AllocPlaced:
+def placed(state: State, job: Job, slot: int, node: str) -> AllocPlaced:
+    """Give the decision that places a replica of the job's only task."""
     [task] = job.current.tasks
     number = job.next_n + slot
     return AllocPlaced(
@@ -149,11 +156,12 @@ def _placed(state: State, job: Job, slot: int, node: str) -> AllocPlaced:
     )
 
 
-def _seen(alloc: Alloc, phase: str, elapsed: float | None) -> AllocReported:
+def seen(alloc: Alloc, phase: Seen, elapsed: float | None) -> AllocReported:
+    """Give what an agent reports: `starting`, `running`, `healthy`, or `complete` once it was stopped."""
     report = Report(
         alloc=alloc.id,
         attempt=1,
-        phase="starting" if phase == "starting" else "running",
+        phase="running" if phase == "healthy" else phase,
         health="healthy" if phase == "healthy" else "unknown",
         ports={"http": 20_000 + alloc.create_index % 12_000},
         address="10.0.0.1",
@@ -164,7 +172,8 @@ def _seen(alloc: Alloc, phase: str, elapsed: float | None) -> AllocReported:
     return AllocReported(alloc.node, report)
 
 
-def _finished(job: Job) -> tuple[Event, Event]:
+def finished(job: Job) -> tuple[Event, Event]:
+    """Give the decisions that end a roll-out which went well."""
     known = (job.uid, job.namespace, job.name)
     return (
         DeploymentFinished(job.deployment, *known, status="successful"),

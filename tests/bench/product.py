@@ -72,13 +72,13 @@ class Cluster:
     parts: list[Part] = field(default_factory=list)
 
     def api(self) -> Server:
-        """Start an api process; return when it is ready."""
+        """Start an api process; return when it is ready. The database knows it as `api`."""
         address = ("127.0.0.1", servers.free_port())
         password = self.folder / "password"
         password.write_text(_PASSWORD)
         password.chmod(0o600)
         flags = {
-            "dsn": self.postgres.dsn(),
+            "dsn": f"{self.postgres.dsn()}?application_name=api",
             "redis-url": self.redis.url,
             "listen": f"{address[0]}:{address[1]}",
             "admin-password-file": str(password),
@@ -91,6 +91,13 @@ class Cluster:
         until(lambda: self._ready(part, address), timeout=60, what="a ready api")
         login = Api(address).post("/v1/auth/login", {"username": "admin", "password": _PASSWORD})
         return Server(part, address, login.body["token"])
+
+    def reconciler(self) -> None:
+        """Start a reconciler; return at once. The database knows it as `reconciler`."""
+        dsn = f"{self.postgres.dsn()}?application_name=reconciler"
+        part = Part("reconciler", "reconciler", (f"--dsn={dsn}", f"--redis-url={self.redis.url}"), self.folder)
+        self.parts.append(part)
+        part.start()
 
     def bare(self, body: bytes) -> Server:
         """Start the floor under an api: the same server, which gives this body to everybody (see `bare`)."""
