@@ -6,8 +6,8 @@ big-endian) and MessagePack: first the header, then for each map of the state, i
 holds the position, the release that wrote it and the shape: the names of the fields of every record.
 
 Maps keep their order, for in some of them it means something: a job's allocations, its finished ones, those of a node.
-Only topics are sorted, since their order tells no more than where a reader's pages ended. So whoever folds the same
-history, in pages of any size, writes the same bytes.
+Only topics are sorted: nothing goes through them in order, so nothing promises that two readers have them in the same.
+Whoever folds the same history, in pages of any size, writes the same bytes.
 
 What may be read: a snapshot of this release's `FORMAT`, or of one that `UPGRADES` knows. Within a format a field may
 come that events of old never set: missing, it has its default. A field or map that is derived from events that there

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable
 from operator import attrgetter
 from types import NoneType, UnionType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -41,6 +41,8 @@ class Words:
             return self._word
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self._record(kind)
+        if origin is Annotated:
+            return self.sharer(parts[0])
         if origin is dict:
             items = self._row(parts)
             return items and (lambda found: dict(map(items, found.items())))

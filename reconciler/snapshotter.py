@@ -14,7 +14,7 @@ import structlog
 
 from eventstore.log import LogUnavailable
 
-LOOK: Final = 30.0  # seconds, jittered, between looks at what is due
+LOOK: Final = 10.0  # seconds, jittered, between looks at what is due
 LONGEST: Final = 3600.0  # seconds, to a child; it holds itself to that as well
 _FIRST, _LAST = 60.0, 3600.0  # seconds to wait after a failure, doubled each time
 _COMMAND: Final = (sys.executable, "-P", "-m", "eventstore", "snapshot")

@@ -18,6 +18,9 @@ PURE_FILES: Final = (
     "agents/desired.py",
     "agents/record.py",
     "agents/step.py",
+    "eventstore/snapshot.py",
+    "eventstore/words.py",
+    "eventstore/retention.py",
 )
 
 AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef

@@ -5,12 +5,18 @@ Unknown fields are ignored in both directions, so that an agent may be one relea
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from heroctl.domain.lifecycle import Health, Phase, Wanted
 from heroctl.domain.spec import Task
+
+# What an agent says becomes an event for ever: no number that could not be reckoned with, or kept in 64 bits.
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Exit = Annotated[int, Meta(ge=-(2**31), le=2**32 - 1)]
+Bytes = Annotated[int, Meta(ge=0, le=2**62)]
+Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 
 class Driver(Struct, frozen=True, gc=False):
@@ -23,9 +29,9 @@ class Driver(Struct, frozen=True, gc=False):
 class Capacity(Struct, frozen=True, gc=False):
     """What a node has for allocations: cores, bytes of memory, bytes of disk."""
 
-    cpu: float = 0.0
-    memory: int = 0
-    disk: int = 0
+    cpu: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    memory: Bytes = 0
+    disk: Bytes = 0
 
 
 class Report(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -35,19 +41,19 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
     """
 
     alloc: str
-    attempt: int = 0
+    attempt: Count = 0
     phase: Phase = "pending"
     health: Health = "unknown"
-    restarts: int = 0  # attempts begun again within the spec's restart interval
-    exit_code: int | None = None  # of the last attempt that ended
+    restarts: Count = 0  # attempts begun again within the spec's restart interval
+    exit_code: Exit | None = None  # of the last attempt that ended
     oom: bool = False  # whether the kernel killed that attempt for its memory
-    failed_attempt: int = 0  # the newest attempt that ended unasked; 0: none
+    failed_attempt: Count = 0  # the newest attempt that ended unasked; 0: none
     reason: str = ""  # a code for people and machines: image_missing, exited, port_in_use, unhealthy …
     message: str = ""  # prose, at most 1 KiB
-    ports: dict[str, int] = field(default_factory=dict)  # name -> host port
+    ports: dict[str, Count] = field(default_factory=dict)  # name -> host port
     address: str = ""
-    running_for: float | None = None  # since the present attempt's container started
-    healthy_for: float | None = None  # continuously, up to now
+    running_for: Seconds | None = None  # since the present attempt's container started
+    healthy_for: Seconds | None = None  # continuously, up to now
     container: str = ""  # short id
 
 

@@ -19,9 +19,13 @@ Step = tuple[int, int, int]  # what happens, and to which of those that there ar
 
 
 def told(steps: Sequence[Step]) -> World:
-    """Tell a history: a world of one node, and what happens to it. What is refused does not happen."""
+    """Tell a history: a world where a little runs, and what happens to it. What is refused does not happen."""
     world = World()
-    world.node("n1")
+    nodes = [world.node("n1"), world.node("n2")]
+    for number in range(2):
+        job = world.submit(job=f"job-{number}", count=2)
+        for slot in range(2):
+            world.place(job, nodes[slot], slot)
     for what, which, how in steps:
         with contextlib.suppress(Refusal):
             _STEPS[what % len(_STEPS)](world, which, how)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from eventstore import codec, snapshot
 from eventstore.log import Position
 from eventstore.snapshot import ROW, Header, Unreadable, Writing
+from heroctl.domain.assignment import Capacity, Report
 from heroctl.domain.evolve import Touch, apply, evolve
 from heroctl.domain.state import State
 from tests.domain import stories
@@ -139,6 +140,17 @@ def test_holds_no_secret() -> None:
     kept += [each.credential for each in state.nodes.values()]
     assert credentials
     assert all(credential.startswith("vault-") for credential in kept)
+
+
+@pytest.mark.parametrize("number", ["1180591620717411303424", "1e300", "-1180591620717411303424"])
+def test_an_agents_numbers_are_none_that_it_could_not_hold(number: str) -> None:
+    """MessagePack ends at 64 bits and JSON does not: one such number would keep a cluster from any snapshot."""
+    for kind, fixed in ((Report, '"alloc":"a",'), (Capacity, "")):
+        for field in msgspec.structs.fields(kind):
+            if any(name in str(field.type) for name in ("int", "float")):
+                value = f'{{"http":{number}}}' if "dict" in str(field.type) else number
+                with pytest.raises(msgspec.ValidationError):
+                    msgspec.json.decode(f'{{{fixed}"{field.name}":{value}}}', type=kind)
 
 
 def test_position_is_the_states_own() -> None:
