@@ -102,8 +102,8 @@ def test_a_widened_history_amounts_to_as_much_again() -> None:
 
 def test_a_past_that_was_made_is_a_true_log() -> None:
     begun = history.read("run-1")[:1]
-    rows = [*begun, *Past(begun).rows(running=3, gone=5, at_most=800)]
-    assert codec.verify(rows, Position()).index == 800
+    rows = [*begun, *Past(begun).rows(running=3, gone=5, at_most=1_500)]
+    assert codec.verify(rows, Position()).index == 1_500
     state = State()
     assert view.fold(state, codec.records(rows))[1] is None
     assert {"job-0", "job-1", "job-2"} <= {job.name for job in state.jobs.values()}
@@ -118,7 +118,7 @@ def test_a_servers_log_tells_who_asked_what(tmp_path: Path) -> None:
         "by:api LOG:  execute _pg3_1: SELECT index\n\t    FROM heroctl.head\n"
         "by:reconciler LOG:  execute <unnamed>: SELECT 1\nby:[unknown] LOG:  checkpoint complete\n"
     )
-    assert idle.statements(log, 35) == {"api: SELECT index FROM heroctl.head": 1, "reconciler: SELECT 1": 1}
+    assert idle.statements(log, 33) == {"api: SELECT index FROM heroctl.head": 1, "reconciler: SELECT 1": 1}
 
 
 async def test_an_answer_is_whole_before_it_counts() -> None:
