@@ -6,6 +6,7 @@ whichever api process answers it.
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 import time
@@ -22,6 +23,7 @@ from heroctl.cli.faults import Caller, Fault, Refused, Unreachable, refused, str
 T = TypeVar("T")
 
 INDEX: Final = "X-HeroCtl-Index"
+KEY: Final = "Idempotency-Key"
 WAIT_S: Final = 300
 _TIMEOUT_S: Final = 30.0
 _CONNECT_S: Final = 10.0
@@ -109,12 +111,15 @@ class Client:
     ) -> Answer:
         """Ask, and ask again where that is safe and the API says so; `Refused` and `Unreachable` tell why not."""
         body = msgspec.json.encode(json) if json is not None else content
+        headers = {"Content-Type": content_type} if body is not None else {}
+        if method == "POST":
+            headers[KEY] = os.urandom(16).hex()  # the same in every attempt
         request = self._http.build_request(
             method,
             where,
             params={key: value for key, value in (query or {}).items() if value is not None},
             content=body,
-            headers={"Content-Type": content_type} if body is not None else {},
+            headers=headers,
             timeout=httpx2.Timeout(timeout, connect=_CONNECT_S),
         )
         patience = _PATIENCE_S
@@ -122,7 +127,7 @@ class Client:
             try:
                 return self._once(request)
             except Refused as fault:
-                # 429 and 503 are said before anything is done, so that asking again is safe for writes too.
+                # 429 is said before anything is done. After 503 it may have been done all the same: the key tells.
                 pause = fault.retry_after or _PAUSE_S
                 if fault.status not in (429, 503) or pause > patience:
                     raise

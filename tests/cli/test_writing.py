@@ -109,6 +109,17 @@ def test_a_write_is_sent_again_where_the_api_says_when(heroctl_here: Run, api: F
     assert "the log is away; trying again in 0 s" in result.err
 
 
+def test_attempts_of_one_write_carry_one_key_and_each_write_its_own(heroctl_here: Run, api: FakeApi) -> None:
+    """The 503 may have come after it was done: without the key a second attempt could be another write."""
+    busy = refusal(503, "log_unavailable", "the log is away", retry_after="0.01")
+    api.act("POST", "/v1/jobs/web/stop", busy, written(), busy, written())
+    for _ in range(2):
+        assert heroctl_here("job", "stop", "web", "-d").code == 0
+    keys = [request.headers["Idempotency-Key"] for request in api.asked("POST", "/v1/jobs/web/stop")]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert all("Idempotency-Key" not in request.headers for request in api.requests if request.method == "GET")
+
+
 def test_patience_has_an_end(heroctl_here: Run, api: FakeApi) -> None:
     api.act("POST", "/v1/jobs/web/stop", refusal(429, "rate_limited", "slow down", retry_after="900"))
     result = heroctl_here("job", "stop", "web", "-d")
