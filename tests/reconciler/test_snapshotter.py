@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from eventstore.database import Database
 from eventstore.log import LogUnavailable
+from eventstore.migrate import migrate
+from eventstore.postgres import open_log
+from eventstore.shelf import PostgresShelf
+from eventstore.snapshots import Snapshots
 from reconciler import snapshotter
 from reconciler.snapshotter import LOOK, Snapshotter, child
 from tests.eventstore.fastloop import run
+from tests.eventstore.samples import intent
+from tests.reconciler.test_process import running
 from tests.waiting import eventually
 
 
@@ -121,3 +128,23 @@ async def test_a_child_that_cannot_begin_has_failed(monkeypatch: pytest.MonkeyPa
 
 async def test_a_child_that_cannot_reach_the_database_has_failed() -> None:
     assert not await child("postgresql://127.0.0.1:1/none?connect_timeout=1")
+
+
+# ── the process ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_coordinator_has_one_made_and_goes_on_coordinating(tmp_path: Path, postgres_dsn: str) -> None:
+    """A partition passes while it coordinates: the child's line stands in its log, and its epoch stays its own."""
+    migrate(postgres_dsn, partition=10)
+    with running(tmp_path, postgres_dsn, "first", "second") as processes:
+        await eventually(lambda: any(process.coordinates for process in processes), timeout=30)
+        async with Database(postgres_dsn) as database, open_log(database, partition=10) as log:
+            for number in range(10):
+                await log.append(intent(number))
+            snapshots = Snapshots(PostgresShelf(database), log)
+            await eventually(snapshots.listed, timeout=60)
+            assert (await log.head()).epoch == 1
+        [coordinator] = [process for process in processes if process.coordinates]
+        made = await eventually(lambda: coordinator.said("snapshot_made"), timeout=10)
+        assert made[0]["index"] >= 10
+        assert [process.end()[0] for process in processes] == [0, 0]
