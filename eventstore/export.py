@@ -82,6 +82,12 @@ class Entry(Struct, frozen=True, kw_only=True):
     incarnation: str
     at: str
 
+    def __post_init__(self) -> None:
+        """Take no hash that is none, and no file that lies elsewhere."""
+        bytes.fromhex(self.chain)
+        if Path(self.file).name != self.file:
+            raise ValueError(f"no name of a file: {self.file}")
+
     @property
     def end(self) -> Position:
         """The place in the log that it reaches."""
@@ -124,9 +130,9 @@ class Exports:
                 entries.append(_entry_of(line))
         return entries
 
-    def places(self) -> frozenset[Position]:
-        """Give where the files that stand there end, judged by their sizes."""
-        return frozenset(entry.end for entry in self.entries() if self._stands(entry))
+    def places(self, after: int = 0) -> frozenset[Position]:
+        """Give where the files end that stand there, judged by their sizes; of those that end after an index."""
+        return frozenset(entry.end for entry in self.entries() if entry.last > after and self._stands(entry))
 
     def sound(self, end: Position) -> bool:
         """Tell whether the file that ends there is byte for byte what was written."""
@@ -307,7 +313,7 @@ async def export(database: Database, folder: Path) -> AsyncIterator[Entry]:
     exports, log = Exports(folder), PostgresLog(database)
     partitions = Partitions(database, database)
     begin, listed = await partitions.floor(), await partitions.listed()
-    standing = exports.places()
+    standing = exports.places(begin.index)
     for end in (each.end for each in listed):
         if end is None:
             return

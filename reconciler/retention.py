@@ -150,7 +150,7 @@ class Retention:
             self._keeper.now(),
             await self._cursors.listed(),
             frozenset(each.position for each in await self._snapshots.listed() if each.format in {FORMAT, *UPGRADES}),
-            await self._exported(),
+            await self._exported(partitions),
             self._audit.export,
         )
 
@@ -163,11 +163,11 @@ class Retention:
 
     # ── exports ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _exported(self) -> frozenset[Position]:
+    async def _exported(self, partitions: list[Partition]) -> frozenset[Position]:
         if self._audit.folder is None:
             return frozenset()
         try:
-            return await asyncio.to_thread(Exports(self._audit.folder).places)
+            return await asyncio.to_thread(Exports(self._audit.folder).places, partitions[0].first - 1)
         except OSError as error:
             self._tell("export_failed", str(error))
             return frozenset()
@@ -190,8 +190,8 @@ class Retention:
     async def _export(self) -> None:
         if self._audit.folder is None or self._clock() < self._export_at:
             return
-        exported = await self._exported()
-        if not unexported(await self._partitions.listed(), exported):
+        partitions = await self._partitions.listed()
+        if not unexported(partitions, await self._exported(partitions)):
             return
         if failure := await self._run_export(self._audit.folder):
             self._failures += 1

@@ -18,13 +18,16 @@ import structlog
 from msgspec import Struct
 
 from eventstore.beats import PostgresBeats
+from eventstore.cursors import PostgresCursors
 from eventstore.database import Database
 from eventstore.lease import Keeper, PostgresLeases
 from eventstore.level import PostgresLevels
 from eventstore.log import LogUnavailable
 from eventstore.members import PostgresMembers
 from eventstore.migrate import migrate
-from eventstore.postgres import open_log
+from eventstore.partitions import Partitions
+from eventstore.postgres import PostgresLog, open_log
+from eventstore.retention import Window
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault
@@ -33,11 +36,13 @@ from heroctl.domain.state import Member
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
+from reconciler.retention import Audit, Retention
 from reconciler.settings import Settings
 from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
 
 _RETRY: Final = 1.0  # seconds
+_DAY: Final = 86_400_000  # ms
 _GOODBYE: Final = 1.5  # seconds for each of the last words
 
 _log: Final = structlog.get_logger(__name__)
@@ -128,13 +133,28 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         process = Process(keeper, presence, coordinator)
         stack.push_async_callback(_say_goodbye, process)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
         making = functools.partial(child, settings.direct_dsn or settings.dsn)
         snapshotter = Snapshotter(snapshots, lambda: coordinator.coordinates, making)
-        works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, sweep.run]
+        retention = _retention(settings, log, keeper, snapshots)
+        sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
+        works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, retention.run, sweep.run]
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process
+
+
+def _retention(settings: Settings, log: PostgresLog, keeper: Keeper, snapshots: Snapshots) -> Retention:
+    direct = settings.direct_dsn or settings.dsn
+    size = 0 if settings.keep_size is None else settings.keep_size.bytes
+    return Retention(
+        log=log,
+        keeper=keeper,
+        partitions=Partitions(log.database, Database(settings.owner_dsn or direct)),
+        cursors=PostgresCursors(log.database),
+        snapshots=snapshots,
+        window=Window(ms=settings.keep_days * _DAY, bytes=size),
+        audit=Audit.of(settings.audit_dir, direct),
+    )
 
 
 async def _say_goodbye(process: Process) -> None:

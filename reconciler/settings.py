@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from heroctl.domain.duration import Size
 from heroctl.domain.settings import describe
 
 
@@ -25,4 +26,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0)],
         describe("seconds for which the whole control plane must be of a newer release until there is no way back"),
     ] = 600.0
+    owner_dsn: Annotated[
+        str,
+        describe("the database directly, as the owner of its tables, who alone may drop old events", secret=True),
+    ] = ""
+    keep_days: Annotated[Annotated[int, Meta(ge=0)], describe("days for which events are kept; 0: for ever")] = 92
+    keep_size: Annotated[
+        Size | None, describe("size of all kept events; above it the oldest go, however young (default: any)")
+    ] = None
+    audit_dir: Annotated[
+        str, describe("folder of the audit exports, which come before anything is dropped; none: none are wanted")
+    ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"

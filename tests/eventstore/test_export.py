@@ -197,6 +197,16 @@ async def test_a_torn_line_of_the_manifest_costs_only_itself(log: PostgresLog, t
     assert [each.end for each in Exports(tmp_path).entries()] == [each.end for each in entries]
 
 
+async def test_lines_that_nobody_of_ours_wrote_are_passed_over(log: PostgresLog, tmp_path: Path) -> None:
+    entries = await exported(log, tmp_path)
+    manifest = tmp_path / MANIFEST
+    good = json.loads(manifest.read_text().splitlines()[0])
+    for strange in ("", "{}", "no json", json.dumps(good | {"chain": "xyz"}), json.dumps(good | {"file": "../passwd"})):
+        manifest.write_text(manifest.read_text() + f"{strange}\n")
+    assert Exports(tmp_path).entries() == entries
+    assert Exports(tmp_path).places(entries[0].last) == {entry.end for entry in entries[1:]}
+
+
 def test_what_a_death_left_is_swept_a_day_later(tmp_path: Path) -> None:
     old, new = tmp_path / ".export-old.part", tmp_path / ".export-new.part"
     for part in (old, new):
