@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from api.pulse import STALE_AFTER
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
 from api.world import World
-from eventstore.view import View
+from eventstore.view import STALE_AFTER, View
 from heroctl.domain.state import CLUSTER, PEERS
 
 

@@ -21,14 +21,15 @@ from api.answer import INDEX, Answer, Message, Receive, Send
 from api.errors import MethodNotAllowed, answer_to, missing_route
 from api.parts import Parts
 from api.proxies import client_of
-from api.pulse import STALE_AFTER
 from api.requestlog import RequestLog
 from api.routes import ROUTES, Row
+from eventstore.view import STALE_AFTER
 from heroctl.domain.errors import Invalid, Unavailable
 
 GIVE_UP: Final = 600.0  # seconds without the log after which what is known is too old to be told
 _MOST_PATHS: Final = 4096
 _ROOT: Final = "/v1/"
+_HEALTH: Final = "/v1/health/"
 
 
 class Ready(NamedTuple):
@@ -142,6 +143,7 @@ class Front:
             await self._admit(scope, exchange)
             scope.setdefault("state", {})["exchange"] = exchange
             await self._router(scope, receive, self._stamped(send, exchange, scope))
+            self._not_for_ever(exchange.row)  # it may have waited long
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
             if exchange.status:
                 raise
@@ -184,13 +186,16 @@ class Front:
     async def _abreast(self, headers: list[tuple[bytes, bytes]], row: Row | None) -> None:
         if row is None or row.path.startswith("/v1/health/"):
             return
-        if self._view.stale_seconds > GIVE_UP:
-            raise Unavailable("log_unavailable", "the log has been away for too long: try again", retry_after=5)
+        self._not_for_ever(row)
         for name, value in headers:
             if name == INDEX:
                 if not value.isdigit() or len(value) > 18:
                     raise Invalid("invalid_index", "X-HeroCtl-Index: expected a whole number")
                 await self._parts.abreast(int(value))
+
+    def _not_for_ever(self, row: Row | None) -> None:
+        if self._view.stale_seconds > GIVE_UP and row is not None and not row.path.startswith(_HEALTH):
+            raise Unavailable("log_unavailable", "the log has been away for too long: try again", retry_after=5)
 
     def _stamped(self, send: Send, exchange: Exchange, scope: Any) -> Send:  # noqa: ANN401 - ASGI
         async def stamped(message: Message) -> None:

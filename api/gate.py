@@ -16,11 +16,12 @@ from api.answer import Header
 from api.tokens import Claims, Keys, Opaque
 from eventstore.vault import Vault
 from eventstore.view import View
-from heroctl.domain.errors import Gone, Refusal
+from heroctl.domain.errors import Gone, Refusal, Unavailable
 from heroctl.domain.state import ACL, JoinToken, State
 
 T = TypeVar("T")
 
+UNSEEN: Final = 30.0  # seconds without the log after which only tokens are good that were seen before
 _MOST: Final = 20_000
 _BEARER: Final = b"bearer "
 
@@ -66,6 +67,12 @@ class Gate:
         known = self.known(token)
         if known is not None:
             return known
+        if self._view.stale_seconds > UNSEEN:
+            raise Unavailable(
+                "log_unavailable",
+                "the log has been away for too long to judge a token that was not seen before: try again",
+                retry_after=5,
+            )
         principal = await self.verify(token)
         if len(self._known) >= _MOST:
             self._known.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,7 +12,7 @@ from api.auth import Passwords
 from api.gate import Gate
 from api.idempotency import Marks
 from api.proxies import Network
-from api.pulse import STALE_AFTER, Pulse
+from api.pulse import Pulse
 from api.reads import Pages
 from api.streams import Streams
 from api.wait import Waiters
@@ -18,7 +20,7 @@ from api.world import World
 from api.write import CATCH_UP, Writer
 from eventstore.sessions import Sessions
 from eventstore.vault import Vault
-from eventstore.view import View
+from eventstore.view import STALE_AFTER, View
 from heroctl.domain.assignment import Outcome
 from heroctl.domain.errors import Problem, Refusal, Unavailable
 
@@ -55,10 +57,14 @@ class Parts:
 
         An index above the log's head is of another history, and passed over.
         """
-        if index <= self.view.index or index > (await self.view.head()).index:
-            return
-        if not await self.view.reached(index, CATCH_UP):
+        if index > self.view.index and not await self._reaches(index):
             raise not_ready("behind", "this process has not read the log so far yet")
+
+    async def _reaches(self, index: int) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP):
+                return index > (await self.view.head()).index or await self.view.reached(index, CATCH_UP)
+        return False
 
     def readiness(self) -> str:
         """Say `ok`, or `degraded` where reads go on without the log. Raises Unavailable: ask another process."""

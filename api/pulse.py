@@ -25,6 +25,7 @@ from heroctl.domain.assignment import SyncRequest
 STALE_AFTER: Final = 5.0  # seconds without an answer of the log after which reads are marked
 _WRITE: Final = 1.0  # seconds between writes of beats
 _LOOK: Final = 2.0
+_GOODBYE: Final = 1.0
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -154,8 +155,9 @@ class Pulse:
     async def leave(self) -> None:
         """Say goodbye, if there is somebody to say it to."""
         try:
-            await self._members.leave(self._me.member.id)
-        except LogUnavailable as error:
+            async with asyncio.timeout(_GOODBYE):
+                await self._members.leave(self._me.member.id)
+        except (LogUnavailable, TimeoutError) as error:
             _log.warning("no_goodbye", error=str(error))
 
     async def run(self) -> None:

@@ -13,8 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from eventstore.log import Append, Appended, Conflicted, Key, Log, Row
-from eventstore.view import View
+from eventstore.log import Append, Appended, Conflicted, Key, Log, LogUnavailable, Row
+from eventstore.view import STALE_AFTER, View
 from heroctl.domain.errors import Unavailable
 from heroctl.domain.events import Event, Meta
 from heroctl.domain.intents.change import Change
@@ -22,6 +22,7 @@ from heroctl.domain.state import State
 
 ATTEMPTS: Final = 5
 CATCH_UP: Final = 2.0  # seconds that an answer waits for the view
+TURN: Final = 5.0  # seconds that a write waits for those before it
 
 Decide = Callable[[State], Change]
 
@@ -58,14 +59,25 @@ class Lines:
         lock = lock or asyncio.Lock()
         self._locks[stream] = (lock, waiting + 1)
         try:
-            async with lock:
+            await _turn(lock)
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             waiting = self._locks[stream][1] - 1
             if waiting:
                 self._locks[stream] = (lock, waiting)
             else:
                 del self._locks[stream]
+
+
+async def _turn(lock: asyncio.Lock) -> None:
+    try:
+        async with asyncio.timeout(TURN):
+            await lock.acquire()
+    except TimeoutError:
+        raise Unavailable("busy", "many write to this at the same time: try again", retry_after=1) from None
 
 
 class Writer:
@@ -82,6 +94,8 @@ class Writer:
         Raises Replayed, what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that
         could not fold every event would decide on a wrong state: it refuses as `outdated`.
         """
+        if self._view.stale_seconds > STALE_AFTER:
+            raise LogUnavailable("the log does not answer")  # who waits in line for it only makes the line longer
         async with self._lines.first(stream):
             for _ in range(ATTEMPTS):
                 if not self._view.sound:

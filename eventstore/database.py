@@ -36,6 +36,7 @@ _OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in SESSION.items
 # Seconds until a caller without a connection is told so. The pool gives up as early: its own pauses grow without bound,
 # while the next caller makes it try again at once.
 _POOL_TIMEOUT: Final = 2.0
+_LAST: Final = 1.0  # seconds for the pool to close
 
 
 def lost(error: psycopg.Error) -> bool:
@@ -91,7 +92,7 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close()
+        await self._pool.close(timeout=_LAST)
 
     async def connect(self, *, direct: bool = False) -> Connection:
         """Make a connection of the caller's own, in autocommit. Raises psycopg.Error."""

@@ -23,6 +23,8 @@ from heroctl.domain.state import State
 
 T = TypeVar("T")
 
+STALE_AFTER: Final = 5.0  # seconds without an answer of the log after which what is read of it is marked
+
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -168,14 +170,18 @@ class View:
         At once if it is, or if the log has never reached `index`; at most `seconds`, and no longer than until `ended`
         is done: the caller's client has gone, its token was revoked, the server drains. A wake is no promise of change.
         """
-        if index > self.index and await self._beyond(index):
-            return "moved"
+        if index > self.index:
+            began = self._clock()
+            if await self._beyond(index, seconds):
+                return "moved"
+            seconds -= self._clock() - began
         return await self._waiters.wait((topics,) if isinstance(topics, str) else topics, index, seconds, ended)
 
-    async def _beyond(self, index: int) -> bool:
+    async def _beyond(self, index: int, seconds: float) -> bool:
         try:
-            return index > (await self.head()).index
-        except LogUnavailable:
+            async with asyncio.timeout(seconds):
+                return index > (await self.head()).index
+        except (LogUnavailable, TimeoutError):
             return False  # who knows; wait for it
 
     async def _pull(self, target: int | None = None, *, look: bool = False) -> None:

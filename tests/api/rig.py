@@ -190,6 +190,12 @@ class Rig:
         """Append decisions as the coordinator would."""
         return await self.append(*events, epoch=self.log.epoch)
 
+    async def pass_(self, seconds: float) -> None:
+        """Let time pass, in which the log answers."""
+        self.clock.ticks += seconds
+        self.log.ring()
+        await eventually(lambda: not self.parts.view.stale_seconds, what="an answer of the log")
+
     async def waiting(self, count: int) -> None:
         """Wait until so many long polls wait."""
         await eventually(lambda: len(self.parts.waiters) == count, what=f"{count} waiters")

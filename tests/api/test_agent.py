@@ -137,7 +137,7 @@ async def test_another_machine_may_come_when_the_first_is_silent(api: Rig) -> No
     for _ in range(2):
         await first.sync()
         await api.parts.pulse.look()
-    api.clock.ticks += 11
+    await api.pass_(11)
     assert (await open_session(api, first.token, boot="boot-2")).status == 200
 
 
