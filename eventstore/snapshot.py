@@ -50,6 +50,10 @@ class Unreadable(Exception):  # noqa: N818 - an answer: take another, or the log
     """These bytes are no snapshot that this release can read: damaged, cut short, or of a newer release."""
 
 
+class Newer(Unreadable):
+    """These bytes may well be whole, but a newer release wrote fields in them that this one does not know."""
+
+
 class Header(Struct, frozen=True):
     """What a snapshot says of itself. `shape` names the fields of each kind of record, `values` the state's numbers."""
 
@@ -266,7 +270,7 @@ class Reading:
         if header.format != FORMAT and header.format not in UPGRADES:
             raise Unreadable(f"its format is {header.format}, and this release reads {sorted({FORMAT, *UPGRADES})}")
         if header.format == FORMAT and (unknown := _unknown(header.shape)):
-            raise Unreadable(f"release {header.release} wrote fields that this one does not know: {unknown}")
+            raise Newer(f"release {header.release} wrote fields that this one does not know: {unknown}")
         for name, value in header.values.items():
             if name in _FORM.values:
                 setattr(self._state, name, msgspec.convert(value, _FORM.values[name]))

@@ -2,7 +2,8 @@
 
 One counts if it was read back whole when it was made, if this release can read it, if its hash holds, and if the log
 goes on from where it stands: (index, chain) of another history fits nothing here. Whatever does not is refused, told
-and never tried again; then the next older one serves, or the log from its start.
+and never tried again; then the next older one serves, or the log from its start. One of a newer release is passed over
+and left as it is: others read it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from eventstore.log import Log, Position
 from eventstore.shelf import Shelf, Snapshot, begun
-from eventstore.snapshot import FORMAT, UPGRADES, Reading, Unreadable, Writing
+from eventstore.snapshot import FORMAT, UPGRADES, Newer, Reading, Unreadable, Writing
 from eventstore.tail import continues
 from heroctl.domain.state import State
 
@@ -71,6 +72,9 @@ class Snapshots:
                 continue
             try:
                 state = await self._fitting(snapshot)
+            except Newer as error:
+                _log.warning("snapshot_passed_over", index=snapshot.index, snapshot=snapshot.id, reason=str(error))
+                continue
             except Unreadable as error:
                 await self._refuse(snapshot, error)
                 continue

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventstore import codec, snapshot
 from eventstore.log import Position
-from eventstore.snapshot import ROW, Header, Unreadable, Writing
+from eventstore.snapshot import ROW, Header, Newer, Unreadable, Writing
 from heroctl.domain.assignment import Capacity, Report
 from heroctl.domain.evolve import Touch, apply, evolve
 from heroctl.domain.state import State
@@ -247,9 +247,9 @@ def _relabelled(change: str, into: list[str]) -> list[bytes]:
 
 def test_an_unknown_field_of_a_newer_release_is_refused() -> None:
     fields = snapshot._FORM.shape["Node"]
-    with pytest.raises(Unreadable, match=r"release 0\.2\.0.*Node\.colour"):
+    with pytest.raises(Newer, match=r"release 0\.2\.0.*Node\.colour"):
         snapshots.read(_relabelled("Node", [*fields, "colour"]))
-    with pytest.raises(Unreadable, match="Spaceship"):
+    with pytest.raises(Newer, match="Spaceship"):
         snapshots.read(_relabelled("Spaceship", ["name"]))
 
 

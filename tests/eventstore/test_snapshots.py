@@ -148,6 +148,20 @@ async def test_a_newer_format_is_left_to_newer_releases(kept: Kept, monkeypatch:
     assert [each.index for each in await kept.snapshots.listed()] == [made.index, 3]
 
 
+async def test_fields_of_a_newer_release_are_left_to_newer_releases(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same format: an older process that starts meanwhile must not take it away from those that can read it."""
+    await kept.keep(3)
+    with monkeypatch.context() as newer:
+        newer.setitem(form._FORM.shape, "Node", [*form._FORM.shape["Node"], "colour"])
+        made = await kept.keep()
+    with capture_logs() as logs:
+        assert await kept.snapshots.load() == await kept.folded(3)
+    assert [each["event"] for each in logs] == ["snapshot_passed_over", "snapshot_loaded"]
+    assert [each.index for each in await kept.snapshots.listed()] == [made.index, 3]
+
+
 async def test_what_is_read_back_otherwise_does_not_count(kept: Kept) -> None:
     made = await kept.snapshots.keep(*await kept.folded(), "0.1.0")
     other = await kept.snapshots.keep(*await kept.folded(3), "0.1.0")
