@@ -51,6 +51,7 @@ _PAGE: Final = """
     ORDER BY index"""
 _COMPACTED: Final = "22HC1"  # the SQLSTATE that `kept` raises, of the class of bad data
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
+_FORGOTTEN: Final = 10_000  # keys at a time
 _HOUSEKEEPING, _AGAIN = 60.0, 5.0  # seconds between rounds, and after one that failed
 
 _log: Final = structlog.get_logger(__name__)
@@ -163,13 +164,18 @@ class PostgresLog:
     async def _notify(self, channel: str) -> None:
         await self.database.fetch("SELECT pg_notify(%b, '')", [channel])
 
+    async def _forget(self) -> None:
+        await self.database.fetch("SELECT heroctl.prune_batches()")
+        while await self.database.fetch("SELECT heroctl.prune_keys(%b::bigint)", [_FORGOTTEN]) == [(_FORGOTTEN,)]:
+            pass
+
     async def _keep(self) -> None:
         """Make partitions ahead, when the head passes half of one; forget old batches and keys."""
         while True:
             self._housekeep.clear()
             try:
                 [(self._due,)] = await self.database.fetch("SELECT heroctl.make_partitions(%b)", [self._partition])
-                await self.database.fetch("SELECT heroctl.prune_batches(), heroctl.prune_keys()")
+                await self._forget()
             except LogUnavailable as error:
                 _log.error("housekeeping_failed", error=str(error), partitions_due=self._due)
                 await asyncio.sleep(_AGAIN * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

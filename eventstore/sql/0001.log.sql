@@ -94,14 +94,14 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
     SELECT count(*) FROM gone
 $$;
 
--- Keys count for a day. Some at a time, so that a day's worth after a long pause is no long transaction.
-CREATE FUNCTION heroctl.prune_keys() RETURNS bigint
+-- Keys count for a day. So many at a time, so that a day's worth after a long pause is no long transaction.
+CREATE FUNCTION heroctl.prune_keys(p_most bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
     WITH gone AS (
         DELETE FROM keys k WHERE k.key IN (
             SELECT o.key FROM keys o
             WHERE o.at <= floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - 86400000
-            ORDER BY o.at LIMIT 10000 FOR UPDATE SKIP LOCKED)
+            ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED)
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from tests.waiting import eventually, until
 pytestmark = pytest.mark.timeout(120)
 
 
-async def _post(made: Api, key: str, body: object) -> httpx2.Response:
+async def _post(made: Api, key: str, body: object, path: str = "/v1/jobs") -> httpx2.Response:
     headers = {"Authorization": f"Bearer {made.token}", "Idempotency-Key": key}
 
     def post() -> httpx2.Response:
         with httpx2.Client(base_url=made.url, timeout=30) as client:
-            return client.post("/v1/jobs", json=body, headers=headers)
+            return client.post(path, json=body, headers=headers)
 
     return await asyncio.to_thread(post)
 
@@ -60,16 +61,24 @@ async def test_answer_lost_after_the_commit_is_got_from_another_process(tmp_path
         assert (await _post(other, "k", spec(meta={"a": "b"}))).json()["error"] == "idempotency_key_reused"
 
 
-def test_many_at_once_on_two_processes_make_one_version(tmp_path: Path, postgres_dsn: str) -> None:
-    """A client that does not wait for its answers; without the key there would be as many as changes."""
+async def test_many_at_once_on_two_processes_are_one(tmp_path: Path, postgres_dsn: str) -> None:
+    """A client that does not wait for its answers; each of its calls without a key would make another token."""
+    token = {"name": "ci", "roles": ["viewer"]}
     with api(tmp_path, postgres_dsn) as one, api(tmp_path, postgres_dsn) as two:
 
-        async def both() -> list[httpx2.Response]:
-            return await asyncio.gather(*(_post(made, "k", spec(meta={"a": "b"})) for made in (one, two) * 8))
+        async def at_once(path: str, body: object, keys: Sequence[str]) -> list[httpx2.Response]:
+            each = zip(keys, (one, two) * len(keys), strict=False)
+            return await asyncio.gather(*(_post(made, key, body, path) for key, made in each))
 
+        made = await at_once("/v1/acl/tokens", token, ["k"] * 16)
+        assert sorted(answer.status_code for answer in made) == [201] + [409] * 15
+        assert {answer.json()["error"] for answer in made if answer.status_code == 409} == {"already_done"}
+        assert len(one.ask("GET", "/v1/acl/tokens")) == 1
+        assert {answer.status_code for answer in await at_once("/v1/acl/tokens", token, "0123456789")} == {201}
+        until(lambda: len(one.ask("GET", "/v1/acl/tokens")) == 11)
         one.ask("POST", "/v1/jobs", spec(), status=201)
         until(lambda: _job(two, "web"))
-        answers = asyncio.run(both())
+        answers = await at_once("/v1/jobs", spec(meta={"a": "b"}), ["k"] * 16)
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.content for answer in answers}) == 1
         assert [answer.headers.get("idempotency-replayed") for answer in answers].count(None) == 1

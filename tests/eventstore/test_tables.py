@@ -110,13 +110,19 @@ async def test_old_batches_are_forgotten(dsn: str, admin: psycopg.Connection) ->
         assert await log.database.fetch("SELECT count(*) FROM heroctl.batches") == [(1,)]
 
 
-async def test_keys_are_forgotten_after_a_day(dsn: str, admin: psycopg.Connection) -> None:
+async def test_keys_are_forgotten_after_a_day(
+    dsn: str, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, some at a time, by whoever does the housekeeping."""
     async with opened(dsn) as log:
-        await log.append(intent(1, under=key("old")))
+        await asyncio.gather(*(log.append(intent(n, under=key(f"old-{n}"))) for n in range(25)))
         admin.execute("UPDATE heroctl.keys SET at = at - 86400000")
         await log.append(intent(2, under=key("new")))
-        assert await log.database.fetch("SELECT heroctl.prune_keys()") == [(1,)]
-        assert await log.database.fetch("SELECT key FROM heroctl.keys") == [(b"new",)]
+        assert await log.database.fetch("SELECT heroctl.prune_keys(3)") == [(3,)]
+    monkeypatch.setattr("eventstore.postgres._FORGOTTEN", 10)
+    async with opened(dsn) as log:
+        await eventually(lambda: _one(admin, "SELECT count(*) FROM heroctl.keys") == 1)
+        assert await log.recall(key("new"))
 
 
 @pytest.fixture
@@ -144,7 +150,7 @@ async def test_application_may_do_its_work_and_not_change_the_past(
         await log.append(intent(1, stream="a:1", seen=0, under=key("k")))
         assert (await log.append(intent(1, under=key("k")))).replayed
         assert await log.recall(key("k"))
-        assert await log.database.fetch("SELECT heroctl.prune_keys()") == [(0,)]
+        assert await log.database.fetch("SELECT heroctl.prune_keys(9)") == [(0,)]
         await eventually(lambda: log.proven)
         assert await PostgresLeases(log.database).take("me", 15) == 1
         await PostgresMembers(log.database).renew(Present(Member("a", "api", "x", "")))
