@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -38,12 +39,21 @@ def _tool(name: str) -> Callable[[], str]:
 
 
 def _docker() -> str:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    nobody = f"no daemon answers at {host}"
+    if host.startswith("unix://") and not _listens(host.removeprefix("unix://")):
+        return nobody  # the library would leave an open socket behind
     try:
         client = docker.from_env(timeout=5)
     except DockerException:
-        return f"no daemon answers at {os.environ.get('DOCKER_HOST', 'unix:///var/run/docker.sock')}"
+        return nobody
     client.close()
     return _tool("busybox")()
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def _netns() -> str:
