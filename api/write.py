@@ -118,7 +118,7 @@ class Writer:
 
     async def rows(self, place: Appended) -> list[Row]:
         """Read an append back. Raises Compacted where it is not kept any more, and LogUnavailable."""
-        return (await self._log.page(place.first - 1))[: place.last - place.first + 1]
+        return await self._log.page(place.first - 1, 1)
 
     async def _append(self, stream: str, change: Change, meta: Meta, key: Key | None) -> Done:
         state = self._view.state
