@@ -31,7 +31,7 @@ from eventstore.snapshot import FORMAT, UPGRADES
 ROUND: Final = 60.0  # seconds, jittered
 MOST: Final = 16  # partitions that go in one round
 AGAIN: Final = 86_400.0  # seconds after which an operator is told once more what holds things up
-_LONGEST: Final = 3_600.0  # seconds between attempts at an export that fails
+_LONGEST: Final = 3_600.0  # seconds, to one export, and between attempts where it fails
 _LOOK: Final = 1.0  # seconds between looks at the lease while an export is made
 _NICE: Final = 10
 _PREFIX: Final = "HEROCTL_"
@@ -205,18 +205,21 @@ class Retention:
     async def _run_export(self, folder: Path) -> str:
         """Export in a process of its own, as long as this one coordinates; return what went wrong."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "eventstore", "export"),
-            env=environ | {f"{_PREFIX}DSN": self._audit.dsn, f"{_PREFIX}AUDIT_DIR": str(folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "eventstore", "export"),
+                env=environ | {f"{_PREFIX}DSN": self._audit.dsn, f"{_PREFIX}AUDIT_DIR": str(folder)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            return str(error)
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-        ending = asyncio.ensure_future(process.communicate())
+        ending, until = asyncio.ensure_future(process.communicate()), self._clock() + _LONGEST
         try:
-            while not ending.done() and self._keeper.epoch() is not None:
+            while not ending.done() and self._keeper.epoch() is not None and self._clock() < until:
                 await asyncio.wait({ending}, timeout=_LOOK)
         finally:
             stopped = not ending.done()
@@ -224,8 +227,9 @@ class Retention:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             _, said = await ending
-        failed = process.returncode != 0 and not stopped
-        return (_last(said) or f"it ended with {process.returncode}") if failed else ""
+        if stopped:
+            return "" if self._keeper.epoch() is None else f"not done within {_LONGEST:g} s"
+        return "" if process.returncode == 0 else _last(said) or f"it ended with {process.returncode}"
 
 
 def _last(said: bytes) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -21,7 +24,10 @@ from eventstore.postgres import PostgresLog
 from eventstore.retention import Window
 from eventstore.shelf import Snapshot
 from eventstore.snapshot import FORMAT
+from heroctl.domain.duration import Size
+from heroctl.domain.settings import SettingsError, load
 from reconciler.retention import AGAIN, Audit, Retention
+from reconciler.settings import Settings
 from tests.eventstore.small import SIZE, dropping, grow, reading, small_log
 
 EVERYTHING = Window(bytes=1)
@@ -178,6 +184,38 @@ async def test_without_a_place_for_the_export_it_waits(rig: Rig, tmp_path: Path)
     assert await rig.kept() == TWO
 
 
+@pytest.mark.parametrize("fault", ["no process", "hangs", "lease lost"])
+async def test_an_export_that_cannot_go_on(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Whatever keeps the child from its work is told, and the child does not outlive its time or its lease."""
+    children: list[asyncio.subprocess.Process] = []
+
+    def pass_an_hour() -> None:
+        rig.ticks += 3_600
+
+    start = asyncio.create_subprocess_exec
+
+    async def exec_(*command: str, **more: Any) -> asyncio.subprocess.Process:  # noqa: ANN401 - passed on
+        if fault == "no process":
+            raise OSError("Cannot allocate memory")
+        children.append(await start(sys.executable, "-c", "import time; time.sleep(600)", **more))
+        if fault == "hangs":
+            asyncio.get_running_loop().call_soon(pass_an_hour)
+        else:
+            await rig.keeper.release()
+        return children[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", exec_)
+    monkeypatch.setattr("reconciler.retention._LOOK", 0.01)
+    with said() as lines:
+        await rig.worker(Audit.of(str(tmp_path), rig.dsn)).round()
+    told = [] if fault == "lease lost" else [("retention_waits", "export_failed")]
+    assert [line for line in lines if line[1] != "export_missing"] == told
+    assert [child.returncode for child in children] == [-9] * len(children)
+    assert await rig.kept() == ALL
+
+
 async def test_a_damaged_export_is_made_anew(rig: Rig, tmp_path: Path) -> None:
     worker = rig.worker(Audit.of(str(tmp_path), rig.dsn), Window())
     await worker.round()
@@ -279,7 +317,16 @@ async def test_it_outlives_a_database_that_is_away(rig: Rig, monkeypatch: pytest
     assert lines == [("retention_interrupted", "away")] * 2
 
 
-def test_the_setting() -> None:
+def test_the_settings() -> None:
+    settings = load(Settings, ["--dsn", "x", "--keep-size", "20GiB"], {})
+    assert (settings.keep_days, settings.audit_dir, settings.owner_dsn) == (92, "", "")
+    assert settings.keep_size == Size.parse(20 * 2**30)
+    for wrong in (["--keep-days", "-1"], ["--keep-days", "soon"], ["--keep-size", "big"]):
+        with pytest.raises(SettingsError, match=wrong[0]):
+            load(Settings, ["--dsn", "x", *wrong], {})
+
+
+def test_what_is_said_of_exports() -> None:
     assert Audit.of("", "dsn").export == "unsaid"
     assert Audit.of("none", "dsn").export == "unwanted"
     assert Audit.of("/srv/audit", "dsn") == Audit("wanted", Path("/srv/audit"), "dsn")
