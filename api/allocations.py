@@ -18,7 +18,7 @@ from api.wire import (
     stamp,
     stamp_or_none,
 )
-from api.world import World
+from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, not_found
@@ -42,7 +42,7 @@ R = TypeVar("R", bound=Named)
 SHORTEST_PREFIX: Final = 4
 
 
-def listing(world: World, query: Query) -> Reading:
+def listing(world: Sight, query: Query) -> Reading:
     """Allocations, oldest first; `?job=`, `?namespace=`, `?node=` (id or name), `?status=`."""
     return Reading(_topic(world.state, query), lambda: _list(world, query))
 
@@ -56,7 +56,7 @@ def _topic(state: State, query: Query) -> str:
     return ALLOCS
 
 
-def _list(world: World, query: Query) -> bytes:
+def _list(world: Sight, query: Query) -> bytes:
     state, args = world.state, query.args
     node = state.node_names.get(args["node"], args["node"]) if "node" in args else None
     chosen = [
@@ -83,7 +83,7 @@ def _candidates(state: State, job: str | None) -> list[Alloc]:
     return [alloc for uid in uids for alloc in state.allocs_of(uid)]
 
 
-def detail(world: World, query: Query) -> Reading:
+def detail(world: Sight, query: Query) -> Reading:
     """One allocation, with its timeline."""
     wanted = query.path["id"]
     found = find(world.state, wanted)

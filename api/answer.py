@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -35,9 +36,31 @@ class Answer:
             own.append((INDEX, b"%d" % index))
         self.headers = own
 
+    async def finish(self, send: Send) -> None:
+        """Send what follows the first message."""
+        await send(self.end)
+
     def start(self, *more: Header) -> Message:
         """Make the first message, with the headers that belong to one request."""
         return {"type": "http.response.start", "status": self.status, "headers": [*self.headers, *more]}
+
+
+class Flow(Answer):
+    """An answer that is made while it is sent: lines of JSON, one after the other, each when it comes."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: AsyncGenerator[bytes]) -> None:
+        super().__init__(b"")
+        self.headers = [(b"content-type", b"application/x-ndjson"), *_GUARDS]
+        self._lines = lines
+
+    async def finish(self, send: Send) -> None:
+        """Send all lines; whoever makes them is told when that ends early."""
+        async with contextlib.aclosing(self._lines) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send(self.end)
 
 
 def answer(value: Any, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> Answer:  # noqa: ANN401 - whatever has JSON

@@ -9,17 +9,18 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api.access import expired, no_token
 from api.answer import INDEX, Answer, Header
 from api.call import Call, arguments
 from api.errors import answer_to
 from api.front import Exchange, Front
+from api.historian import Question, name_of
 from api.idempotency import perform
 from api.parts import Parts
+from api.past import invalid
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog
-from api.routes import ROUTES, WAITING, Row
-from api.wait import ClientLeft, Poll, poll_of
+from api.routes import AT, ROUTES, WAITING, Row
+from api.wait import Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.state import ACL
 
@@ -44,6 +45,7 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
         parts.world.items.clear()
         parts.synced.clear()
         front.ready.clear()
+        parts.archive.forget()
     if change.reloaded or ACL in change.topics:
         parts.waiters.end(parts.gate.still)
 
@@ -95,6 +97,8 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
         scope = request.scope
         path, given = scope["path"], scope["query_string"]
         args = arguments(given, row.args)
+        if AT in args:
+            return _unless_known(await _as_it_was(row, exchange, parts, path, args), scope["headers"])
         poll = poll_of(args)
         filters = tuple(sorted(pair for pair in args.items() if pair[0] not in WAITING))
         query = Query(row.placeholders(path), dict(filters))
@@ -112,6 +116,17 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
     return make
 
 
+async def _as_it_was(row: Row, exchange: Exchange, parts: Parts, path: str, args: dict[str, str]) -> Page:
+    """Answer as of another moment."""
+    if any(name in args for name in WAITING):
+        raise invalid("what was does not change: it cannot be waited for with index or wait")
+    place = await parts.archive.place(args.pop(AT))
+    exchange.index = place.index
+    key = (parts.view.state.incarnation, path, tuple(sorted(args.items())))
+    question = Question(name_of(row.read), row.placeholders(path), args, place.index)
+    return await parts.archive.page(key, question, place)
+
+
 def _about(exchange: Exchange, parts: Parts, reading: Reading) -> Reading:
     exchange.index = parts.view.topic_index(reading.topic)
     return reading
@@ -125,12 +140,7 @@ async def _wait(
         return
     who = exchange.principal
     outcome = await parts.waiters.wait(reading.topic, poll, who, request.receive, who.until - parts.clock())
-    if outcome == "gone":
-        raise ClientLeft
-    if who.until <= parts.clock():
-        raise expired()
-    if outcome == "ended" and not parts.gate.still(who):
-        raise no_token()
+    parts.heed(outcome, who)
 
 
 def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.allocations import SHORTEST_PREFIX, one_of
 from api.reads import Query, Reading
 from api.wire import DeploymentItem, TaskRollout, encode, stamp, stamp_or_none
-from api.world import World
+from api.world import Sight
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import not_found
 from heroctl.domain.state import (
@@ -19,13 +19,13 @@ from heroctl.domain.state import (
 )
 
 
-def listing(world: World, query: Query) -> Reading:
+def listing(world: Sight, query: Query) -> Reading:
     """Deployments, newest first; `?job=`, `?namespace=`, `?status=`."""
     topic = job_deployments_topic(query.args["job"]) if "job" in query.args else DEPLOYMENTS
     return Reading(topic, lambda: _list(world, query))
 
 
-def _list(world: World, query: Query) -> bytes:
+def _list(world: Sight, query: Query) -> bytes:
     chosen = [
         deployment
         for deployment in world.state.deployments.values()
@@ -37,7 +37,7 @@ def _list(world: World, query: Query) -> bytes:
     return encode([_show(world.state, deployment) for deployment in chosen])
 
 
-def detail(world: World, query: Query) -> Reading:
+def detail(world: Sight, query: Query) -> Reading:
     """One deployment, by id or a prefix of it."""
     wanted = query.path["id"]
     found = find(world.state, wanted)

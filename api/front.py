@@ -152,7 +152,7 @@ class Front:
         if made is not None:
             exchange.status = made.status
             await send(made.start(*self._stamps(exchange, made.status, scope)))
-            await send(made.end)
+            await made.finish(send)
 
     async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
         """Find the row and who asks, and refuse who may not."""

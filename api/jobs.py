@@ -23,7 +23,7 @@ from api.wire import (
     joined,
     stamp,
 )
-from api.world import World
+from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Invalid, Problem, not_found
@@ -39,12 +39,12 @@ Intent = Callable[[State, str, str, int | None], Change]  # on the job of a name
 # ── reads ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def listing(world: World, query: Query) -> Reading:
+def listing(world: Sight, query: Query) -> Reading:
     """All jobs, by namespace and name; `?namespace=`, `?status=`."""
     return Reading(JOBS, lambda: _list(world, query))
 
 
-def _list(world: World, query: Query) -> bytes:
+def _list(world: Sight, query: Query) -> bytes:
     state = world.state
     chosen = (state.jobs[uid] for _, uid in sorted(state.names.items()))
     return joined(
@@ -57,7 +57,7 @@ def _list(world: World, query: Query) -> bytes:
     )
 
 
-def detail(world: World, query: Query) -> Reading:
+def detail(world: Sight, query: Query) -> Reading:
     """One job, with its spec."""
     namespace, name = query.namespace, query.path["name"]
     return Reading(
@@ -65,7 +65,7 @@ def detail(world: World, query: Query) -> Reading:
     )
 
 
-def versions(world: World, query: Query) -> Reading:
+def versions(world: Sight, query: Query) -> Reading:
     """The kept versions of a job, newest first."""
     namespace, name = query.namespace, query.path["name"]
 

@@ -11,7 +11,7 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Amount, DriverState, NodeItem, Written, encode
-from api.world import World
+from api.world import Sight
 from api.write import Done
 from heroctl.domain.errors import not_found
 from heroctl.domain.events import NodeEligibilitySet
@@ -26,18 +26,18 @@ class Eligibility(Struct, frozen=True, forbid_unknown_fields=True):
     eligible: bool
 
 
-def listing(world: World, query: Query) -> Reading:
+def listing(world: Sight, query: Query) -> Reading:
     """All nodes by name; `?status=`."""
     return Reading(NODES, lambda: _list(world, query), fresh=A_SECOND)
 
 
-def _list(world: World, query: Query) -> bytes:
+def _list(world: Sight, query: Query) -> bytes:
     state = world.state
     chosen = (state.nodes[node] for _, node in sorted(state.node_names.items()))
     return encode([_show(world, node) for node in chosen if query.passes("status", node.status)])
 
 
-def detail(world: World, query: Query) -> Reading:
+def detail(world: Sight, query: Query) -> Reading:
     """One node, by id, name or a prefix of its id."""
     wanted = query.path["id"]
     found = find(world.state, wanted)
@@ -60,7 +60,7 @@ def _need(state: State, wanted: str) -> Node:
     return found
 
 
-def _show(world: World, node: Node) -> NodeItem:
+def _show(world: Sight, node: Node) -> NodeItem:
     reserved = world.state.usage.get(node.id, Usage())
     has, used = node.capacity, world.pulse.stats_of(node.id)
     return NodeItem(

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from api.access import Principal, expired, no_token
 from api.auth import Passwords
 from api.gate import Gate
 from api.idempotency import Marks
+from api.past import Archive
+from api.prover import Prover
 from api.proxies import Network
 from api.pulse import Pulse
 from api.reads import Pages
 from api.streams import Streams
-from api.wait import Waiters
+from api.wait import ClientLeft, Waiters
+from api.wait import Outcome as Ended
 from api.world import World
 from api.write import CATCH_UP, Writer
+from eventstore.log import Log
 from eventstore.sessions import Sessions
 from eventstore.vault import Vault
 from eventstore.view import STALE_AFTER, View
@@ -47,10 +52,22 @@ class Parts:
     waiters: Waiters
     streams: Streams | None
     clock: Callable[[], float]
+    log: Log
+    archive: Archive
+    prover: Prover
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict
     )  # by node: its last answered reports
+
+    def heed(self, outcome: Ended, who: Principal) -> None:
+        """Raise what the end of a wait means to its caller: the client has gone, or the token is no good any more."""
+        if outcome == "gone":
+            raise ClientLeft
+        if who.until <= self.clock():
+            raise expired()
+        if outcome == "ended" and not self.gate.still(who):
+            raise no_token()
 
     async def abreast(self, index: int) -> None:
         """Let the view reach an index that a client has seen elsewhere. Raises `behind` when that takes over 2 s.

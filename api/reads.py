@@ -19,7 +19,7 @@ from api.wire import encode
 from heroctl.domain.state import State
 
 if TYPE_CHECKING:
-    from api.world import World
+    from api.world import Sight, World
 
 R = TypeVar("R")
 
@@ -58,6 +58,14 @@ class Reader(Protocol):
 
     def __call__(self, world: World, query: Query, /) -> Reading:
         """Say what the answer stands on, and how to make it."""
+        ...
+
+
+class PastReader(Protocol):
+    """A reader that needs no more than can be known of the past, too."""
+
+    def __call__(self, world: Sight, query: Query, /) -> Reading:
+        """See Reader."""
         ...
 
 

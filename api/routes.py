@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from api import acl, agent, allocations, auth, cluster, deployments, health, jobs, joining, nodes
+from api import acl, agent, allocations, auth, cluster, deployments, health, jobs, joining, log, nodes
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
@@ -21,6 +21,7 @@ from api.write import Done
 Action = Callable[[Call], Awaitable[Answer]]
 Again = Callable[[Call, Done], Awaitable[Answer]]
 WAITING: Final = ("index", "wait")
+AT: Final = "at"  # an argument of reads that can be answered as of another moment, too
 
 
 async def _nothing(_: Call) -> Answer:
@@ -86,23 +87,23 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/acl/tokens", may("acl:write"), acl.create),
     do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl.delete),
     # jobs
-    read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status"),
+    read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status", AT),
     do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index", again=jobs.submitted),
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
-    read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace"),
+    read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace", AT),
     do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
     do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index", again=jobs.written),
-    read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace"),
+    read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace", AT),
     # deployments
-    read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status"),
-    read("/v1/deployments/{id}", may("deployment:read"), deployments.detail),
+    read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status", AT),
+    read("/v1/deployments/{id}", may("deployment:read"), deployments.detail, AT),
     # allocations
-    read("/v1/allocations", may("alloc:read"), allocations.listing, "job", "namespace", "node", "status"),
-    read("/v1/allocations/{id}", may("alloc:read"), allocations.detail),
+    read("/v1/allocations", may("alloc:read"), allocations.listing, "job", "namespace", "node", "status", AT),
+    read("/v1/allocations/{id}", may("alloc:read"), allocations.detail, AT),
     do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.stopped),
     # nodes
-    read("/v1/nodes", may("node:read"), nodes.listing, "status"),
-    read("/v1/nodes/{id}", may("node:read"), nodes.detail),
+    read("/v1/nodes", may("node:read"), nodes.listing, "status", AT),
+    read("/v1/nodes/{id}", may("node:read"), nodes.detail, AT),
     do("DELETE", "/v1/nodes/{id}", may("node:remove"), nodes.remove),
     do("POST", "/v1/nodes/{id}/eligibility", may("node:eligibility"), nodes.eligibility, again=nodes.written),
     do("POST", "/v1/nodes/join", PUBLIC, joining.join),  # by its join token, in the body
@@ -110,6 +111,10 @@ ROUTES: Final[tuple[Row, ...]] = (
     # the cluster
     read("/v1/cluster/status", may("cluster:read"), cluster.status),
     read("/v1/cluster/peers", may("cluster:read"), cluster.peers),
+    # the log
+    do("GET", "/v1/log", may("log:read"), log.listing, "after", "limit", "wait"),
+    do("GET", "/v1/log/{index}", may("log:read"), log.detail),
+    do("GET", "/v1/log/verify", may("log:verify"), log.verify),
     # agents
     do("POST", "/v1/agent/session", NODE, agent.session),
     do("POST", "/v1/agent/sync", NODE, agent.sync),

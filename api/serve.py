@@ -23,6 +23,8 @@ from api.auth import Passwords
 from api.front import Front
 from api.gate import Gate
 from api.parts import Parts
+from api.past import Archive, Historians, Teller
+from api.prover import ProverProcess
 from api.proxies import networks
 from api.pulse import Pulse
 from api.reads import Pages
@@ -114,7 +116,9 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         following = tasks.create_task(view.run())
         stack.callback(following.cancel)
         await _insist(view.catch_up)
-        parts = await _insist(lambda: _parts(settings, database, log, view, streams))
+        historians = Historians(settings.dsn, settings.direct_dsn, most=settings.historians)
+        await stack.enter_async_context(historians)
+        parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians))
         await _insist(lambda: _admin(settings, log, parts))
         beating = tasks.create_task(parts.pulse.run())
         stack.callback(beating.cancel)
@@ -124,7 +128,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
 
 
 async def _parts(
-    settings: Settings, database: Database, log: PostgresLog, view: View, streams: Streams | None
+    settings: Settings, database: Database, log: PostgresLog, view: View, streams: Streams | None, *, teller: Teller
 ) -> Parts:
     vault, sessions = PostgresVault(database), PostgresSessions(database)
     gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), time.time), time.time)
@@ -162,6 +166,9 @@ async def _parts(
         waiters=waiters,
         streams=streams,
         clock=time.time,
+        log=log,
+        archive=Archive(log, teller, time.time, patience=settings.past_timeout),
+        prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trusted=networks(settings.trusted_proxies),
     )
 

@@ -62,11 +62,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     connections: Annotated[int, describe("connections to Postgres for short statements")] = 8
     waiters: Annotated[int, describe("open requests at most, long polls included")] = 30_000
+    historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
+    past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
     log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
-        problems = [*self._listening(), *self._files(), *self._proxies()]
+        problems = [*self._past(), *self._listening(), *self._files(), *self._proxies()]
         if self.log_level not in ("debug", "info", "warning", "error"):
             problems.append("--log-level: debug, info, warning or error")
         if problems:
@@ -93,6 +95,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [
             f"--listen: {self.listen} {why}. Give --tls-cert and --tls-key, or --behind-proxy if a proxy speaks TLS"
         ]
+
+    def _past(self) -> list[str]:
+        problems = []
+        if not 1 <= self.historians <= 8:
+            problems.append("--historians: 1 to 8")
+        if not 0 < self.past_timeout <= 600:
+            problems.append("--past-timeout: more than 0, at most 600 seconds")
+        return problems
 
     def _proxies(self) -> list[str]:
         try:

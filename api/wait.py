@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -92,6 +93,33 @@ class Waiters:
             listening.exception()  # a connection that breaks is gone as well
             return "gone"
         return woken
+
+    async def reach(self, index: int, poll: Poll, principal: Principal, receive: Receive, until: float) -> Outcome:
+        """Wait until the view has applied an index; as `wait` otherwise."""
+        seconds = min(poll.seconds * (1 - JITTER * self._chance()), max(until, 0.0))
+        with self.hold(principal, receive) as listening:
+            reaching = asyncio.ensure_future(self._view.reached(index, seconds))
+            try:
+                await asyncio.wait({reaching, listening}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                reaching.cancel()
+            if reaching.done() and not reaching.cancelled():
+                return "moved" if reaching.result() else "timeout"
+            return "ended" if listening.cancelled() else "gone"
+
+    @contextlib.contextmanager
+    def hold(self, principal: Principal, receive: Receive) -> Iterator[asyncio.Task[None]]:
+        """Count a request that goes on; the task is done when its client has left, cancelled when it is to end."""
+        listening = asyncio.get_running_loop().create_task(_hangup(receive))
+        self._open[listening] = principal
+        if self.draining:
+            listening.cancel()
+        try:
+            yield listening
+        finally:
+            del self._open[listening]
+            if not listening.cancel() and not listening.cancelled():
+                listening.exception()  # a connection that breaks is gone as well
 
     def end(self, keep: Callable[[Principal], bool]) -> None:
         """End the waiters of principals that are not to be kept."""

@@ -263,6 +263,31 @@ class Peer(Struct, frozen=True, gc=False):
     last_seen_s: int
 
 
+class LogRecord(Struct, frozen=True, gc=False):
+    """An event as it stands in the log. What this release cannot read has its bytes in `opaque`, in base64."""
+
+    index: int
+    last: int  # index of the last event of its append, which is all or nothing
+    time: str
+    type: str
+    schema: int
+    actor: str
+    request_id: str
+    address: str
+    data: msgspec.Raw | None
+    opaque: str | None
+    chain: str | None  # hash over everything up to here; on the last event of an append
+
+
+class LogAppend(Struct, frozen=True, gc=False):
+    """An event, and all that stands in one append with it."""
+
+    event: LogRecord
+    first: int
+    last: int
+    events: list[LogRecord]
+
+
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from api.pulse import Pulse
 from api.reads import Items
 from eventstore.view import View
 from heroctl.domain.state import State
+
+
+class Signs(Protocol):
+    """What is known of the living, and stands in no event."""
+
+    def silence(self, node: str) -> int | None:
+        """Return the whole seconds since a node was seen to beat; None: nobody knows."""
+        ...
+
+    def stats_of(self, node: str) -> dict[str, float]:
+        """Return what a node's agent measured; nothing: nobody knows."""
+        ...
+
+
+class Sight(Protocol):
+    """What most readers look at: the fold, now or as it was, and the signs of life beside it."""
+
+    @property
+    def state(self) -> State:
+        """The fold; not to be kept over an await."""
+        ...
+
+    @property
+    def items(self) -> Items:
+        """What was encoded of it."""
+        ...
+
+    @property
+    def pulse(self) -> Signs:
+        """Who lives."""
+        ...
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from api.auth import Passwords
 from api.front import Front
 from api.gate import Gate
 from api.parts import Parts
+from api.past import Archive
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog
@@ -32,6 +33,7 @@ from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
 from heroctl.domain.state import Member
+from tests.api.past import MemoryProver, MemoryTeller
 from tests.waiting import eventually
 
 EPOCH: Final = 1_790_000_000.0
@@ -130,6 +132,8 @@ class Rig:
     members: MemoryMembers
     beats: MemoryBeats
     sessions: MemorySessions
+    teller: MemoryTeller
+    prover: MemoryProver
     token: str = ""
     _asked: list[asyncio.Task[Any]] = field(default_factory=list)
 
@@ -291,23 +295,27 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         clock=clock.monotonic,
         revoked=revoked,
     )
+    teller, prover = MemoryTeller(log), MemoryProver(log)
     parts = Parts(
         view=view,
         writer=Writer(log, view),
         vault=vault,
         sessions=sessions,
         gate=gate,
+        marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
         world=World(view, pulse, "1.2.3"),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
-        marks=await bootstrap.marks(vault),
         streams=None,
         clock=clock.wall,
+        log=log,
+        archive=Archive(log, teller, clock.wall),
+        prover=prover,
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()
     lines: list[bytes] = []
     app = build(parts, RequestLog(lines.append, clock.wall))
-    return Rig(app, parts, log, clock, lines, leases, members, beats, sessions)
+    return Rig(app, parts, log, clock, lines, leases, members, beats, sessions, teller, prover)
