@@ -175,7 +175,8 @@ class Log(Protocol):
     async def page(self, after: int, events: int = PAGE) -> list[Row]:
         """Give encoded events after an index, in order: so many, and the rest of their append; none at the log's end.
 
-        Raises Compacted where the first of them is not kept any more, and LogUnavailable.
+        Fewer where they are large: a page has some 16 MiB at most, so that a reader's memory is bounded. Raises
+        Compacted where the first of them is not kept any more, and LogUnavailable.
         """
         ...
 

@@ -59,6 +59,7 @@ class Maker:
 
         Raises Unsound, Unreadable (what was read back was not what had been written), OtherHistory or LogUnavailable.
         """
+        await self._snapshots.forget(0)  # what earlier runs left behind
         made = []
         for end in await self._snapshots.due():
             began = time.monotonic()

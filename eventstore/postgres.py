@@ -42,12 +42,17 @@ _RECALL: Final = """
     SELECT first, last, body = %b FROM heroctl.keys
     WHERE key = %b AND at > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - %b::bigint"""
 _HEAD: Final = "SELECT index, epoch, incarnation, chain, time, level FROM heroctl.head"
-# Up to the end of the append that holds the page's last place; to the end of the log where there is no such place.
+# Up to the end of the append that holds the page's last place, or the place where it has grown too large; to the end
+# of the log where there is neither. (A length is read without what it is the length of.)
 _PAGE: Final = """
     SELECT index, last, time, tag, schema, meta, data, chain FROM heroctl.events
-    WHERE index > %b AND index <= coalesce(
-        (SELECT e.last FROM heroctl.events e WHERE e.index = %b::bigint + %b::bigint), 9223372036854775807)
-        AND heroctl.kept(%b)
+    WHERE index > %b AND index <= coalesce((
+            SELECT e.last FROM heroctl.events e WHERE e.index = least(%b::bigint + %b::bigint, (
+                SELECT s.index FROM (
+                    SELECT m.index, sum(octet_length(m.data)) OVER (ORDER BY m.index) AS size FROM heroctl.events m
+                    WHERE m.index > %b::bigint AND m.index <= %b::bigint + %b::bigint) AS s
+                WHERE s.size >= 16777216 ORDER BY s.index LIMIT 1))),
+        9223372036854775807) AND heroctl.kept(%b)
     ORDER BY index"""
 _COMPACTED: Final = "22HC1"  # the SQLSTATE that `kept` raises, of the class of bad data
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
@@ -124,7 +129,9 @@ class PostgresLog:
     async def page(self, after: int, events: int = PAGE) -> list[Row]:
         """See Log.page."""
         try:
-            return cast("list[Row]", await self.database.fetch(_PAGE, [after, after, events, after]))
+            return cast(
+                "list[Row]", await self.database.fetch(_PAGE, [after, after, events, after, after, events, after])
+            )
         except psycopg.DataError as error:
             if error.sqlstate != _COMPACTED:
                 raise

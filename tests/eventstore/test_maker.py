@@ -177,6 +177,11 @@ async def test_killed_in_the_middle_it_leaves_nothing_that_counts(
     assert await snapshots.due() == [SIZE]
     until(lambda: said(end(begin(dsn)), "snapshot_made"), timeout=30)  # its lock goes with its connection
     assert [each.index for each in await snapshots.listed()] == [SIZE]
+    assert _begun(dsn) == 2, "somebody may want to look at it"
+    admin.execute("UPDATE heroctl.snapshots SET made_at = made_at - interval '25 hours'")
+    admin.commit()
+    end(begin(dsn))
+    assert _begun(dsn) == 1
 
 
 async def test_there_is_one_at_a_time(dsn: str, log: PostgresLog, admin: psycopg.Connection) -> None:

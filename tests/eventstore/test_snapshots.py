@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from eventstore import snapshot as form
-from eventstore.log import Append, Position
+from eventstore.log import Append, LogUnavailable, Position
 from eventstore.memory import MemoryLog
 from eventstore.postgres import PostgresLog
 from eventstore.shelf import MemoryShelf, PostgresShelf, Shelf
@@ -250,6 +250,21 @@ async def test_a_view_begins_with_it_and_proves_the_rest(memory: Kept) -> None:
     await view.catch_up()
     assert view.state.members.keys() == set("abcde")
     assert (view.index, view.topic_index("peers"), min(read)) == (6, 6, made.index + 1)
+
+
+async def test_a_view_begins_with_it_as_soon_as_the_log_is_there(memory: Kept) -> None:
+    await memory.grow(*"abc")
+    await memory.keep()
+    view = View(memory.log, memory.snapshots)
+    memory.log.away = True
+    with pytest.raises(LogUnavailable):
+        await view.catch_up()
+    assert view.index == 0
+    memory.log.away = False
+    with capture_logs() as logs:
+        await view.catch_up()
+    assert [each["event"] for each in logs] == ["snapshot_loaded"]
+    assert view.state.members.keys() == set("abc")
 
 
 async def test_a_view_that_begins_at_the_very_end_tells_who_waits(memory: Kept) -> None:
