@@ -40,6 +40,7 @@ from reconciler.retention import Audit, Retention
 from reconciler.settings import Settings
 from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
+from reconciler.watchdog import watched
 
 _RETRY: Final = 1.0  # seconds
 _DAY: Final = 86_400_000  # ms
@@ -106,6 +107,7 @@ async def _migrated(settings: Settings, stop: asyncio.Event) -> None:
 async def _running(settings: Settings) -> AsyncIterator[Process]:
     """Open everything and let it run; in the end hand the lease over while the database can still be reached."""
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(watched(asyncio.get_running_loop()))
         database = await stack.enter_async_context(
             Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
         )

@@ -46,13 +46,8 @@ class SlowLog:
 
     def __init__(self, log: MemoryLog, lag: float) -> None:
         self._lag = lag
-        self.append, self.head, self.read, self.wakes, self.redraw = (
-            log.append,
-            log.head,
-            log.read,
-            log.wakes,
-            log.redraw,
-        )
+        self.append, self.recall, self.redraw = log.append, log.recall, log.redraw
+        self.head, self.read, self.wakes = log.head, log.read, log.wakes
         self._page = log.page
 
     async def page(self, after: int, events: int = PAGE) -> list[Row]:

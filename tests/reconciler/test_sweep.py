@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import dataclasses
@@ -26,6 +27,7 @@ from heroctl.domain.intents.change import Change
 from heroctl.domain.state import JoinToken, Node, State, Token, User
 from reconciler import sweep as sweeping
 from reconciler.sweep import AGE, Sweep
+from tests import house
 from tests.domain.worlds import World
 from tests.eventstore.fastloop import elapse
 from tests.eventstore.fastloop import run as run_fast
@@ -72,6 +74,21 @@ def test_every_record_with_a_credential_names_its_row() -> None:
     ]
     assert {type(record).__name__ for record in records} == holding
     assert named(world.state) == {record.credential for record in records}
+
+
+def test_every_kind_of_row_is_either_swept_or_kept_for_ever() -> None:
+    """What is put under a drawn id lives by its name; what is kept under a known one does so without."""
+    drawn, known = set(), set()
+    for file in house.product():
+        for call, called in house.calls(file):
+            words = [each.value for each in call.args if isinstance(each, ast.Constant)]
+            if called.endswith("vault.put"):
+                drawn.update(words)
+            elif called.endswith("vault.keep"):
+                known.update(words)
+    assert drawn == set(KINDS)
+    assert known
+    assert not known & drawn
 
 
 # ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
