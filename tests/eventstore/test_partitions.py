@@ -22,6 +22,7 @@ from tests.eventstore.small import SIZE, attempt, drop, dropping, grow, reading,
 from tests.waiting import eventually
 
 _FAST = 0.1  # seconds that an append may take
+_STALL = 0.5  # seconds; a busy machine may cost one append some time, a lock costs one a whole second
 
 
 async def test_dropping_leaves_a_log_that_begins_later(postgres_dsn: str) -> None:
@@ -94,17 +95,17 @@ async def test_memory_keeps_the_same_promise() -> None:
 # ── beside readers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def slowest(log: PostgresLog, meanwhile: Callable[[], Awaitable[object]]) -> float:
-    """Append one event after the other until something is done; return what the slowest took, in seconds."""
+async def appends(log: PostgresLog, meanwhile: Callable[[], Awaitable[object]]) -> list[float]:
+    """Append one event after the other until something is done; return what each took, in seconds, sorted."""
     doing = asyncio.ensure_future(meanwhile())
-    took = 0.0
+    took: list[float] = []
     while not doing.done():
         began = time.perf_counter()
         await log.append(intent(1))
         await log.page((await log.head()).index - 1)
-        took = max(took, time.perf_counter() - began)
+        took.append(time.perf_counter() - began)
     await doing
-    return took
+    return sorted(took)
 
 
 async def test_an_open_reader_holds_up_no_append(postgres_dsn: str) -> None:
@@ -122,7 +123,9 @@ async def test_an_open_reader_holds_up_no_append(postgres_dsn: str) -> None:
                 assert len(await tables(log)) > before
                 assert not await attempt(partitions)
 
-            assert await slowest(log, work) < _FAST
+            took = await appends(log, work)
+            assert took[len(took) * 99 // 100] < _FAST
+            assert took[-1] < _STALL
             [(count,)] = reader.execute("SELECT count(*) FROM heroctl.events").fetchall()
             assert count > 0, "the reader sees what it saw"
         await eventually(lambda: attempt(partitions))
@@ -142,7 +145,7 @@ async def test_plain_statements_would_hold_up_appends(postgres_dsn: str, plain: 
                     with pytest.raises(psycopg.errors.LockNotAvailable):
                         connection.execute(statement)
 
-            assert await slowest(log, lambda: asyncio.to_thread(work)) > 5 * _FAST
+            assert (await appends(log, lambda: asyncio.to_thread(work)))[-1] > _STALL
 
 
 # ── deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────────

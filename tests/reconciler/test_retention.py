@@ -68,7 +68,7 @@ class Rig:
         self.partitions = dropping(log)
         self.cursors = PostgresCursors(log.database)
         self.snapshots = Shots(self.partitions)
-        self.keeper = Keeper(PostgresLeases(log.database), "me")
+        self.keeper = Keeper(PostgresLeases(log.database), "me", ttl=300)  # nobody renews it
 
     def worker(self, audit: Audit = NONE, window: Window = EVERYTHING) -> Retention:
         """A worker of this log's."""
