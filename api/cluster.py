@@ -50,6 +50,7 @@ def _checks(world: World) -> list[Check]:
         _check("events", world.view.sound, _newer(world.view)),
         _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
         _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
+        _check("disk", not world.disk.low, "the database's disk is nearly full: what asks for more is refused"),
         _check("nodes", not down, f"down: {', '.join(down[:10])}"),
         _check("brake", not state.brake, "so many nodes are down that nothing is given up"),
     ]

@@ -22,7 +22,6 @@ from eventstore.sessions import Sessions
 from eventstore.view import View
 from heroctl.domain.assignment import SyncRequest
 
-STALE_AFTER: Final = 5.0  # seconds without an answer of the log after which reads are marked
 _WRITE: Final = 1.0  # seconds between writes of beats
 _LOOK: Final = 2.0
 _GOODBYE: Final = 1.0

@@ -20,6 +20,7 @@ import structlog
 from api import bootstrap
 from api.app import build
 from api.auth import Passwords
+from api.disk import Disk
 from api.front import Front
 from api.gate import Gate
 from api.parts import Parts
@@ -133,6 +134,7 @@ async def _parts(
     vault, sessions = PostgresVault(database), PostgresSessions(database)
     gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), time.time), time.time)
     waiters = Waiters(view)
+    disk = Disk(Path(settings.database_folder) if settings.database_folder else None, settings.disk_reserve.bytes)
     member = Member(f"api-{secrets.token_hex(4)}", "api", settings.advertise or settings.listen, version("heroctl"))
 
     def revoked(sessions: frozenset[str]) -> None:
@@ -154,14 +156,14 @@ async def _parts(
     await pulse.look()
     return Parts(
         view=view,
-        writer=Writer(log, view),
+        writer=Writer(log, view, disk),
         vault=vault,
         sessions=sessions,
         gate=gate,
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, member.version),
+        world=World(view, pulse, member.version, disk),
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,
         streams=streams,

@@ -9,6 +9,7 @@ from typing import Annotated, Final, NamedTuple
 from msgspec import Struct
 
 from api.proxies import networks
+from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
 
 _HIGHEST_PORT: Final = 65_535
@@ -60,6 +61,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "first start: the password of user admin is read from here, or, if there is no such file, written here"
         ),
     ] = ""
+    database_folder: Annotated[
+        str,
+        describe("folder of the database, where it is on this machine: before its disk is full, writes are refused"),
+    ] = ""
+    disk_reserve: Annotated[
+        Size, describe("what is to stay free on that disk for what the cluster itself must write")
+    ] = Size(256 << 20)
     connections: Annotated[int, describe("connections to Postgres for short statements")] = 8
     waiters: Annotated[int, describe("open requests at most, long polls included")] = 30_000
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
@@ -115,4 +123,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         if bool(self.tls_cert) != bool(self.tls_key):
             return ["--tls-cert and --tls-key: one needs the other"]
         given = {"--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        if self.database_folder and not Path(self.database_folder).is_dir():
+            return [f"--database-folder: there is no folder {self.database_folder}"]
         return [f"{flag}: there is no file {name}" for flag, name in given.items() if name and not Path(name).is_file()]

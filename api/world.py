@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from api.disk import Disk
 from api.pulse import Pulse
 from api.reads import Items
 from eventstore.view import View
@@ -49,6 +50,7 @@ class World:
     view: View
     pulse: Pulse
     release: str
+    disk: Disk = field(default_factory=Disk)
     items: Items = field(default_factory=Items)
 
     @property

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from api.disk import Disk
 from eventstore.log import Append, Appended, Conflicted, Key, Log, LogUnavailable, Row
 from eventstore.view import STALE_AFTER, View
 from heroctl.domain.errors import Unavailable
@@ -83,9 +84,10 @@ async def _turn(lock: asyncio.Lock) -> None:
 class Writer:
     """Appends what intents decide."""
 
-    def __init__(self, log: Log, view: View) -> None:
+    def __init__(self, log: Log, view: View, disk: Disk | None = None) -> None:
         self._log = log
         self._view = view
+        self._disk = disk or Disk()
         self._lines = Lines()
 
     async def write(self, stream: str, decide: Decide, meta: Meta, key: Key | None = None) -> Done:
@@ -101,6 +103,7 @@ class Writer:
                 if not self._view.sound:
                     raise outdated()
                 change = decide(self._view.state)
+                self._disk.check(change.events)
                 if not change.events and key is None:
                     return Done((), 0)
                 try:

@@ -66,6 +66,14 @@ def _netns() -> str:
     return attempt.stderr.strip()
 
 
+def _tmpfs() -> str:
+    if os.geteuid() != 0:
+        return "not root"
+    # In a mount namespace that lives as long as this one command.
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "-o", "size=1M", "none", "/mnt"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr.strip()
+
+
 def _browser() -> str:
     return "" if Path("/usr/bin/chromium").exists() else "no /usr/bin/chromium"
 
@@ -78,6 +86,7 @@ NEEDS: Final[dict[str, Need]] = {
     "netns": Need(_netns, "run as root; apt-get install iproute2 iptables"),
     "pgbouncer": Need(_tool("pgbouncer"), "apt-get install pgbouncer"),
     "registry": Need(_tool("docker-registry"), "apt-get install docker-registry"),
+    "tmpfs": Need(_tmpfs, "run as root, where mounting is allowed"),
 }
 
 

@@ -67,6 +67,11 @@ class Postgres:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the postmaster was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start, making the cluster the first time; return when it answers, within 60 s, crash recovery included."""
         if self._binaries is None:

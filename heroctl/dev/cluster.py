@@ -53,11 +53,11 @@ class Cluster:
         self._run("valkey", valkey.recipe())
         await self._ready(("postgres", "valkey"), SERVERS_S)
         await _done(parts.migration(postgres.owning, APPLICATION))
-        port = self._port()
+        stores, port = parts.Stores(postgres.dsn, valkey.url), self._port()
         url = f"http://{parts.HOST}:{port}"
         async with Client(url) as client:
-            self._run("api", parts.api(postgres.dsn, valkey.url, port, self._password_file(), client.ready))
-            self._run("reconciler", parts.reconciler(postgres.dsn, valkey.url))
+            self._run("api", parts.api(stores, port, self._password_file(), postgres.data, client.ready))
+            self._run("reconciler", parts.reconciler(stores))
             await self._ready(("api",), READY_S)
             token = await client.become(self._kept.token, self._kept.admin_password)
             self._kept = folder.keep(msgspec.structs.replace(self._kept, token=token, port=port))

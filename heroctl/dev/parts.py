@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from heroctl.dev.child import Recipe
 from heroctl.dev.machine import Share
@@ -18,6 +18,18 @@ _NODE: Final = "node-"
 _SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[1234]')
 
 
+class Stores(NamedTuple):
+    """Where our processes find Postgres and Redis."""
+
+    dsn: str
+    redis_url: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """As they are told."""
+        return {"HEROCTL_DSN": self.dsn, "HEROCTL_REDIS_URL": self.redis_url}
+
+
 def migration(owning: str, application: str) -> Recipe:
     """Bring the database to this release, as its owner."""
     return Recipe(
@@ -25,19 +37,22 @@ def migration(owning: str, application: str) -> Recipe:
     )
 
 
-def api(dsn: str, redis_url: str, port: int, password_file: Path, ready: Callable[[int], Awaitable[bool]]) -> Recipe:
-    """Run an api on loopback."""
+def api(
+    stores: Stores, port: int, password_file: Path, folder: Path, ready: Callable[[int], Awaitable[bool]]
+) -> Recipe:
+    """Run an api on loopback; the database is in `folder`."""
+    where = ("--listen", f"{HOST}:{port}", "--database-folder", str(folder))
     return Recipe(
-        command=_module("api", "--listen", f"{HOST}:{port}", "--admin-password-file", str(password_file)),
-        environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url},
+        command=_module("api", *where, "--admin-password-file", str(password_file)),
+        environ=stores.environ,
         ready=ready,
         noise=_SERVED,
     )
 
 
-def reconciler(dsn: str, redis_url: str) -> Recipe:
+def reconciler(stores: Stores) -> Recipe:
     """Run a reconciler."""
-    return Recipe(command=_module("reconciler"), environ={"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": redis_url})
+    return Recipe(command=_module("reconciler"), environ=stores.environ)
 
 
 def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, token: str) -> Recipe:
