@@ -61,6 +61,21 @@ def test_goes_on_from_every_append_as_if_it_had_been_folded(steps: list[stories.
         assert written(state) == cuts[-1][1]
 
 
+@pytest.mark.parametrize("name", history.names())
+def test_recorded_histories_go_on_from_every_append(name: str) -> None:
+    """As real clusters wrote them, and the one with every event there is."""
+    rows = history.read(name)
+    expected = written(history.fold(rows))
+    folded = State()
+    for record in codec.records(rows):
+        evolve(folded, record)
+        if record.index == record.last:
+            state = snapshots.read(written(folded))[0]
+            for later in codec.records(rows[record.index :]):
+                evolve(state, later)
+            assert written(state) == expected
+
+
 @settings(deadline=None)
 @given(stories.steps(), st.lists(st.integers(1, 12), min_size=1))
 def test_pages_leave_no_trace(steps: list[stories.Step], pages: list[int]) -> None:
