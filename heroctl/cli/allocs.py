@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from heroctl.cli import output
 from heroctl.cli.client import path
-from heroctl.cli.options import SCOPE, Scope, Watch
+from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
 from heroctl.cli.session import Session
@@ -26,19 +26,20 @@ def list_allocations(
     node: Annotated[str | None, Parameter(metavar="NODE", help="Only those on this node.")] = None,
     status: Annotated[str | None, Parameter(metavar="STATUS", help="Only those in this status.")] = None,
     watch: Watch = False,
+    at: At = None,
     scope: Scope = SCOPE,
 ) -> None:
     """List allocations."""
     query = {"job": job, "node": node, "status": status}
     page = Page(path("allocations"), list[Allocation], lambda all_: [grid(all_)], _names, query, in_namespace=True)
-    read(scope, page, watch=watch)
+    read(scope, page, watch=watch, at=at)
 
 
 @app.command
-def status(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
+def status(alloc: Id, /, *, watch: Watch = False, at: At = None, scope: Scope = SCOPE) -> None:
     """Show one allocation: where it runs, how it is, and all that happened to it."""
     page = Page(path("allocations", alloc), Allocation, sheet, lambda one: [one.id])
-    read(scope, page, watch=watch)
+    read(scope, page, watch=watch, at=at)
 
 
 @app.command

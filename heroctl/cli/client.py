@@ -10,7 +10,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -36,11 +36,12 @@ Renew = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the body as it was sent, and the index it stands for (0: none was told)."""
+    """What came back: the body as it was sent, the index it stands for (0: none was told), and of the past its time."""
 
     status: int
     raw: bytes
     index: int
+    at: str = ""
 
 
 def path(*parts: str) -> str:
@@ -135,6 +136,22 @@ class Client:
                 self._say(f"{fault.message}; trying again in {pause:.0f} s")
                 time.sleep(pause)
 
+    def lines(self, where: str, *, silence: float) -> Iterator[bytes]:
+        """Read an answer line by line while it is made; `Unreachable` after so many seconds without one."""
+        timeout = httpx2.Timeout(silence, connect=_CONNECT_S)
+        # Any answer renews the session, if need be; a stream that has begun cannot be asked for again.
+        self.get(path("cluster", "status"))
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            with self._http.stream("GET", where, headers=headers, timeout=timeout) as response:
+                if response.status_code != 200:
+                    response.read()
+                    self._read(response)
+                for line in response.iter_lines():
+                    yield line.encode()
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise unreachable(error, self.caller) from error
+
     def _once(self, request: httpx2.Request) -> Answer:
         token = self._token
         response = self._send(request, token)
@@ -168,7 +185,7 @@ class Client:
             self._say(f"this may be old: the API has been out of touch with its log for {stale} s")
         index = _index(response.headers.get(INDEX))
         self.seen = max(self.seen, index)
-        return Answer(status, raw, index)
+        return Answer(status, raw, index, response.headers.get("X-HeroCtl-At", ""))
 
 
 def decode(answer: Answer, kind: type[T], caller: Caller) -> T:

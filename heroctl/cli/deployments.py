@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from heroctl.cli.client import path
-from heroctl.cli.options import SCOPE, Scope, Watch
+from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
 from heroctl.cli.shapes import Deployment
@@ -21,6 +21,7 @@ def list_deployments(
     job: Annotated[str | None, Parameter(metavar="JOB", help="Only this job's.")] = None,
     status: Annotated[str | None, Parameter(metavar="STATUS", help="Only those in this status.")] = None,
     watch: Watch = False,
+    at: At = None,
     scope: Scope = SCOPE,
 ) -> None:
     """List deployments, the newest first."""
@@ -28,7 +29,7 @@ def list_deployments(
     page = Page(
         path("deployments"), list[Deployment], grid, lambda all_: [each.id for each in all_], query, in_namespace=True
     )
-    read(scope, page, watch=watch)
+    read(scope, page, watch=watch, at=at)
 
 
 @app.command
@@ -37,11 +38,12 @@ def status(
     /,
     *,
     watch: Watch = False,
+    at: At = None,
     scope: Scope = SCOPE,
 ) -> None:
     """Show one deployment: how many replicas of which task are placed and healthy."""
     page = Page(path("deployments", deployment), Deployment, sheet, lambda one: [one.id])
-    read(scope, page, watch=watch)
+    read(scope, page, watch=watch, at=at)
 
 
 def grid(deployments: list[Deployment]) -> Sheet:

@@ -181,6 +181,7 @@ _LISTS: Final = {
     "allocation_not_found": "heroctl alloc list",
     "node_not_found": "heroctl node list",
     "deployment_not_found": "heroctl deployment list",
+    "event_not_found": "heroctl log tail",
 }
 
 

@@ -14,7 +14,7 @@ from heroctl.cli import output, rollout
 from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.faults import HEALTHY, TIMED_OUT, Fault, Problem, Refused, counted
-from heroctl.cli.options import SCOPE, Scope, Watch
+from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read, read_with
 from heroctl.cli.session import Session
@@ -68,22 +68,26 @@ def run(
 
 
 @app.command(name="list")
-def list_jobs(*, watch: Watch = False, scope: Scope = SCOPE) -> None:
+def list_jobs(*, watch: Watch = False, at: At = None, scope: Scope = SCOPE) -> None:
     """List the jobs."""
     read(
         scope,
         Page(path("jobs"), list[Job], grid, lambda jobs: [job.name for job in jobs], in_namespace=True),
         watch=watch,
+        at=at,
     )
 
 
 @app.command
-def status(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
+def status(name: Name, /, *, watch: Watch = False, at: At = None, scope: Scope = SCOPE) -> None:
     """Show one job: its tasks, its replicas, its deployment, and what blocks it."""
     with Session(scope) as session:
+        if at is not None:  # the job and its replicas as of the same index, whatever time passes in between
+            at = str(session.client.get(path("jobs", name), {**session.scope, "at": at}).index)
 
         def page(job: Job) -> Sheet:
-            replicas = session.client.get(path("allocations"), {"job": job.name, "namespace": job.namespace})
+            query = {"job": job.name, "namespace": job.namespace, "at": at}
+            replicas = session.client.get(path("allocations"), query)
             known = decode(replicas, list[Allocation], session.client.caller)
             allocations = [alloc for alloc in known if alloc.status != "complete"]
             return [*sheet(job), allocation_grid(allocations)] if allocations else sheet(job)
@@ -93,6 +97,7 @@ def status(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None
             Page(path("jobs", name), Job, page, lambda job: [job.name], in_namespace=True),
             scope.output,
             watch=watch,
+            at=at,
         )
 
 

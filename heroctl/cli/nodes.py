@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from heroctl.cli import output
 from heroctl.cli.client import decode, path
-from heroctl.cli.options import ACCESS, Access, Watch
+from heroctl.cli.options import ACCESS, Access, At, Watch
 from heroctl.cli.output import Facts, Grid, Sheet, size
 from heroctl.cli.reading import Page, read
 from heroctl.cli.session import Session
@@ -20,17 +20,17 @@ Name = Annotated[str, Parameter(help="The node's name or id.")]
 
 
 @app.command(name="list")
-def list_nodes(*, watch: Watch = False, access: Access = ACCESS) -> None:
+def list_nodes(*, watch: Watch = False, at: At = None, access: Access = ACCESS) -> None:
     """List the nodes."""
     page = Page(path("nodes"), list[Node], grid, lambda nodes: [node.name or node.id for node in nodes])
-    read(access, page, watch=watch)
+    read(access, page, watch=watch, at=at)
 
 
 @app.command
-def status(node: Name, /, *, watch: Watch = False, access: Access = ACCESS) -> None:
+def status(node: Name, /, *, watch: Watch = False, at: At = None, access: Access = ACCESS) -> None:
     """Show one node: its state, its capacity, its drivers and labels."""
     page = Page(path("nodes", node), Node, sheet, lambda one: [one.name or one.id])
-    read(access, page, watch=watch)
+    read(access, page, watch=watch, at=at)
 
 
 @app.command

@@ -23,6 +23,14 @@ Output = Literal["table", "json", "yaml", "name"]
 Watch = Annotated[
     bool, Parameter(name=("--watch", "-w"), negative="", show_default=False, help="Stay; print anew at every change.")
 ]
+At = Annotated[
+    str | None,
+    Parameter(
+        metavar="MOMENT",
+        allow_leading_hyphen=True,
+        help="As it was: at an index, at a time (2026-03-01T12:00:00Z), or so long ago (-1h).",
+    ),
+]
 
 
 @Parameter(name="*", group=GLOBAL)

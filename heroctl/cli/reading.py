@@ -10,7 +10,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from heroctl.cli import output
 from heroctl.cli.client import Answer, Query, decode
-from heroctl.cli.faults import Refused, Unreachable
+from heroctl.cli.faults import Fault, Refused, Unreachable
 from heroctl.cli.options import Access, Output
 from heroctl.cli.session import Session
 
@@ -30,17 +30,23 @@ class Page(NamedTuple, Generic[T]):
     in_namespace: bool = False  # whether its query may name one
 
 
-def read(access: Access, page: Page[T], *, watch: bool = False) -> None:
-    """Print a page; with `watch` again whenever it changes, until interrupted."""
+def read(access: Access, page: Page[T], *, watch: bool = False, at: str | None = None) -> None:
+    """Print a page, as it was `at` a moment if one is given; with `watch` again at every change, until interrupted."""
     with Session(access) as session:
-        read_with(session, page, access.output, watch=watch)
+        read_with(session, page, access.output, watch=watch, at=at)
 
 
-def read_with(session: Session, page: Page[T], how: Output, *, watch: bool = False) -> None:
+def read_with(session: Session, page: Page[T], how: Output, *, watch: bool = False, at: str | None = None) -> None:
     """Print a page, as `read` does, over a session that is open already."""
+    if watch and at is not None:
+        raise Fault("what was does not change: give --at or --watch", hints=["leave out --watch"])
     if page.in_namespace:
         page = page._replace(query={**session.scope, **(page.query or {})})
+    if at is not None:
+        page = page._replace(query={**(page.query or {}), "at": at})
     answer = session.client.get(page.where, page.query)
+    if at is not None:
+        output.note(f"as of index {answer.index}" + (f", {answer.at}" if answer.at else ""))
     _print(session, page, how, answer, watch=watch)
     last = answer
     while watch:
@@ -52,10 +58,15 @@ def read_with(session: Session, page: Page[T], how: Output, *, watch: bool = Fal
 
 def wait(session: Session, where: str, query: Query | None, index: int) -> Answer:
     """Return the page as it is after `index`; sits out an API that is away, and says so once."""
+    return patiently(lambda: session.client.poll(where, query, index=index))
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask until there is an answer or a refusal; sit out an API that is away, and say so once."""
     pause = 0.5
     while True:
         try:
-            return session.client.poll(where, query, index=index)
+            return ask()
         except (Unreachable, Refused) as fault:
             if isinstance(fault, Refused) and fault.status < 500:
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from heroctl.cli.faults import Problem
 
@@ -200,6 +200,53 @@ class Cluster(Struct, frozen=True):
     brake: bool | str | None = None
     nodes: Counts = Counts()
     checks: tuple[Check, ...] = ()
+
+
+class Record(Struct, frozen=True):
+    """An event as it stands in the log."""
+
+    index: int
+    last: int
+    time: datetime
+    type: str
+    schema: int = 1
+    actor: str = ""
+    request_id: str = ""
+    address: str = ""
+    data: Raw = Raw(b"null")
+    opaque: Text = None
+    chain: Text = None
+
+
+class RecordAppend(Struct, frozen=True):
+    """An event, and what stands in one append with it."""
+
+    event: Record
+    first: int
+    last: int
+    events: tuple[Record, ...] = ()
+
+
+class ProofLine(Struct, frozen=True):
+    """A line of a check of the log: `progress`, `fault`, `verdict`, or `broken`, where there will be no verdict."""
+
+    line: str
+    checked: int = 0
+    head: int = 0
+    faults: int = 0
+    ok: bool = False
+    index: int = 0
+    first: int = 0
+    last: int = 0
+    events: int = 0
+    appends: int = 0
+    marks: int = 0
+    failed_appends: int = 0
+    sound_after: int | None = None
+    chain: str = ""
+    code: str = ""
+    problem: str = ""
+    message: str = ""
 
 
 class JoinToken(Struct, frozen=True):
