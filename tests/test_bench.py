@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from eventstore.log import Position
 from heroctl.domain.evolve.jobs import KEPT_VERSIONS
 from heroctl.domain.state import State
 from tests.bench import __main__ as bench
-from tests.bench import fold, idle, rows, wire, wrk
+from tests.bench import chart, fold, idle, rows, wire, wrk
 from tests.bench.past import Past
 from tests.bench.rows import Case, Gauge, Result
 from tests.histories import history
@@ -119,6 +120,15 @@ def test_a_servers_log_tells_who_asked_what(tmp_path: Path) -> None:
         "by:reconciler LOG:  execute <unnamed>: SELECT 1\nby:[unknown] LOG:  checkpoint complete\n"
     )
     assert idle.statements(log, 33) == {"api: SELECT index FROM heroctl.head": 1, "reconciler: SELECT 1": 1}
+
+
+def test_a_chart_draws_a_line_for_each_figure_in_both_panels() -> None:
+    figures = [(name, callers, callers * 100.0, 3.0 / callers) for name in ("one", "other") for callers in (1, 4, 64)]
+    lines = [points.split() for points in re.findall(r'<polyline [^>]*points="([^"]+)"', chart.draw(figures))]
+    assert [len(points) for points in lines] == [3] * 4
+    rising, falling = ([float(point.split(",")[1]) for point in points] for points in (lines[0], lines[2]))
+    assert rising == sorted(rising, reverse=True), "a greater value stands higher, where y is smaller"
+    assert falling == sorted(falling)
 
 
 async def test_an_answer_is_whole_before_it_counts() -> None:

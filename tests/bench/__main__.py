@@ -2,8 +2,8 @@
 
     python -m tests.bench [--only GROUP|ROW,...] [--json FILE] [--doc FILE] [--list]
 
-Without --only every group runs. Each option is a variable of the environment too (ONLY, JSON, DOC). Exit code 1: a bar
-was missed; 2: a row could not be measured.
+Without --only every group runs. `--only log-curves` is apart: it draws the log's curves, and has no bars. Each option
+is a variable of the environment too (ONLY, JSON, DOC). Exit code 1: a bar was missed; 2: a row could not be measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import log, path, place, rows
+from tests.bench import curves, log, path, place, rows
 from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {"path": path.CASES, "place": place.CASES, "log": log.CASES}
@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
         )
         return 0
     asked = [name for name in options.only.split(",") if name]
+    if asked == [curves.NAME]:
+        return curves.main(options.doc, options.date, say)
     cases = choose(asked)
     result = Result()
     for case in cases:
