@@ -24,6 +24,7 @@ from tests.e2e.client import Client, RefusedError
 from tests.e2e.observer import Observer
 from tests.e2e.parts import Part
 from tests.e2e.runtimes import Containers, Runtime, Workload
+from tests.pooler import Pooler
 from tests.waiting import until
 
 PORTS_EACH: Final = 400
@@ -48,6 +49,7 @@ class Cluster:
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     modules: dict[str, str] = field(default_factory=dict)  # what to run instead of a part's own module
     address: Address | None = None  # where the parts find Postgres, if not at its own port
+    pooler: Pooler | None = None  # what they reach it through, if not directly
     parts: dict[str, Part] = field(default_factory=dict)
     id: str = ""
     postgres: servers.Postgres = field(init=False)
@@ -62,6 +64,8 @@ class Cluster:
         self.postgres.start()
         if self.address is not None:
             self.address.lead(self.postgres.dsn())
+        if self.pooler is not None:
+            self.pooler.lead(self.postgres.dsn())
         self.redis.start()
         self._secret.write_text(self.password)
         self._api_ports = [servers.free_port() for _ in range(self.size.apis)]
@@ -258,7 +262,10 @@ class Cluster:
     @property
     def _stores(self) -> dict[str, str]:
         dsn = self.postgres.dsn() if self.address is None else self.address.dsn
-        return {"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": self.redis.url}
+        stores = {"HEROCTL_DSN": dsn, "HEROCTL_REDIS_URL": self.redis.url}
+        if self.pooler is not None:
+            stores |= {"HEROCTL_DSN": self.pooler.dsn, "HEROCTL_DIRECT_DSN": self.pooler.direct}
+        return stores
 
     @property
     def _secret(self) -> Path:
@@ -289,15 +296,16 @@ def cluster(
     modules: dict[str, str] | None = None,
     *,
     address: Address | None = None,
+    pooler: Pooler | None = None,
     tidy: bool = True,
 ) -> Iterator[Cluster]:
     """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays.
 
-    `address`: its parts reach Postgres through there. `tidy`: what the test leaves behind makes it fail.
+    `address`, `pooler`: its parts reach Postgres through there. `tidy`: what the test leaves behind makes it fail.
     """
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
-    made = Cluster(folder, runtime, size or Size(), modules=modules or {}, address=address)
+    made = Cluster(folder, runtime, size or Size(), modules=modules or {}, address=address, pooler=pooler)
     try:
         made.start()
         yield made
