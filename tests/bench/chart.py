@@ -11,7 +11,7 @@ _PANEL, _DEPTH = 360, 250  # of the plotting area
 _LEFT, _TOP, _GAP = 60, 46, 90
 _COLOURS: Final = ("#2f81f7", "#db6d28", "#3fb950", "#a371f7", "#f85149")
 _STYLE: Final = (
-    "text{font:12px sans-serif;fill:#57606a}.grid{stroke:#808080;stroke-opacity:.25}.line{fill:none;stroke-width:2}"
+    "text{font:12px sans-serif;fill:#757d88}.grid{stroke:#808080;stroke-opacity:.25}.line{fill:none;stroke-width:2}"
     "@media(prefers-color-scheme:dark){text{fill:#9da7b3}}"
 )
 
@@ -40,7 +40,7 @@ def _panel(left: int, title: str, points: Sequence[tuple[str, int, float]], name
     low = 10 ** math.floor(math.log10(min(y for *_, y in points)))
     high = 10 ** math.ceil(math.log10(max(y for *_, y in points)))
     up = _scale([low, high], _TOP + _DEPTH, _TOP)
-    parts = [f'<text x="{left}" y="{_TOP - 16}" font-weight="bold">{title}</text>']
+    parts = [f'<text x="{left}" y="{_TOP - 16}">{title}, by callers</text>']
     for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
         y = up(10**power)
         parts.append(f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{left + _PANEL}" y2="{y:.1f}"/>')
