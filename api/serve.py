@@ -85,11 +85,11 @@ async def _live(settings: Settings, stop: asyncio.Event, serving: asyncio.Event)
 
 
 async def _migrated(settings: Settings) -> None:
-    """Bring the database to this release; wait for it as long as it takes."""
+    """Bring the database to this release, or wait until its owner has, as long as it takes."""
     dsn = settings.direct_dsn or settings.dsn
     async with Database(dsn, connections=1) as database:
         await _insist(lambda: database.fetch("SELECT 1"))
-    await asyncio.to_thread(migrate, dsn)
+    await _insist(lambda: asyncio.to_thread(migrate, dsn))
 
 
 async def _insist(attempt: Callable[[], Awaitable[T]]) -> T:

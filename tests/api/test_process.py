@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import socket
 import ssl
 import stat
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 import redis
 
+from eventstore.migrate import migrate
 from heroctl.domain.assignment import ring_stream
 from tests import servers
 from tests.api.process import Api, api, watch
@@ -92,6 +95,19 @@ def test_a_process_that_cannot_reach_its_database_waits_and_can_be_ended(tmp_pat
             else:
                 database.start()
                 until(second._ready, timeout=20)
+
+
+def test_a_process_that_may_not_migrate_waits_for_who_may(tmp_path: Path, postgres_dsn: str) -> None:
+    role = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            with api_starting(tmp_path, postgres_dsn.replace("postgres@", f"{role}@")) as made:
+                until(lambda: made.part.log.exists() and "python -m eventstore migrate" in made.part.tail(), timeout=20)
+                migrate(postgres_dsn, application=role)
+                until(made._ready, timeout=20)
+        finally:
+            admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def api_starting(folder: Path, dsn: str) -> _Starting:
