@@ -34,11 +34,12 @@ def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> l
     `partition`: events in each new partition. `application`: a role that gets what a process needs and no more: it may
     neither change nor remove an event; once it has got that, it gets what later releases add without being named.
     Return what an administrator of the server is still to run. Raises LogUnavailable when the database cannot be
-    reached, or is of an older release and this role may not change it.
+    reached, or is of an older release and this role may not change it. What a newer release has made is left as it is.
     """
     left: list[str] = []
     with _connected(dsn) as connection:
-        if application or not _current(connection):
+        there, wanted = _applied(connection), _wanted()
+        if not wanted <= there or (application and wanted == there):
             _bring(dsn, connection)
             rights.grant(connection, application)
         connection.execute("SELECT heroctl.make_partitions(%s)", [partition])
@@ -50,7 +51,7 @@ def migrate(dsn: str, *, partition: int = PARTITION, application: str = "") -> l
 
 def _bring(dsn: str, connection: psycopg.Connection) -> None:
     connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-    if _current(connection):
+    if _wanted() <= _applied(connection):
         return  # by another, while we waited
     try:
         connection.execute("CREATE SCHEMA IF NOT EXISTS heroctl")
@@ -86,14 +87,16 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
         raise LogUnavailable(str(error)) from error
 
 
-def _current(connection: psycopg.Connection) -> bool:
-    names = {file.name.removesuffix(".sql") for file in _folder().iterdir() if file.name.endswith(".sql")}
+def _wanted() -> set[str]:
+    return {file.name.removesuffix(".sql") for file in _folder().iterdir() if file.name.endswith(".sql")}
+
+
+def _applied(connection: psycopg.Connection) -> set[str]:
     query = sql.SQL("SELECT migration_id FROM heroctl.{}").format(sql.Identifier(_TABLE))
     try:
-        applied = {name for (name,) in connection.execute(query)}
+        return {name for (name,) in connection.execute(query)}
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return False
-    return names <= applied
+        return set()
 
 
 def _apply(dsn: str) -> None:

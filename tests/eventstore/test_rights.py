@@ -242,3 +242,16 @@ def test_time_outs_are_set_by_who_may(roles: Roles) -> None:
 def test_a_role_that_is_not_there_is_named(roles: Roles, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "--dsn", roles.owning, "--application-role", "nobody-here"]) == 1
     assert "nobody-here" in capsys.readouterr().err
+
+
+def test_what_a_newer_release_made_is_left_as_it_is(made: Roles) -> None:
+    """An old one that is started late, with or without a role, takes no right of which it does not know."""
+    with psycopg.connect(made.owning, autocommit=True) as owner:
+        owner.execute("CREATE FUNCTION heroctl.of_tomorrow() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        owner.execute(f"GRANT EXECUTE ON FUNCTION heroctl.of_tomorrow TO {made.application}")
+        owner.execute("""INSERT INTO heroctl._yoyo_migration (migration_hash, migration_id, applied_at_utc)
+            VALUES ('of tomorrow', '9999.of_tomorrow', now())""")
+    migrate(made.own)
+    migrate(made.owning, application=made.application)
+    with psycopg.connect(made.own) as connection:
+        assert connection.execute("SELECT heroctl.of_tomorrow()").fetchone() == (1,)
