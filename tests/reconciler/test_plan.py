@@ -9,7 +9,9 @@ import pytest
 
 from heroctl.domain.events import AllocPlaced, AllocStopping, MemberJoined
 from heroctl.domain.state import Member
+from reconciler.hand import next_of
 from reconciler.planner import plan as planning
+from reconciler.planner.piece import Plan
 from reconciler.planner.plan import MAX_PLACEMENTS, Memo, plan
 from tests.reconciler.cluster import Cluster
 
@@ -140,3 +142,19 @@ def test_placements_per_second() -> None:
         took.append(time.perf_counter() - began)
         assert len(made.pieces[0].events) == 990
     assert 990 / min(took) > 4_800
+
+
+def test_each_job_is_told_of_before_it_is_planned() -> None:
+    """And only those that are; what comes out is the plan, however it is gone through."""
+    cluster = crowd(3)
+    for number in range(4):
+        cluster.run(f"job{number}")
+    cluster.decide()
+    cluster.run("job2", "v2")
+    state, uid = cluster.state, next(job.uid for job in cluster.state.jobs.values() if job.name == "job2")
+    passing = planning.steps(state, cluster.beats(), cluster.clock, cluster.memo, None)
+    told = []
+    while not isinstance(step := next_of(passing), Plan):
+        told.append(step)
+    assert told[-1] == uid
+    assert step == plan(state, cluster.beats(), cluster.clock)
