@@ -20,7 +20,7 @@ from msgspec import Raw
 
 from eventstore import codec
 from eventstore.__main__ import main
-from eventstore.export import FORMAT, MANIFEST, Entry
+from eventstore.export import FORMAT, MANIFEST, Entry, Header
 from eventstore.log import Append, Log, Position, Row
 from eventstore.memory import MemoryLog
 from eventstore.verify import Check, Fault
@@ -251,7 +251,7 @@ async def test_whatever_is_changed_in_any_row_is_found_at_that_append(data: st.D
     first = next(each[0] for each in rows if each[1] == rows[at][1])
     end = await log.head()
     check = Check(Position())
-    faults = [*check.take([*rows[:at], tuple(row), *rows[at + 1 :]])]  # type: ignore[list-item] # a Row still
+    faults = [*check.take([*rows[:at], tuple(row), *rows[at + 1 :]])]
     faults += check.finish(end.index, end.chain, end.time, "the head")
     assert check.worst is not None
     assert first <= check.worst.index <= rows[at][1]
@@ -280,7 +280,7 @@ async def test_whatever_is_missing_is_named(gone: set[int], page: int) -> None:
 
 def _rows(admin: psycopg.Connection) -> list[Row]:
     query = "SELECT index, last, time, tag, schema, meta, data, chain FROM heroctl.events ORDER BY index"
-    return admin.execute(query).fetchall()  # type: ignore[return-value] # as the table's columns are
+    return admin.execute(query).fetchall()
 
 
 def relink(admin: psycopg.Connection, rows: list[Row], index: int, *, to: int) -> None:
@@ -308,8 +308,8 @@ def _appends(rows: list[Row]) -> Iterator[list[Row]]:
 def exported(folder: Path, rows: list[Row]) -> Path:
     """Write all of it as an audit export, and list it."""
     first, end = rows[0], rows[-1]
-    header = {"cluster": "c", "incarnation": "i", "first": first[0], "last": end[0], "before": bytes(32).hex()}
-    text = [json.dumps({"format": FORMAT, **header}).encode()]
+    header = Header(FORMAT, "c", "i", first[0], end[0], bytes(32).hex())
+    text = [msgspec.json.encode(header)]
     for index, last, time, tag, schema, meta, data, chain in rows:
         line = {"index": index, "last": last, "time": time, "tag": tag, "schema": schema, "meta": Raw(meta),
                 "data": Raw(data), "chain": (chain or b"").hex()}  # fmt: skip
@@ -318,12 +318,16 @@ def exported(folder: Path, rows: list[Row]) -> Path:
     file.write_bytes(gzip.compress(b"\n".join(text) + b"\n"))
     entry = Entry(
         file=file.name,
+        first=header.first,
+        last=header.last,
+        before=header.before,
         chain=(end[7] or b"").hex(),
         events=len(rows),
         bytes=file.stat().st_size,
         sha256="",
+        cluster=header.cluster,
+        incarnation=header.incarnation,
         at="",
-        **header,
-    )  # type: ignore[arg-type] # as the header's are
+    )
     (folder / MANIFEST).write_bytes(msgspec.json.encode(entry) + b"\n")
     return file
