@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 import psycopg
@@ -22,6 +25,7 @@ from tests import servers
 from tests.api.process import Api, api, watch
 from tests.api.specs import spec
 from tests.eventstore.proxy import Proxy
+from tests.needs import needs
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -144,6 +148,38 @@ async def test_while_postgres_is_away(place: Place, away: Callable[[Proxy], None
     async with asyncio.timeout(BACK):
         await long.answered.wait()
     assert (long.status, b"x-heroctl-stale" in long.heard.lower()) == (200, False)
+
+
+@contextlib.contextmanager
+def _dropped(port: int) -> Iterator[None]:
+    """Swallow every packet from and to a port of loopback."""
+    rules = [["INPUT", "-i", "lo", "-p", "tcp", way, str(port), "-j", "DROP"] for way in ("--dport", "--sport")]
+    made = []
+    try:
+        for rule in rules:
+            subprocess.run(["iptables", "-w", "-I", *rule], check=True)
+            made.append(rule)
+        yield
+    finally:
+        for rule in made:
+            subprocess.run(["iptables", "-w", "-D", *rule], check=True)
+
+
+@needs("netns")
+@pytest.mark.parametrize("age", [5, 11])
+async def test_a_network_that_swallows_packets(place: Place, age: int) -> None:
+    """Short or long: the kernel, which asks ever more seldom, is not waited for."""
+    port = urlsplit(place.proxy.dsn).port
+    assert port is not None
+    with _dropped(port):
+        writing = asyncio.ensure_future(place.submit(meta={"a": "b"}))
+        await eventually(partial(_older, place, age), timeout=20, what="a stale read")
+    await place.back()
+    assert (await writing).status_code in (200, 503)
+
+
+async def _older(place: Place, age: int) -> bool:
+    return await place.stale() > age
 
 
 async def test_a_short_silence_is_no_outage(place: Place) -> None:
