@@ -43,10 +43,10 @@ def _health(checks: list[Check]) -> str:
 
 def _checks(world: World) -> list[Check]:
     state, pulse = world.state, world.pulse
-    silent = int(world.view.stale_seconds)
+    silent = world.view.stale_seconds
     down = sorted(node.name for node in state.nodes.values() if node.status == "down")
     return [
-        _check("log", silent <= STALE_AFTER, f"the log has not answered for {silent} s"),
+        _check("log", silent <= STALE_AFTER, f"the log has not answered for {silent:.0f} s"),
         _check("events", world.view.sound, _newer(world.view)),
         _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
         _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
