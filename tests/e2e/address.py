@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from tests.eventstore.proxy import Proxy
+from tests.waiting import until
 
 _NOWHERE = "postgresql://postgres@127.0.0.1:1/postgres"
 
@@ -34,6 +35,15 @@ class Address:
 
         self._loop.call_soon_threadsafe(switch)
         assert done.wait(10)
+
+    def lose_answers(self, count: int) -> None:
+        """Break so many connections where an answer was about to come: what was asked has happened."""
+        self._proxy.lose_replies = True
+        try:
+            goal = self._proxy.lost + count
+            until(lambda: self._proxy.lost >= goal, what="lost answers")
+        finally:
+            self._proxy.lose_replies = False
 
     def close(self) -> None:
         """Lead nowhere: connections break, and there are no new ones."""

@@ -128,7 +128,7 @@ class Story:
 
     def _nothing_stopped(self, running: list[Workload], known: list[Workload]) -> None:
         """All runs on; what the log does not know any more is told as unknown."""
-        assert set(running) <= set(self.there.running()), "it runs on"
+        assert set(running) <= set(self.there.running()), "not all of it runs on"
         unknown = len(running) - len(known)
 
         def told(nodes: list[dict[str, Any]]) -> bool:
