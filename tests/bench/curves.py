@@ -229,7 +229,7 @@ async def _loss(there: Store, calls: dict[str, list[Call]], variant: str, say: S
 
 def _table(points: list[Point]) -> str:
     """Write a row for each variant, with appends a second and p50 / p99 for each number of callers."""
-    head = "| | " + " | ".join(f"{number} callers" for number in _CALLERS) + " |"
+    head = "| | " + " | ".join(f"{number} caller{'s'[: number - 1]}" for number in _CALLERS) + " |"
     lines = [head, "|---|" + "---:|" * len(_CALLERS)]
     for variant, words in VARIANTS.items():
         mine = [point for point in points if point.variant == variant]
