@@ -192,8 +192,9 @@ class Log(Protocol):
         ...
 
     async def redraw(self, held: str, reason: str) -> None:
-        """Give the log a new incarnation, told by an event, unless it has another than `held` already.
+        """Give the log a new incarnation, told by an event, unless it has had one since `held`, which the caller held.
 
+        An older copy, from before `held` was drawn, has not: under its old name it would go on where it once went.
         Raises LogUnavailable.
         """
         ...

@@ -55,6 +55,7 @@ class MemoryLog:
         self._keys: dict[bytes, tuple[bytes, Appended, int]] = {}  # body, place and time
         self._bell = Bell()
         self._drawn = 0
+        self._names: set[str] = set()
         self._put(codec.seal(Append((ClusterCreated(cluster, incarnation),))))
 
     async def append(self, append: Append) -> Appended:
@@ -105,10 +106,11 @@ class MemoryLog:
     async def redraw(self, held: str, reason: str) -> None:
         """See Log.redraw."""
         self._reach()
-        if self.incarnation != held:
+        if self.incarnation != held and (not held or held in self._names):
             return
         self._drawn += 1
         self.incarnation = f"{held}{self._drawn}"
+        self._names |= {held, self.incarnation}
         self._put(codec.seal(Append((IncarnationDrawn(self.incarnation, reason),))))
 
     def ring(self, index: int = 0) -> None:

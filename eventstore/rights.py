@@ -19,6 +19,7 @@ TABLES: Final[dict[str, str]] = {
     "events": "SELECT",
     "partitions": "SELECT",
     "floor": "SELECT",
+    "incarnations": "",
     "cursors": _ROWS,
     "streams": "SELECT",
     "batches": "SELECT",

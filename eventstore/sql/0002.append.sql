@@ -180,17 +180,26 @@ BEGIN
     RETURN true;
 END $$;
 
--- Gives the log another incarnation, and the event that says so, if it still has the one that the caller held.
+-- The names that this log had when it was named anew, and those of the histories that it took the place of.
+CREATE TABLE heroctl.incarnations (
+    name text COLLATE "C" PRIMARY KEY
+);
+
+-- Gives the log another incarnation, and the event that says so: if it still has the one that the caller held, or if it
+-- knows nothing of that one, being an older copy from before it was drawn, and nobody has come from there before.
 CREATE FUNCTION heroctl.redraw(
     p_held text, p_incarnation text, p_tag text, p_schema integer, p_data bytea
 ) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
 BEGIN
     PERFORM 1 FROM head FOR UPDATE;
-    UPDATE head SET incarnation = p_incarnation, origin = origin() WHERE incarnation = p_held;
+    UPDATE head SET incarnation = p_incarnation, origin = origin()
+    WHERE incarnation = p_held
+        OR (p_held <> '' AND NOT EXISTS (SELECT FROM incarnations i WHERE i.name = p_held));
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    INSERT INTO incarnations VALUES (p_held), (p_incarnation) ON CONFLICT DO NOTHING;
     PERFORM append_one(-1, p_tag, p_schema, p_data);
     RETURN true;
 END $$;
