@@ -6,35 +6,42 @@ taken only once the log's level says that no such release is left. Left out, it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from msgspec import NODEFAULT, Struct, structs
 
 from heroctl.domain.spec import Job
 
-FIELDS: Final[dict[tuple[type[Struct], str], int]] = {}  # by struct of the spec and name of its field
+Field = tuple[type[Struct], str]
+FIELDS: Final[dict[Field, int]] = {}  # by struct of the spec and name of its field
 
 
 def beyond(job: Job, level: int) -> str | None:
     """Name the first field of a spec that a log at this level does not take yet."""
     late = {field for field, needed in FIELDS.items() if needed > level}
-    return next(_said(job, late, ""), None) if late else None
+    return next((path for _, path in said(job, late)), None)
 
 
-def _said(value: Any, late: set[tuple[type[Struct], str]], path: str) -> Iterator[str]:  # noqa: ANN401 - any part of a spec
+def said(job: Job, fields: Collection[Field]) -> Iterator[tuple[Field, str]]:
+    """Give those of some fields that a spec says something else than the default in, each with its path."""
+    return _said(job, fields, "") if fields else iter(())
+
+
+def _said(value: Any, fields: Collection[Field], path: str) -> Iterator[tuple[Field, str]]:  # noqa: ANN401 - any part of a spec
     if isinstance(value, Struct):
         for field in structs.fields(value):
             given, here = getattr(value, field.name), f"{path}.{field.encode_name}" if path else field.encode_name
-            if (type(value), field.name) in late and given != default_of(field):
-                yield here
-            yield from _said(given, late, here)
+            known = (type(value), field.name)
+            if known in fields and given != default_of(field):
+                yield known, here
+            yield from _said(given, fields, here)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _said(item, late, f"{path}.{key}")
+            yield from _said(item, fields, f"{path}.{key}")
     elif isinstance(value, tuple):
         for number, item in enumerate(value):
-            yield from _said(item, late, f"{path}[{number}]")
+            yield from _said(item, fields, f"{path}[{number}]")
 
 
 def default_of(field: structs.FieldInfo) -> object:

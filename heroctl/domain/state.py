@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from heroctl.domain.assignment import Capacity, Driver
 from heroctl.domain.events import TaskSummary
+from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import (
     ACTIVE_DEPLOYMENT,
     AllocationStatus,
@@ -34,9 +35,10 @@ DEPLOYMENTS: Final = "deployments"
 CLUSTER: Final = "cluster"
 PEERS: Final = "peers"
 ACL: Final = "acl"
+NAMESPACES: Final = "namespaces"
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
 QUARANTINED_AFTER: Final = 3  # plans that failed in a row
-COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL})
+COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES})
 
 
 def job_topic(namespace: str, name: str) -> str:
@@ -289,33 +291,6 @@ class Member(Struct, frozen=True, gc=False):
     version: str
 
 
-class User(Struct, frozen=True, gc=False):
-    """Somebody who may log in."""
-
-    name: str
-    roles: tuple[str, ...]
-    credential: str
-
-
-class Token(Struct, frozen=True, gc=False):
-    """An ACL token; its secret's hash is a row of the vault."""
-
-    id: str
-    name: str
-    user: str
-    roles: tuple[str, ...]
-    credential: str
-    expires_at: int | None
-
-
-class JoinToken(Struct, frozen=True, gc=False):
-    """A single-use right to join, until `expires_at` (ms)."""
-
-    id: str
-    credential: str
-    expires_at: int
-
-
 @dataclass(slots=True)
 class State:
     """All of it. `index` and `time` (ms) are those of the last event applied."""
@@ -346,13 +321,19 @@ class State:
     users: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     join_tokens: dict[str, JoinToken] = field(default_factory=dict)
-    namespaces: dict[str, int] = field(default_factory=lambda: {"default": 1})
+    roles: dict[str, Role] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    namespaces: dict[str, Namespace] = field(default_factory=lambda: {"default": Namespace("default")})
     topics: dict[str, int] = field(default_factory=dict)
 
     def job(self, namespace: str, name: str) -> Job | None:
         """Find the job that holds a name now."""
         uid = self.names.get((namespace, name))
         return None if uid is None else self.jobs[uid]
+
+    def occupied(self, namespace: str) -> bool:
+        """Tell whether a namespace holds jobs, or replicas of deleted ones that have not stopped yet."""
+        return any(job.namespace == namespace for job in self.jobs.values())
 
     def allocs_of(self, uid: int) -> Iterator[Alloc]:
         """Give a job's allocations, oldest first."""

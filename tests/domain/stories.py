@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
-from heroctl.domain.intents import access, jobs
+from heroctl.domain.intents import access, jobs, namespaces
+from heroctl.domain.policy import Rule
 from heroctl.domain.state import Alloc
 from tests.domain.worlds import World
 
@@ -110,13 +111,48 @@ def _join(world: World, which: int, how: int) -> None:
 
 
 def _let_in(world: World, which: int, how: int) -> None:
-    if how % 3 == 0:
-        world.do(access.create_user(world.state, f"user-{which}", ("viewer",), f"vault-{which}"))
-    elif how % 3 == 1:
-        token = e.TokenCreated(f"t{which}", "ci", f"user-{which}", ("deployer",), f"vault-t{which}", None)
-        world.do(access.create_token(world.state, token))
+    user, role, state = f"user-{which}", f"role-{which % 3}", world.state
+    if how % 4 == 0:
+        world.do(access.create_user(state, user, ("viewer",), f"vault-{which}", ("default",)))
+    elif how % 4 == 1:
+        token = e.TokenCreated(f"t{which}", "ci", user, ("deployer",), f"vault-t{which}", None)
+        world.do(access.create_token(state, token))
+    elif how % 4 == 2:
+        world.do(access.update_user(state, user, (role,), ("team-*",)))
     else:
-        world.do(access.delete_token(world.state, f"t{which}"))
+        world.do(access.delete_token(state, f"t{which}"))
+
+
+def _shut_out(world: World, which: int, how: int) -> None:
+    user = f"user-{which}"
+    if how % 3:
+        world.do(access.change_password(world.state, user, f"vault-{which}-{how}"))
+    else:
+        world.do(access.delete_user(world.state, user))
+
+
+def _rule(world: World, which: int, how: int) -> None:
+    state, policy, role = world.state, f"policy-{which % 3}", f"role-{how % 3}"
+    rules = (Rule("job", ("read",), namespace="team-*"), Rule("node", (), name="gpu-*"))[: how % 3]
+    match how % 6:
+        case 0 | 1:
+            world.do(access.create_policy(state, e.PolicySet(policy, rules)))
+        case 2 | 3:
+            world.do(access.create_role(state, e.RoleSet(role, (policy, "viewer"))))
+        case 4:
+            world.do(access.delete_role(state, role))
+        case _:
+            world.do(access.delete_policy(state, policy))
+
+
+def _part(world: World, which: int, how: int) -> None:
+    name = ("default", "team-a", "team-b")[which % 3]
+    if how % 3 == 0:
+        world.do(namespaces.create_namespace(world.state, name, f"said {how}"))
+    elif how % 3 == 1:
+        world.do(namespaces.update_namespace(world.state, name, f"said {how}"))
+    else:
+        world.do(namespaces.delete_namespace(world.state, name))
 
 
 _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
@@ -134,4 +170,7 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _go,
     _join,
     _let_in,
+    _shut_out,
+    _rule,
+    _part,
 )

@@ -16,6 +16,7 @@ from eventstore.log import Position
 from eventstore.snapshot import ROW, Header, Newer, Unreadable, Writing
 from heroctl.domain.assignment import Capacity, Report
 from heroctl.domain.evolve import Touch, apply, evolve
+from heroctl.domain.holders import Namespace
 from heroctl.domain.state import State
 from tests.domain import stories
 from tests.domain.worlds import World
@@ -270,14 +271,14 @@ def test_an_unknown_field_of_a_newer_release_is_refused() -> None:
 
 def test_a_map_that_came_later_is_as_it_is_in_an_empty_state() -> None:
     """A release that adds a map for events of its own reads what was written before there were any."""
-    state = State(index=1, namespaces={"default": 1, "shop": 7})
+    state = State(index=1, namespaces={"default": Namespace("default"), "shop": Namespace("shop", "of a shop", 7)})
     writing = Writing(state, Position(1, CHAIN), "0.0.9")
     before = [name for name in snapshot._FORM.shape["State"] if name != "namespaces"]
     writing.header = msgspec.structs.replace(writing.header, shape={**snapshot._FORM.shape, "State": before})
     with pytest.raises(Unreadable, match="did not announce"):
         snapshots.read(list(writing))
     state.namespaces = {}
-    assert snapshots.read(list(writing))[0].namespaces == {"default": 1}
+    assert snapshots.read(list(writing))[0].namespaces == {"default": Namespace("default")}
     assert snapshots.read(written(state))[0].namespaces == {}
 
 

@@ -12,7 +12,8 @@ from eventstore.log import Position, Row
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import encode, encode_meta
-from heroctl.domain.intents import access, jobs, nodes
+from heroctl.domain.intents import access, jobs, namespaces, nodes
+from heroctl.domain.policy import Rule
 from heroctl.domain.state import Alloc, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
@@ -60,6 +61,34 @@ def _people(world: World) -> None:
     world.do(access.create_token(world.state, token))
     world.do(access.create_token(world.state, e.TokenCreated("t2", "old", "admin", ("viewer",), "vault-t2")))
     world.do(access.delete_token(world.state, "t2"))
+    _rights(world)
+    _spaces(world)
+
+
+def _rights(world: World) -> None:
+    rules = (Rule("job", ("read", "submit"), namespace="shop-*"), Rule("secret", (), namespace="*"))
+    world.do(access.create_policy(world.state, e.PolicySet("shop", rules, "what the shop's pipeline does")))
+    world.do(access.create_policy(world.state, e.PolicySet("spare", (Rule("node", ("drain",), name="gpu-*"),))))
+    world.do(access.create_role(world.state, e.RoleSet("pipeline", ("shop", "viewer"))))
+    world.do(access.create_role(world.state, e.RoleSet("old", ("spare",))))
+    world.do(access.delete_role(world.state, "old"))
+    world.do(access.delete_policy(world.state, "spare"))
+    world.do(access.create_user(world.state, "zoe", ("viewer",), "vault-zoe", ("default",)))
+    world.do(access.update_user(world.state, "zoe", ("pipeline",), ("shop-*",)))
+    world.do(access.change_password(world.state, "zoe", "vault-zoe-2"))
+    token = e.TokenCreated(
+        "t3", "shop", "zoe", ("pipeline",), "vault-t3", kind="user", namespaces=("shop-a",), jobs=("web-*",)
+    )
+    world.do(access.create_token(world.state, token))
+    world.do(access.create_user(world.state, "kim", ("admin",), "vault-kim"))
+    world.do(access.delete_user(world.state, "kim"))
+
+
+def _spaces(world: World) -> None:
+    world.do(namespaces.create_namespace(world.state, "shop-a", "the shop"))
+    world.do(namespaces.update_namespace(world.state, "shop-a", "the first shop"))
+    world.do(namespaces.create_namespace(world.state, "gone"))
+    world.do(namespaces.delete_namespace(world.state, "gone"))
 
 
 def _report(world: World, alloc: Alloc, **fields: object) -> None:

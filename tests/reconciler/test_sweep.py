@@ -22,9 +22,10 @@ from eventstore.vault import MemoryVault, PostgresVault
 from eventstore.view import View
 from heroctl.domain.credentials import KINDS, named, orphans
 from heroctl.domain.events import IncarnationDrawn, JoinTokenCreated, LevelRaised, TokenCreated
+from heroctl.domain.holders import JoinToken, Token, User
 from heroctl.domain.intents import access, nodes
 from heroctl.domain.intents.change import Change
-from heroctl.domain.state import JoinToken, Node, State, Token, User
+from heroctl.domain.state import Node, State
 from reconciler import sweep as sweeping
 from reconciler.sweep import AGE, Sweep
 from tests import house

@@ -13,9 +13,17 @@ import msgspec
 
 from heroctl.domain.events.access import (
     JoinTokenCreated,
+    PolicyDeleted,
+    PolicySet,
+    RoleDeleted,
+    RoleSet,
     TokenCreated,
     TokenDeleted,
+    TokenKind,
     UserCreated,
+    UserDeleted,
+    UserPasswordChanged,
+    UserUpdated,
 )
 from heroctl.domain.events.allocs import (
     AllocFailed,
@@ -47,6 +55,7 @@ from heroctl.domain.events.jobs import (
     JobSubmitted,
     TaskSummary,
 )
+from heroctl.domain.events.namespaces import NamespaceCreated, NamespaceDeleted, NamespaceUpdated
 from heroctl.domain.events.nodes import (
     NodeDown,
     NodeEligibilitySet,
@@ -87,6 +96,9 @@ __all__ = [
     "MemberJoined",
     "MemberLeft",
     "Meta",
+    "NamespaceCreated",
+    "NamespaceDeleted",
+    "NamespaceUpdated",
     "NodeDown",
     "NodeEligibilitySet",
     "NodeRegistered",
@@ -95,12 +107,20 @@ __all__ = [
     "NodeUnknownContainers",
     "NodeUp",
     "Opaque",
+    "PolicyDeleted",
+    "PolicySet",
     "Record",
+    "RoleDeleted",
+    "RoleSet",
     "TaskSummary",
     "TokenCreated",
     "TokenDeleted",
+    "TokenKind",
     "TooNew",
     "UserCreated",
+    "UserDeleted",
+    "UserPasswordChanged",
+    "UserUpdated",
     "Writer",
     "decode",
     "decode_meta",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heroctl.domain.evolve import allocs, cluster, jobs, nodes
+from heroctl.domain.evolve import access, allocs, cluster, jobs, namespaces, nodes
 from heroctl.domain.evolve.touch import Fold, Touch
 
 if TYPE_CHECKING:
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FOLDS", "Touch", "apply", "evolve"]
 
-FOLDS: dict[type[Event], Fold] = {**cluster.FOLDS, **jobs.FOLDS, **allocs.FOLDS, **nodes.FOLDS}
+FOLDS: dict[type[Event], Fold] = {
+    **cluster.FOLDS,
+    **access.FOLDS,
+    **namespaces.FOLDS,
+    **jobs.FOLDS,
+    **allocs.FOLDS,
+    **nodes.FOLDS,
+}
 
 
 def evolve(state: State, record: Record) -> set[str]:

@@ -1,4 +1,4 @@
-"""Folding what concerns the cluster itself and those who may use it."""
+"""Folding what concerns the cluster itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.state import ACL, CAPACITY, CLUSTER, PEERS, JoinToken, Member, State, Token, User
+from heroctl.domain.state import CAPACITY, CLUSTER, PEERS, Member, State
 
 
 def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:
@@ -54,29 +54,6 @@ def _brake_off(state: State, _: e.BrakeOff, touch: Touch) -> None:
     touch.add(CLUSTER, CAPACITY)
 
 
-def _user_created(state: State, event: e.UserCreated, touch: Touch) -> None:
-    state.users[event.name] = User(event.name, event.roles, event.credential)
-    touch.add(ACL)
-
-
-def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
-    state.tokens[event.id] = Token(event.id, event.name, event.user, event.roles, event.credential, event.expires_at)
-    touch.add(ACL)
-
-
-def _token_deleted(state: State, event: e.TokenDeleted, touch: Touch) -> None:
-    state.tokens.pop(event.id, None)
-    touch.add(ACL)
-
-
-def _join_token_created(state: State, event: e.JoinTokenCreated, touch: Touch) -> None:
-    spent = [token.id for token in state.join_tokens.values() if token.expires_at < touch.time]
-    for token in spent:
-        del state.join_tokens[token]
-    state.join_tokens[event.id] = JoinToken(event.id, event.credential, event.expires_at)
-    touch.add(ACL)
-
-
 FOLDS: Final[dict[type[Event], Fold]] = {
     e.ClusterCreated: _created,
     e.IncarnationDrawn: _drawn,
@@ -86,8 +63,4 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.MemberLeft: _left,
     e.BrakeOn: _brake_on,
     e.BrakeOff: _brake_off,
-    e.UserCreated: _user_created,
-    e.TokenCreated: _token_created,
-    e.TokenDeleted: _token_deleted,
-    e.JoinTokenCreated: _join_token_created,
 }

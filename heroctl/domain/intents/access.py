@@ -1,25 +1,94 @@
-"""Intents on users and tokens."""
+"""Intents on users, tokens, roles and policies."""
 
 from __future__ import annotations
 
-from heroctl.domain.errors import Conflict, not_found
-from heroctl.domain.events import TokenCreated, TokenDeleted, UserCreated
-from heroctl.domain.intents.change import Change, claim_stream
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from heroctl.domain.errors import Conflict, Invalid, Problem, not_found
+from heroctl.domain.events import (
+    PolicyDeleted,
+    PolicySet,
+    RoleDeleted,
+    RoleSet,
+    TokenCreated,
+    TokenDeleted,
+    UserCreated,
+    UserDeleted,
+    UserPasswordChanged,
+    UserUpdated,
+)
+from heroctl.domain.holders import User
+from heroctl.domain.intents.change import NOTHING, Change, claim_stream
+from heroctl.domain.policy import ADMIN, BUILT_IN, EVERYWHERE
 from heroctl.domain.state import State
 
+# Whoever makes an admin of somebody less moves it: of two who do that at once, one decides again.
+ADMINS: Final = claim_stream("acl", "admins")
 
-def create_user(state: State, name: str, roles: tuple[str, ...], credential: str) -> Change:
+# ── users ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_user(
+    state: State, name: str, roles: tuple[str, ...], credential: str, namespaces: tuple[str, ...] = EVERYWHERE
+) -> Change:
     """Make a user; `credential` is the vault row with the password's hash."""
     if name in state.users:
         raise Conflict("user_exists", f"user '{name}' exists already")
-    return Change((UserCreated(name, roles, credential),), (claim_stream("user", name),))
+    event = UserCreated(name, roles, credential, namespaces)
+    return Change((event,), (claim_stream("user", name), *_roles(state, roles)))
+
+
+def update_user(state: State, name: str, roles: tuple[str, ...] | None, namespaces: tuple[str, ...] | None) -> Change:
+    """Give a user other roles, or other namespaces; None: as they are. Raises `last_admin`."""
+    user = find_user(state, name)
+    event = UserUpdated(
+        name,
+        user.roles if roles is None else roles,
+        user.namespaces if namespaces is None else namespaces,
+    )
+    if (event.roles, event.namespaces) == (user.roles, user.namespaces):
+        return NOTHING
+    demoted = _one_less(state, user) if ADMIN not in event.roles else ()
+    return Change((event,), (claim_stream("user", name), *_roles(state, event.roles), *demoted))
+
+
+def change_password(state: State, name: str, credential: str) -> Change:
+    """Give a user another password."""
+    find_user(state, name)
+    return Change((UserPasswordChanged(name, credential),), (claim_stream("user", name),))
+
+
+def delete_user(state: State, name: str) -> Change:
+    """Remove a user, and with it its tokens. Raises `last_admin`."""
+    return Change((UserDeleted(name),), (claim_stream("user", name), *_one_less(state, find_user(state, name))))
+
+
+def find_user(state: State, name: str) -> User:
+    """Return a user, or refuse with `user_not_found`."""
+    user = state.users.get(name)
+    if user is None:
+        raise not_found("user", name)
+    return user
+
+
+def _one_less(state: State, user: User) -> tuple[str, ...]:
+    if ADMIN not in user.roles:
+        return ()
+    if not any(ADMIN in other.roles for other in state.users.values() if other.name != user.name):
+        raise Conflict("last_admin", f"'{user.name}' is the last admin: give another user the role admin first")
+    return (ADMINS,)
+
+
+# ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def create_token(state: State, event: TokenCreated) -> Change:
     """Make an ACL token for a user that exists."""
     if event.user not in state.users:
         raise not_found("user", event.user)
-    return Change((event,), (claim_stream("token", event.id),), (claim_stream("user", event.user),))
+    moves = (claim_stream("token", event.id), *_roles(state, event.roles))
+    return Change((event,), moves, (claim_stream("user", event.user),))
 
 
 def delete_token(state: State, token: str) -> Change:
@@ -27,3 +96,88 @@ def delete_token(state: State, token: str) -> Change:
     if token not in state.tokens:
         raise not_found("token", token)
     return Change((TokenDeleted(token),), (claim_stream("token", token),))
+
+
+# ── roles and policies ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_role(state: State, event: RoleSet) -> Change:
+    """Make a role."""
+    if event.name in BUILT_IN or event.name in state.roles:
+        raise Conflict("role_exists", f"role '{event.name}' exists already")
+    return _set_role(state, event)
+
+
+def update_role(state: State, event: RoleSet) -> Change:
+    """Make a role of other policies; so already: nothing."""
+    _own("role", event.name, state.roles)
+    known = state.roles[event.name]
+    if (known.policies, known.description) == (event.policies, event.description):
+        return NOTHING
+    return _set_role(state, event)
+
+
+def _set_role(state: State, event: RoleSet) -> Change:
+    moves = _each("policy", event.policies, BUILT_IN.keys() | state.policies.keys(), "policies")
+    return Change((event,), (claim_stream("role", event.name), *moves))
+
+
+def delete_role(state: State, name: str) -> Change:
+    """Remove a role that nobody has. Raises `role_in_use`."""
+    _own("role", name, state.roles)
+    holders = [f"user {user.name}" for user in state.users.values() if name in user.roles]
+    holders += [f"token {token.id}" for token in state.tokens.values() if name in token.roles]
+    _unused("role", name, holders)
+    return Change((RoleDeleted(name),), (claim_stream("role", name),))
+
+
+def create_policy(state: State, event: PolicySet) -> Change:
+    """Make a policy; its rules have been checked."""
+    if event.name in BUILT_IN or event.name in state.policies:
+        raise Conflict("policy_exists", f"policy '{event.name}' exists already")
+    return Change((event,), (claim_stream("policy", event.name),))
+
+
+def update_policy(state: State, event: PolicySet) -> Change:
+    """Make a policy of other rules; so already: nothing."""
+    _own("policy", event.name, state.policies)
+    known = state.policies[event.name]
+    if (known.rules, known.description) == (event.rules, event.description):
+        return NOTHING
+    return Change((event,), (claim_stream("policy", event.name),))
+
+
+def delete_policy(state: State, name: str) -> Change:
+    """Remove a policy that no role has. Raises `policy_in_use`."""
+    _own("policy", name, state.policies)
+    _unused("policy", name, [f"role {role.name}" for role in state.roles.values() if name in role.policies])
+    return Change((PolicyDeleted(name),), (claim_stream("policy", name),))
+
+
+def _own(kind: str, name: str, known: Iterable[str]) -> None:
+    if name in BUILT_IN:
+        raise Conflict("built_in", f"{kind} '{name}' is built in: make one of your own beside it")
+    if name not in known:
+        raise not_found(kind, name)
+
+
+def _unused(kind: str, name: str, holders: Sequence[str]) -> None:
+    if holders:
+        some = ", ".join(sorted(holders)[:10]) + (f" and {len(holders) - 10} more" if len(holders) > 10 else "")
+        raise Conflict(f"{kind}_in_use", f"{kind} '{name}' is in use: take it from {some} first")
+
+
+def _roles(state: State, roles: Sequence[str]) -> tuple[str, ...]:
+    return _each("role", roles, BUILT_IN.keys() | state.roles.keys(), "roles")
+
+
+def _each(kind: str, names: Sequence[str], known: Iterable[str], field: str) -> tuple[str, ...]:
+    """Name the streams of those that are not built in. They are moved: what is being deleted can be given to nobody."""
+    unknown = [
+        Problem(f"{field}[{at}]", f"unknown_{kind}", f"there is no {kind} '{name}': {', '.join(sorted(known))}")
+        for at, name in enumerate(names)
+        if name not in known
+    ]
+    if unknown:
+        raise Invalid("invalid_body", f"{unknown[0].path}: {unknown[0].message}", details=tuple(unknown))
+    return tuple(claim_stream(kind, name) for name in sorted({*names} - BUILT_IN.keys()))
