@@ -128,10 +128,10 @@ def _read_along(dsn: str, over: threading.Event, failed: list[BaseException]) ->
                         position = codec.verify(rows, position)
                     head = await log.head()
                 except (LogUnavailable, psycopg.Error):
-                    await asyncio.sleep(0.05)
+                    await asyncio.to_thread(over.wait, 0.05)
                     continue
                 assert head.index >= position.index, "what was read is gone"
-                await asyncio.sleep(0.01)
+                await asyncio.to_thread(over.wait, 0.01)
 
     try:
         asyncio.run(follow())

@@ -135,7 +135,7 @@ async def contended(dsn: str, admin: psycopg.Connection, take: Take) -> list[str
             ).fetchall()
             if pids:
                 admin.execute(query, chance.choice(pids))
-            await asyncio.sleep(0.01)
+            await asyncio.wait([taking], timeout=0.01)
 
     taking = asyncio.gather(*(candidate(number) for number in range(_TAKERS)))
     await asyncio.gather(taking, watch(), kill())

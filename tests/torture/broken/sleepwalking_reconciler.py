@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from reconciler import __main__ as main
 
 LATE, STEP = 30, 0.01  # steps of so many seconds each: whoever is frozen in between still has most of them to go
 _epoch, _page = Keeper.epoch, PostgresLog.page
+_never = threading.Event()
 _trusted: WeakKeyDictionary[Keeper, int] = WeakKeyDictionary()
 
 
@@ -28,7 +30,7 @@ def epoch(self: Keeper) -> int | None:
 async def page(self: PostgresLog, *where: Any) -> list[Row]:  # noqa: ANN401 - as they are
     """Read a moment later."""
     for _ in range(LATE):
-        await asyncio.sleep(STEP)
+        await asyncio.to_thread(_never.wait, STEP)
     return await _page(self, *where)
 
 
