@@ -29,6 +29,7 @@ TABLES: Final[dict[str, str]] = {
     "beats": _ROWS,
     "vault": "SELECT, INSERT, DELETE",
     "sessions": _ROWS,
+    "refusals": "SELECT",
     "snapshots": _ROWS,
     "snapshot_rows": "SELECT, INSERT, DELETE",
     "_yoyo_migration": "SELECT",  # a process looks whether the database is of its release
@@ -45,6 +46,7 @@ CALLED: Final = frozenset(
         "hold",
         "kept",
         "make_partitions",
+        "note_refusals",
         "origin",
         "prune_batches",
         "prune_keys",
