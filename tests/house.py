@@ -18,6 +18,8 @@ PURE_FILES: Final = (
     "agents/desired.py",
     "agents/record.py",
     "agents/step.py",
+    "api/attempts.py",
+    "api/permits.py",
     "eventstore/snapshot.py",
     "eventstore/words.py",
     "eventstore/retention.py",
