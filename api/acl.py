@@ -8,6 +8,7 @@ from api import tokens
 from api.access import ROLES
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.reads import Query, Reading
 from api.wire import Written, encode, stamp_or_none
 from api.world import World
@@ -44,6 +45,7 @@ class MadeToken(TokenItem, frozen=True):
     secret: str
 
 
+@tells(list[TokenItem])
 def listing(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
     """All ACL tokens."""
     return Reading(ACL, lambda: encode([_show(token) for _, token in sorted(world.state.tokens.items())]))
@@ -53,6 +55,7 @@ def _show(token: Token) -> TokenItem:
     return TokenItem(token.id, token.name, token.user, token.roles, stamp_or_none(token.expires_at))
 
 
+@tells(MadeToken, "user_not_found", body=NewToken, status=201)
 async def create(call: Call) -> Answer:
     """Make a token."""
     wanted = await call.body(NewToken)
@@ -101,6 +104,7 @@ def lifetime(text: str | None, problems: list[Problem]) -> float | None:
     return life
 
 
+@tells(Written, "token_not_found")
 async def delete(call: Call) -> Answer:
     """Take a token away, and with it every login that was made by it."""
     identity = call.path["id"]

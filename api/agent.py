@@ -11,6 +11,7 @@ import msgspec
 
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.parts import Parts, not_ready
 from api.wait import LONGEST, Poll
 from heroctl.domain import assign
@@ -31,6 +32,7 @@ _SYNC: Final = msgspec.json.Decoder(SyncRequest)
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 
 
+@tells(SessionReply, "starting", "node_not_found", "node_in_use", body=SessionRequest)
 async def session(call: Call) -> Answer:
     """Open a session: its reports are taken in the same append, and an older session of the node ends with it."""
     parts, node = call.parts, call.principal.node
@@ -90,6 +92,15 @@ def _every(state: State) -> float:
     return max(BEAT, len(state.nodes) / _NODES_A_SECOND)
 
 
+@tells(
+    SyncReply,
+    "starting",
+    "node_not_found",
+    "session_replaced",
+    "session_unknown",
+    "session_lapsed",
+    body=SyncRequest,
+)
 async def sync(call: Call) -> Answer:
     """Take a beat and reports; answer what the node should run."""
     parts, node = call.parts, call.principal.node

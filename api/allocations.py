@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.reads import Query, Reading
 from api.wire import (
     AllocationDetail,
@@ -42,6 +43,7 @@ R = TypeVar("R", bound=Named)
 SHORTEST_PREFIX: Final = 4
 
 
+@tells(list[AllocationItem])
 def listing(world: Sight, query: Query) -> Reading:
     """Allocations, oldest first; `?job=`, `?namespace=`, `?node=` (id or name), `?status=`."""
     return Reading(_topic(world.state, query), lambda: _list(world, query))
@@ -83,6 +85,7 @@ def _candidates(state: State, job: str | None) -> list[Alloc]:
     return [alloc for uid in uids for alloc in state.allocs_of(uid)]
 
 
+@tells(AllocationDetail, "allocation_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One allocation, with its timeline."""
     wanted = query.path["id"]
@@ -167,6 +170,7 @@ def _ports(state: State, alloc: Alloc) -> dict[str, PortMap]:
     return {name: PortMap(host, inside[name].container if name in inside else None) for name, host in alloc.ports}
 
 
+@tells(Written, "allocation_not_found", "ambiguous_id")
 async def stop(call: Call) -> Answer:
     """Stop an allocation; its slot is filled again."""
     await call.nothing()

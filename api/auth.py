@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Literal
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from api import tokens
 from api.access import no_token
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.gate import token_of
 from api.tokens import LIFE, Claims, Refresh
 from api.wire import whole_stamp
@@ -37,6 +38,28 @@ class Renewal(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of a refresh that does not send its refresh token as bearer."""
 
     refresh_token: str | None = None
+
+
+class LoggedIn(Struct, frozen=True):
+    """A session has begun. `expires_at` is the token's end, in whole seconds."""
+
+    token: str
+    expires_at: str
+    refresh_token: str
+
+
+class Renewed(Struct, frozen=True):
+    """A new token of the same session; with a refresh token where one was given."""
+
+    token: str
+    expires_at: str
+    refresh_token: str | UnsetType = UNSET
+
+
+class Ended(Struct, frozen=True):
+    """What became of the session."""
+
+    session: Literal["ended"]
 
 
 class Passwords:
@@ -71,6 +94,16 @@ class Passwords:
             return False
 
 
+@tells(
+    LoggedIn,
+    "token_invalid",
+    "token_expired",
+    "node_removed",
+    "invalid_credentials",
+    "busy",
+    body=Login,
+    writes=False,
+)
 async def login(call: Call) -> Answer:
     """Begin a session by password or by ACL token: `{token, expires_at, refresh_token}`."""
     given = await call.body(Login)
@@ -106,10 +139,11 @@ async def _begin(call: Call, user: str, token: str, until: float) -> Answer:
 
 def _both(call: Call, session: Session) -> Answer:
     refresh = call.parts.gate.keys.refresh_token(Refresh(session.id, session.number))
-    return answer({**_access(call, session), "refresh_token": refresh})
+    made = _access(call, session)
+    return answer(LoggedIn(made.token, made.expires_at, refresh))
 
 
-def _access(call: Call, session: Session) -> dict[str, str]:
+def _access(call: Call, session: Session) -> Renewed:
     now = int(call.parts.clock())
     expires = min(now + LIFE, int(session.until))
     claims = Claims(
@@ -121,9 +155,10 @@ def _access(call: Call, session: Session) -> dict[str, str]:
         tok=session.token,
         jti=tokens.new_id(),
     )
-    return {"token": call.parts.gate.keys.sign(claims), "expires_at": whole_stamp(expires)}
+    return Renewed(call.parts.gate.keys.sign(claims), whole_stamp(expires))
 
 
+@tells(Renewed, "token_invalid", "token_expired", "node_removed", "not_a_session", body=Renewal, writes=False)
 async def refresh(call: Call) -> Answer:
     """Swap a token for a new one: an access token for `{token, expires_at}`, a refresh token for all three."""
     given = (await call.body(Renewal)).refresh_token
@@ -152,6 +187,7 @@ def _known(state: State, session: Session) -> bool:
     return session.user in state.users and (not session.token or session.token in state.tokens)
 
 
+@tells(Ended, "not_a_session", writes=False)
 async def logout(call: Call) -> Answer:
     """End the session of the token: it and all that came of the same login are refused from now on."""
     await call.nothing()
@@ -159,4 +195,4 @@ async def logout(call: Call) -> Answer:
         raise Invalid("not_a_session", "this token belongs to no login: delete it to end it")
     await call.parts.sessions.revoke(call.principal.session)
     await call.parts.pulse.look_at_sessions()
-    return answer({"session": "ended"})
+    return answer(Ended("ended"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
 from api.world import World
@@ -11,6 +12,7 @@ from eventstore.view import STALE_AFTER, View
 from heroctl.domain.state import CLUSTER, PEERS
 
 
+@tells(ClusterStatus)
 def status(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
     """How the cluster is."""
     return Reading(CLUSTER, lambda: encode(_status(world)), fresh=A_SECOND)
@@ -66,6 +68,7 @@ def _check(name: str, ok: bool, otherwise: str) -> Check:  # noqa: FBT001 - a ve
     return Check(name, ok, "" if ok else otherwise)
 
 
+@tells(list[Peer])
 def peers(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
     """The processes of the control plane, those that live."""
     return Reading(PEERS, lambda: encode(_peers(world)), fresh=A_SECOND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.allocations import SHORTEST_PREFIX, one_of
+from api.contract import tells
 from api.reads import Query, Reading
 from api.wire import DeploymentItem, TaskRollout, encode, stamp, stamp_or_none
 from api.world import Sight
@@ -19,6 +20,7 @@ from heroctl.domain.state import (
 )
 
 
+@tells(list[DeploymentItem])
 def listing(world: Sight, query: Query) -> Reading:
     """Deployments, newest first; `?job=`, `?namespace=`, `?status=`."""
     topic = job_deployments_topic(query.args["job"]) if "job" in query.args else DEPLOYMENTS
@@ -37,6 +39,7 @@ def _list(world: Sight, query: Query) -> bytes:
     return encode([_show(world.state, deployment) for deployment in chosen])
 
 
+@tells(DeploymentItem, "deployment_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One deployment, by id or a prefix of it."""
     wanted = query.path["id"]

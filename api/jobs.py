@@ -10,11 +10,13 @@ import msgspec
 
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.reads import Query, Reading
 from api.wire import (
     DeploymentRef,
     JobDetail,
     JobItem,
+    Judged,
     Submitted,
     TaskState,
     VersionItem,
@@ -39,6 +41,7 @@ Intent = Callable[[State, str, str, int | None], Change]  # on the job of a name
 # ── reads ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@tells(list[JobItem])
 def listing(world: Sight, query: Query) -> Reading:
     """All jobs, by namespace and name; `?namespace=`, `?status=`."""
     return Reading(JOBS, lambda: _list(world, query))
@@ -57,6 +60,7 @@ def _list(world: Sight, query: Query) -> bytes:
     )
 
 
+@tells(JobDetail, "job_not_found")
 def detail(world: Sight, query: Query) -> Reading:
     """One job, with its spec."""
     namespace, name = query.namespace, query.path["name"]
@@ -65,6 +69,7 @@ def detail(world: Sight, query: Query) -> Reading:
     )
 
 
+@tells(list[VersionItem], "job_not_found")
 def versions(world: Sight, query: Query) -> Reading:
     """The kept versions of a job, newest first."""
     namespace, name = query.namespace, query.path["name"]
@@ -147,6 +152,17 @@ def _version(version: Version) -> VersionItem:
 # ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@tells(
+    Submitted,
+    "invalid_spec",
+    "namespace_not_found",
+    "job_not_found",
+    "version_not_found",
+    "job_exists",
+    "index_conflict",
+    body=specs.Job,
+    status=(200, 201),
+)
 async def submit(call: Call) -> Answer:
     """Make a job so: 201 where its name is new, 200 where it changed or was so already."""
     spec = await _spec(call)
@@ -210,22 +226,25 @@ def _named(document: Any, namespace: str | None) -> Any:  # noqa: ANN401 - a spe
     return document
 
 
+@tells(Judged, body=specs.Job, writes=False)
 async def validate(call: Call) -> Answer:
     """Judge a spec and do nothing: `{problems, warnings}`."""
     document = await call.document()
     try:
         spec = parse(document)
     except Invalid as refusal:
-        return answer({"valid": False, "problems": refusal.details, "warnings": []})
-    return answer({"valid": True, "problems": [], "warnings": warnings(spec)})
+        return answer(Judged(valid=False, problems=list(refusal.details), warnings=[]))
+    return answer(Judged(valid=True, problems=[], warnings=warnings(spec)))
 
 
+@tells(Written, "job_not_found", "index_conflict")
 async def stop(call: Call) -> Answer:
     """Stop all replicas and keep the job."""
     await call.nothing()
     return await _write(call, intents.stop_job)
 
 
+@tells(Written, "job_not_found", "index_conflict")
 async def delete(call: Call) -> Answer:
     """Remove a job and its replicas."""
     return await _write(call, intents.delete_job)

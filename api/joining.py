@@ -11,6 +11,7 @@ from api import tokens
 from api.acl import lifetime
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.wire import whole_stamp
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.events import NodeRegistered
@@ -36,6 +37,24 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
+class MadeJoinToken(Struct, frozen=True):
+    """A join token as its maker sees it, once."""
+
+    id: str
+    token: str
+    expires_at: str
+
+
+class Joined(Struct, frozen=True):
+    """A node of the cluster, with its own token, shown once."""
+
+    id: str
+    name: str
+    token: str
+    cluster: str
+
+
+@tells(MadeJoinToken, body=NewJoinToken, status=201)
 async def create_token(call: Call) -> Answer:
     """Allow one server to join: 201 `{id, token, expires_at}`, the token shown this once."""
     problems: list[Problem] = []
@@ -49,10 +68,11 @@ async def create_token(call: Call) -> Answer:
         claim_stream("join_token", identity),
         lambda _: intents.create_join_token(identity, credential, expires * 1000, call.principal.actor),
     )
-    made = {"id": identity, "token": tokens.spell("hj", identity, secret), "expires_at": whole_stamp(expires)}
+    made = MadeJoinToken(identity, tokens.spell("hj", identity, secret), whole_stamp(expires))
     return answer(made, 201, index=index)
 
 
+@tells(Joined, "join_token_invalid", "join_token_spent", "node_exists", body=Join, status=201)
 async def join(call: Call) -> Answer:
     """Spend a join token for a node: 201 `{id, name, token, cluster}`."""
     wanted = await call.body(Join)
@@ -71,10 +91,5 @@ async def join(call: Call) -> Answer:
         return change
 
     index = await call.write(claim_stream("join_token", token.id), decide)
-    made = {
-        "id": node,
-        "name": wanted.name,
-        "token": tokens.spell("hn", node, secret),
-        "cluster": call.parts.view.state.cluster,
-    }
+    made = Joined(node, wanted.name, tokens.spell("hn", node, secret), call.parts.view.state.cluster)
     return answer(made, 201, index=index)

@@ -6,12 +6,13 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from api.answer import Answer, Flow, answer
 from api.call import Call
+from api.contract import LINES, tells
 from api.historian import compacted
 from api.wait import poll_of
 from api.wire import LogAppend, LogRecord, stamp
@@ -30,6 +31,7 @@ _BYTES: Final = 8 << 20  # of one page
 _ENDED: Final = b'{"line":"broken","error":"ended","message":"this process ends, or the token did"}\n'
 
 
+@tells(list[LogRecord], "index_compacted")
 async def listing(call: Call) -> Answer:
     """Records after an index, in order; `?after=`, `?limit=`, and `?wait=`: until there is one."""
     after, limit = call.number("after") or 0, _limit(call)
@@ -78,6 +80,7 @@ async def _rows(log: Log, after: int, limit: int) -> list[Row]:
     return found[:limit]
 
 
+@tells(LogAppend, "invalid_index", "event_not_found", "index_compacted")
 async def detail(call: Call) -> Answer:
     """One record, and the others of its append: what happened in one with it."""
     word = call.path["index"]
@@ -119,6 +122,7 @@ def _record(row: Row, record: Record) -> LogRecord:
 # ── the proof ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@tells(dict[str, Any], "verify_running", media=LINES)
 async def verify(call: Call) -> Answer:
     """Check all that is kept: lines of JSON while it goes on, the verdict last. Raises `verify_running`."""
     if call.parts.prover.busy:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from api.allocations import SHORTEST_PREFIX, one_of
 from api.answer import Answer, answer
 from api.call import Call
+from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
 from api.wire import Amount, DriverState, NodeItem, Written, encode
 from api.world import Sight
@@ -26,6 +27,7 @@ class Eligibility(Struct, frozen=True, forbid_unknown_fields=True):
     eligible: bool
 
 
+@tells(list[NodeItem])
 def listing(world: Sight, query: Query) -> Reading:
     """All nodes by name; `?status=`."""
     return Reading(NODES, lambda: _list(world, query), fresh=A_SECOND)
@@ -37,6 +39,7 @@ def _list(world: Sight, query: Query) -> bytes:
     return encode([_show(world, node) for node in chosen if query.passes("status", node.status)])
 
 
+@tells(NodeItem, "node_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One node, by id, name or a prefix of its id."""
     wanted = query.path["id"]
@@ -85,12 +88,14 @@ def _show(world: Sight, node: Node) -> NodeItem:
     )
 
 
+@tells(Written, "node_not_found", "ambiguous_id", body=Eligibility)
 async def eligibility(call: Call) -> Answer:
     """Say whether new allocations may be placed on a node."""
     wanted = await call.body(Eligibility)
     return await _write(call, lambda node: intents.set_eligibility(node, eligible=wanted.eligible))
 
 
+@tells(Written, "node_not_found", "ambiguous_id")
 async def remove(call: Call) -> Answer:
     """Remove a node and all it held; its agent stops everything when it hears of it."""
     return await _write(call, intents.remove_node)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from api.access import Principal, expired, no_token
 from api.auth import Passwords
@@ -83,7 +83,7 @@ class Parts:
                 return index > (await self.view.head()).index or await self.view.reached(index, CATCH_UP)
         return False
 
-    def readiness(self) -> str:
+    def readiness(self) -> Literal["ok", "degraded"]:
         """Say `ok`, or `degraded` where reads go on without the log. Raises Unavailable: ask another process."""
         if self.waiters.draining:
             raise not_ready("draining", "this process is about to end")

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from api import acl, agent, allocations, auth, cluster, deployments, health, jobs, joining, log, nodes
+from api import acl, agent, allocations, auth, cluster, deployments, docs, health, jobs, joining, log, nodes
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
@@ -79,6 +79,11 @@ ROUTES: Final[tuple[Row, ...]] = (
     # health
     do("GET", "/v1/health/ready", PUBLIC, health.ready),
     do("GET", "/v1/health/live", PUBLIC, health.live),
+    # the documentation
+    do("GET", "/v1/openapi.json", PUBLIC, docs.openapi),
+    do("GET", "/v1/docs", PUBLIC, docs.page),
+    do("GET", "/v1/docs/{file}", PUBLIC, docs.file),
+    do("GET", "/v1/schema/job.json", PUBLIC, docs.job_schema),
     # who may
     do("POST", "/v1/auth/login", PUBLIC, auth.login),
     do("POST", "/v1/auth/refresh", PUBLIC, auth.refresh),

@@ -6,13 +6,31 @@ Times are RFC 3339 in UTC, sizes in bytes, cpu in cores; `node` is a node's name
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from heroctl.domain.errors import Problem
 from heroctl.domain.lifecycle import AllocationStatus, DeploymentStatus, Health, JobStatus, NodeStatus, Wanted
+
+# A spec in its canonical JSON, which is kept and sent as it is.
+Spec = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Job"})]
+
+
+class Refused(Struct, frozen=True):
+    """Every «no»: a stable code, prose for people, and what is wrong with which field, if anything is."""
+
+    error: str
+    message: str
+    request_id: str
+    details: list[Problem] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Healthy(Struct, frozen=True):
+    """How a process is; `degraded`: reads go on from memory, without the log."""
+
+    status: Literal["ok", "degraded"]
 
 
 class TaskState(Struct, frozen=True, gc=False):
@@ -55,7 +73,7 @@ class JobItem(Struct, frozen=True, gc=False):
 class JobDetail(JobItem, frozen=True, gc=False):
     """A job by itself."""
 
-    spec: msgspec.Raw
+    spec: Spec
     meta: dict[str, str]
     stable_version: int | None
 
@@ -64,7 +82,7 @@ class VersionItem(Struct, frozen=True, gc=False):
     """A version of a job."""
 
     version: int
-    spec: msgspec.Raw
+    spec: Spec
     meta: dict[str, str]
     by: str
     created_at: str
@@ -80,6 +98,14 @@ class Submitted(Struct, frozen=True):
     version: int
     index: int
     deployment_id: str
+    warnings: list[Problem]
+
+
+class Judged(Struct, frozen=True):
+    """What a spec is worth; a valid one has no problems, and may have warnings."""
+
+    valid: bool
+    problems: list[Problem]
     warnings: list[Problem]
 
 

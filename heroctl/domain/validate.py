@@ -13,19 +13,19 @@ from heroctl.domain.spec import DYNAMIC_PORTS, MAX_ENV, MAX_TASKS, Health, Job, 
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
-_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-_ENV_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
-_PORT_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
+NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+ENV_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+PORT_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
 _CODES: Final = ((re.compile(r"[<>]=? ?\d"), "out_of_range"), (re.compile("^Expected"), "invalid_type"))
 _CONVERT_ERROR: Final = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _DRIVERS: Final = get_args(specs.Driver)
-_SIGNALS: Final = frozenset(
+SIGNALS: Final = frozenset(
     {"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGABRT"}
 )
 
 # Fields of the job model that this release cannot honour yet. They are refused by name: ignoring one would be a lie.
-_LATER_JOB: Final = frozenset({"priority", "periodic", "ingress", "metrics"})
-_LATER_TASK: Final = frozenset(
+LATER_JOB: Final = frozenset({"priority", "periodic", "ingress", "metrics"})
+LATER_TASK: Final = frozenset(
     {
         "files",
         "image_auth",
@@ -77,7 +77,7 @@ def _read_job(raw: object, problems: list[Problem]) -> Job | None:
         problems.append(Problem("", "invalid_type", "a job spec is an object: {job, tasks: [...]}"))
         return None
     fields = _one_name(dict(raw), problems)
-    _known(fields, Job, _LATER_JOB, "", problems)
+    _known(fields, Job, LATER_JOB, "", problems)
     kinds = ("batch", "system")
     if fields.get("type") in kinds:
         problems.append(_later("type", f"type '{fields['type']}'"))
@@ -118,7 +118,7 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
     if fields.get("driver", "docker") not in _DRIVERS:
         known = " or ".join(_DRIVERS)
         problems.append(Problem(f"{path}.driver", "unknown_driver", f"expected {known}, got {fields['driver']!r}"))
-    _known(fields, Task, _LATER_TASK, f"{path}.", problems)
+    _known(fields, Task, LATER_TASK, f"{path}.", problems)
     _known(fields.get("update"), specs.Update, _LATER_UPDATE, f"{path}.update.", problems)
     update = fields.get("update")
     if isinstance(update, dict) and update.get("strategy") in _LATER_STRATEGIES:
@@ -226,7 +226,7 @@ def _check_job(job: Job, problems: list[Problem]) -> None:
 
 
 def _name(name: str, path: str, problems: list[Problem]) -> None:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         problems.append(
             Problem(path, "invalid_name", f"{name!r}: use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit")
         )
@@ -240,8 +240,8 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
         problems.append(Problem(f"{path}.command", "required", "driver process needs a command"))
     if task.driver == "process" and task.image:
         problems.append(Problem(f"{path}.image", "invalid_value", "driver process has no image"))
-    if task.stop_signal not in _SIGNALS:
-        known = ", ".join(sorted(_SIGNALS))
+    if task.stop_signal not in SIGNALS:
+        known = ", ".join(sorted(SIGNALS))
         problems.append(Problem(f"{path}.stop_signal", "invalid_value", f"expected one of {known}"))
     for field, texts in (("command", task.command), ("args", task.args), ("env", tuple(task.env.values()))):
         if any("\0" in text for text in texts):
@@ -255,7 +255,7 @@ def _check_env(task: Task, path: str, problems: list[Problem]) -> None:
     if len(task.env) > MAX_ENV:
         problems.append(Problem(f"{path}.env", "out_of_range", f"at most {MAX_ENV} entries"))
     for name in task.env:
-        if not _ENV_NAME.fullmatch(name):
+        if not ENV_NAME.fullmatch(name):
             problems.append(Problem(f"{path}.env.{name}", "invalid_name", "use letters, digits and _"))
         elif name.startswith("HEROCTL_"):
             problems.append(Problem(f"{path}.env.{name}", "invalid_name", "HEROCTL_ names are set by the agent"))
@@ -265,7 +265,7 @@ def _check_ports(task: Task, path: str, hosts: dict[int, str], problems: list[Pr
     containers: dict[int, str] = {}
     for name, port in task.ports.items():
         where = f"{path}.ports.{name}"
-        if not _PORT_NAME.fullmatch(name):
+        if not PORT_NAME.fullmatch(name):
             problems.append(Problem(where, "invalid_name", "use a-z, 0-9, - and _, beginning with a letter"))
         if port.container in containers:
             other = containers[port.container]

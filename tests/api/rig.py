@@ -33,6 +33,7 @@ from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
 from heroctl.domain.state import Member
+from tests.api import contract
 from tests.api.past import MemoryProver, MemoryTeller
 from tests.waiting import eventually
 
@@ -237,7 +238,19 @@ async def _exchange(app: Front, scope: dict[str, Any], raw: bytes, chunk: int, l
         return None
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in started["headers"]}
     assert len(headers) == len(started["headers"]), started["headers"]
-    return Reply(started["status"], headers, b"".join(pieces))
+    reply = Reply(started["status"], headers, b"".join(pieces))
+    _documented(scope["method"], scope["path"], reply)
+    return reply
+
+
+def _documented(method: str, path: str, reply: Reply) -> None:
+    """Hold an answer to the OpenAPI document."""
+    row = contract.row_of(method, path)
+    if row is None:
+        assert contract.stray(reply.error), f"{method} {path}: {reply.error} is told for no path"
+        return
+    fault = contract.broken(row, reply.status, reply.headers, reply.raw)
+    assert not fault, fault
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,87 @@
+"""The arguments of requests and the headers of answers, described once for the OpenAPI document.
+
+A name that is not here is described as a text: a new argument of a route needs no line to be in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from api.idempotency import NAME as KEY
+from heroctl.domain.shape import Schema
+
+_INDEX: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+_TEXT: Final[Schema] = {"type": "string"}
+_AMONG: Final = "Only those with this"
+
+_QUERY: Final[dict[str, tuple[Schema, str]]] = {
+    "index": (_INDEX, "Long poll: answer once the index of what is asked for is above this. 0: now."),
+    "wait": (
+        {"type": "string", "pattern": r"^(\d{1,8}(\.\d{1,3})?(ms|d|h|m|s)){1,2}$", "examples": ["30s"]},
+        "How long to wait for that at most; 5m unless given, never more than 10m.",
+    ),
+    "at": (
+        {"type": "string", "examples": ["-1h"]},
+        "As it was: an index, a time (RFC 3339), or so long ago (`-1h`). Not with `index` or `wait`.",
+    ),
+    "namespace": (_TEXT, "Lists: only this one; all that the token may see unless given. Single things: `default`."),
+    "status": (_TEXT, f"{_AMONG} status."),
+    "job": (_TEXT, f"{_AMONG} job."),
+    "node": (_TEXT, f"{_AMONG} node, by id or name."),
+    "check_index": (_INDEX, "Only if the job's `spec_index` is this; 0: only if there is no such job."),
+    "after": (_INDEX, "Only what comes after this index."),
+    "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),
+}
+_PATH: Final[dict[str, str]] = {
+    "name": "Its name.",
+    "id": "Its id, or the beginning of it, at least 4 letters; of a node its name, too.",
+    "index": "The index of an event.",
+    "file": "The file's name.",
+}
+_SENT: Final[dict[str, tuple[Schema, str]]] = {
+    "X-Request-Id": (
+        {"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"},
+        "A word of your own, at most 128 letters, that answer, log lines and events of this request will carry.",
+    ),
+    "X-HeroCtl-Index": (_INDEX, "An index that you have seen: whoever answers has come as far."),
+    "If-None-Match": (_TEXT, "An `ETag` that you have: 304 if it is still that."),
+    KEY: (
+        {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+        "A word of your own for this call: sent again with the same word, it is done once.",
+    ),
+}
+ANSWERED: Final[Schema] = {
+    name: {"description": said, "schema": schema, "required": name == "X-Request-Id"}
+    for name, schema, said in (
+        ("X-Request-Id", _TEXT, "The request's id."),
+        ("X-HeroCtl-Index", _INDEX, "Of a read: the index of what was read. Of a write: that of its last event."),
+        ("ETag", _TEXT, "Names this answer, for `If-None-Match`."),
+        ("X-HeroCtl-Stale", _INDEX, "So many seconds the log has been away: this is from memory."),
+        ("X-HeroCtl-At", {"type": "string", "format": "date-time"}, "The time of the append that this is as of."),
+        ("Idempotency-Replayed", {"const": "true"}, "This was done before, under the same key."),
+        ("Retry-After", {"type": "integer", "minimum": 1}, "Ask again after so many seconds."),
+        ("WWW-Authenticate", {"const": "Bearer"}, "How to say who you are."),
+    )
+}
+
+
+def in_path(path: str, name: str) -> Schema:
+    """Describe a placeholder of a path."""
+    said = "The host name." if name == "host" else _PATH.get(name, f"Which {name} of {path}.")
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "description": said, "schema": schema}
+
+
+def in_query(name: str) -> Schema:
+    """Describe an argument of a query."""
+    schema, said = _QUERY.get(name, (_TEXT, f"{_AMONG} {name.replace('_', ' ')}."))
+    return {"name": name, "in": "query", "description": said, "schema": schema}
+
+
+def in_headers(*, caches: bool, keyed: bool) -> Iterator[Schema]:
+    """Describe the headers that a request may carry."""
+    names = ["X-Request-Id", "X-HeroCtl-Index", *(["If-None-Match"] if caches else []), *([KEY] if keyed else [])]
+    for name in names:
+        schema, said = _SENT[name]
+        yield {"name": name, "in": "header", "description": said, "schema": schema}

@@ -1,0 +1,225 @@
+"""Every code that an answer can carry in `error`: the refusal it comes with, what it means, and what to do about it.
+
+The codes are the contract, the words are for people: docs/errors.md and the OpenAPI document are made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from api.errors import MethodNotAllowed
+from heroctl.domain.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+
+class Internal(Refusal):
+    """500: a fault of the server. Nobody raises this: it is what everything unforeseen becomes."""
+
+    status = 500
+
+
+class Code(Struct, frozen=True):
+    """One code."""
+
+    kind: type[Refusal]
+    meaning: str
+    remedy: str
+
+
+_SHOWN: Final = "`details` names the field and what is expected of it."
+_AGAIN: Final = "Ask again after `Retry-After` seconds."
+_OTHER: Final = "Ask again after `Retry-After` seconds, or ask another api."
+_LIST: Final = "List what is there; a name is looked for in namespace `default` unless `?namespace=` says another."
+
+_FAMILIES: Final[dict[str, Callable[[str], Code]]] = {
+    "_not_found": lambda what: Code(NotFound, f"There is no such {what}.", "List what is there."),
+    "_exists": lambda what: Code(Conflict, f"There is a {what} of this name.", "Choose another name, or change that."),
+    "_in_use": lambda what: Code(Conflict, f"Something has this {what}.", "Take it from those that `message` names."),
+    "_spent": lambda what: Code(Conflict, f"The {what} was used, or ended meanwhile.", "Make a new one."),
+}
+
+
+def known(code: str) -> Code:
+    """Give what a code means: one of the table, or one of a family, by its last word."""
+    if code in CODES:
+        return CODES[code]
+    for end, make in _FAMILIES.items():
+        if code.endswith(end):
+            return make(code.removesuffix(end).replace("_", " "))
+    return Code(Refusal, code.replace("_", " ").capitalize() + ".", "See `message`.")
+
+
+def explained(code: str) -> bool:
+    """Tell whether a code is in the table or of a family."""
+    return known(code).kind is not Refusal
+
+
+CODES: Final[dict[str, Code]] = {
+    # 400: what was asked
+    "invalid_request": Code(Invalid, "The request is no HTTP that makes sense here.", "See `message`."),
+    "invalid_query": Code(
+        Invalid,
+        "The query string cannot be read, holds a name twice, or more than 20 names.",
+        "Escape it as UTF-8, and give each name once.",
+    ),
+    "unknown_parameter": Code(
+        Invalid,
+        "This route has no parameter of that name. Passing over a filter would answer another question.",
+        "`details` lists those that it has.",
+    ),
+    "invalid_index": Code(Invalid, "An index is not a whole number, 0 or more.", "Give one that an answer gave you."),
+    "invalid_wait": Code(Invalid, "`wait` is not a duration.", "Give one such as `30s` or `5m`."),
+    "invalid_at": Code(
+        Invalid,
+        "`at` is no moment, lies before the log or ahead of it, or stands beside `index` or `wait`.",
+        "Give an index, a time such as `2026-03-01T12:00:00Z`, or `-1h`.",
+    ),
+    "invalid_after": Code(Invalid, "`after` is not a whole number, 0 or more.", "Give an index of the log."),
+    "invalid_limit": Code(Invalid, "`limit` is not a whole number that is allowed here.", _SHOWN),
+    "invalid_check_index": Code(
+        Invalid, "`check_index` is not a whole number, 0 or more.", "Give the `spec_index` that you have seen."
+    ),
+    "invalid_idempotency_key": Code(
+        Invalid,
+        "The idempotency key is empty, too long, holds control characters, or there are two.",
+        "Send one of 1 to 255 characters.",
+    ),
+    # 400: the body
+    "invalid_json": Code(
+        Invalid, "The body is not JSON in UTF-8; `NaN` and `Infinity` are not JSON.", "`message` says where it ends."
+    ),
+    "invalid_yaml": Code(
+        Invalid,
+        "The body is not one YAML document of what JSON can say; aliases and tags are not taken.",
+        "`message` names line and column.",
+    ),
+    "duplicate_key": Code(Invalid, "A key stands twice in one object.", "Keep one: nobody can know which was meant."),
+    "too_deep": Code(Invalid, "The body is nested deeper than 32 levels.", "Nothing that is taken here is."),
+    "invalid_body": Code(Invalid, "A field is missing, unknown, or has a value that it cannot have.", _SHOWN),
+    "invalid_spec": Code(
+        Invalid, "The job spec is not valid.", "`details` holds everything that is wrong, each with its path."
+    ),
+    "unsupported_encoding": Code(Invalid, "The body is compressed.", "Send it as it is."),
+    "body_timeout": Code(Invalid, "The body did not arrive within 30 s.", "Send it faster, or find what holds it up."),
+    "body_cut_off": Code(Invalid, "The connection ended before the body did.", "Send it again."),
+    "not_a_session": Code(
+        Invalid, "The token was not made by a login, so that there is no session.", "Delete the ACL token to end it."
+    ),
+    # 401, 403
+    "token_invalid": Code(
+        Unauthenticated, "There is no token, or one that is malformed, unknown or revoked.", "Log in, or make a token."
+    ),
+    "token_expired": Code(Unauthenticated, "The token was good once.", "Log in again, or refresh before its end."),
+    "invalid_credentials": Code(
+        Unauthenticated, "No user has this name and password.", "Check both; which of them is wrong is not told."
+    ),
+    "join_token_invalid": Code(
+        Unauthenticated, "The join token is malformed, unknown, spent or over.", "Make a new one: `heroctl node token`."
+    ),
+    "forbidden": Code(
+        Forbidden, "The token is valid and does not give the right that `message` names.", "Use one with such a role."
+    ),
+    # 404
+    "route_not_found": Code(NotFound, "There is no such route.", "See `/v1/openapi.json` for those that there are."),
+    "job_not_found": Code(NotFound, "There is no such job.", _LIST),
+    "version_not_found": Code(
+        NotFound, "The job has no such version, or it is not kept any more.", "List its versions."
+    ),
+    "deployment_not_found": Code(NotFound, "There is no such deployment, or it is not kept any more.", _LIST),
+    "allocation_not_found": Code(NotFound, "There is no such allocation.", "Give its id, or at least 4 letters of it."),
+    "node_not_found": Code(
+        NotFound, "There is no such node.", "Give its id, its name, or at least 4 letters of the id."
+    ),
+    "event_not_found": Code(
+        NotFound, "The log has not come to this index yet.", "Read `/v1/cluster/status` for its head."
+    ),
+    "page_not_found": Code(NotFound, "The documentation has no such page.", "Begin at `/v1/docs`."),
+    # 405
+    "method_not_allowed": Code(
+        MethodNotAllowed, "The path is there, not with this method.", "The header `Allow` lists those that it has."
+    ),
+    # 409
+    "job_exists": Code(
+        Conflict, "`check_index=0` asks for a new job, and there is one of this name.", "Read it, then decide."
+    ),
+    "index_conflict": Code(
+        Conflict, "The job is not at the `spec_index` that `check_index` asks for.", "Read it again, then submit."
+    ),
+    "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
+    "built_in": Code(Conflict, "What the product comes with cannot be changed.", "Make one of your own beside it."),
+    "last_admin": Code(Conflict, "Nobody else is admin.", "Give another user the role `admin` first."),
+    "default_namespace": Code(Conflict, "The namespace `default` is always there.", "Delete the jobs in it instead."),
+    "namespace_not_empty": Code(
+        Conflict, "The namespace holds something.", "Delete what `message` names, and wait until it is gone."
+    ),
+    "node_in_use": Code(
+        Conflict,
+        "Another machine speaks for this node just now: a clone of its disk.",
+        "Join the clone under a name of its own.",
+    ),
+    "session_replaced": Code(Conflict, "A newer agent speaks for this node.", "This one ends; its containers stay."),
+    "session_unknown": Code(Conflict, "The log does not know this session: it was restored.", "Open a session again."),
+    "session_lapsed": Code(
+        Conflict, "The node was silent until it was declared down.", "Open a session again, and go on."
+    ),
+    "verify_running": Code(Conflict, "This process is checking the log already.", "Wait for that, or ask another api."),
+    "idempotency_key_reused": Code(Conflict, "The key was used for another request.", "A new request needs a new key."),
+    "already_done": Code(
+        Conflict,
+        "This was done before under the same key, and its answer cannot be given again.",
+        "Read what is there now; `message` names the index.",
+    ),
+    "upgrade_incomplete": Code(
+        Conflict, "An older process that may still live would not understand this.", "Finish the upgrade first."
+    ),
+    # 410
+    "index_compacted": Code(
+        Gone, "What was before this index is not kept any more.", "Read the state, and go on from its index."
+    ),
+    "node_removed": Code(Gone, "The node was removed from the cluster.", "Let the server join again to use it."),
+    # 413
+    "body_too_large": Code(TooLarge, "The body has more than 1 MiB.", "Split the job, or put less into its texts."),
+    # 500
+    "internal": Code(
+        Internal,
+        "A fault of the server, which is in its log under the `request_id`.",
+        "Report it with the `request_id`.",
+    ),
+    # 503
+    "log_unavailable": Code(
+        Unavailable,
+        "Postgres is away, or the connection broke while the answer was on its way: a write may be done.",
+        "Ask again after `Retry-After` seconds, with the same `Idempotency-Key`.",
+    ),
+    "busy": Code(Unavailable, "Too many ask for the same at once; nothing was done.", _AGAIN),
+    "behind": Code(Unavailable, "This process has not read the log so far yet.", _OTHER),
+    "starting": Code(Unavailable, "This process has not read the log yet.", _OTHER),
+    "draining": Code(Unavailable, "This process is about to end.", _OTHER),
+    "outdated": Code(
+        Unavailable, "This process is of an older release than the log.", "Ask another, and upgrade this."
+    ),
+    "disk_low": Code(
+        Unavailable,
+        "The database's disk is nearly full. What stops or deletes is still taken.",
+        "Free some of it, then ask again.",
+    ),
+    "past_timeout": Code(Unavailable, "The state at this moment is still being folded.", _AGAIN),
+    "past_failed": Code(
+        Unavailable, "The process that folds the past ended: it may lack memory.", "Ask again; look at the api's log."
+    ),
+    "log_broken": Code(
+        Unavailable, "The log is not whole, or was replaced just now.", "Run `heroctl log verify`; then ask again."
+    ),
+}
