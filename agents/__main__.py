@@ -15,6 +15,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -32,6 +33,7 @@ from agents.process_runtime import ProcessRuntime
 from agents.runtime import Runtime
 from agents.settings import Settings
 from agents.sync import Dismissed
+from heroctl.domain.allowance import Allowance
 from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
 
@@ -105,7 +107,8 @@ async def _identity(settings: Settings, journal: Journal, client: Client, asked:
 def _assemble(settings: Settings, identity: Identity, journal: Journal, client: Client, *, clock: RealClock) -> Agent:
     folder = Path(settings.data)
     address = settings.address or machine.address(settings.api)
-    attributes = machine.attributes()
+    allowance = _allowance(settings)
+    attributes = machine.attributes() | allowance.attributes()
     about = About(
         boot_id=machine.boot_id(),
         capacity=machine.capacity(
@@ -119,11 +122,11 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         attributes=attributes,
     )
     return Agent(
-        Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes),
+        Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes, allowance),
         about,
         journal=journal,
         ports=Ports(settings.ports),
-        runtimes=_runtimes(settings, identity, clock),
+        runtimes=_runtimes(settings, identity, clock, allowance),
         client=client,
         clock=clock,
         stats=machine.Usage(folder).measure,
@@ -131,14 +134,35 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
     )
 
 
-def _runtimes(settings: Settings, identity: Identity, clock: RealClock) -> dict[str, tuple[Runtime, Probe]]:
+def _allowance(settings: Settings) -> Allowance:
+    """Read what containers may reach; the agent's own folder, where its token is, and its engine stay closed."""
+    kept = (str(Path(settings.data).resolve()), urlsplit(_engine(settings)).path)
+    return Allowance(
+        settings.allow_privileged,
+        settings.allow_host_network,
+        settings.allow_host_namespaces,
+        settings.allow_devices,
+        settings.allow_capabilities,
+        settings.allow_host_paths,
+        tuple(path for path in kept if path not in ("", "/")),
+    )
+
+
+def _engine(settings: Settings) -> str:
+    return settings.docker or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+
+
+def _runtimes(
+    settings: Settings, identity: Identity, clock: RealClock, allowance: Allowance
+) -> dict[str, tuple[Runtime, Probe]]:
     """Make the runtimes that this node offers, by driver."""
     if settings.runtime == "fake":
         return {name: _fake(name, clock) for name in ("docker", "process")}
     made: dict[str, tuple[Runtime, Probe]] = {}
-    url = settings.docker or os.environ.get("DOCKER_HOST") or DEFAULT_URL
     if settings.runtime != "process":
-        docker = DockerRuntime(identity.cluster, identity.id, url=url, publish=settings.publish)
+        docker = DockerRuntime(
+            identity.cluster, identity.id, url=_engine(settings), publish=settings.publish, allowance=allowance
+        )
         made["docker"] = docker, prober(docker)
     if settings.runtime == "process" or settings.allow_process:  # without isolation, so never unasked
         folder = Path(settings.data).resolve() / "processes"

@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Assigned
+from heroctl.domain.spec import Capabilities, Device, Task, Volume
 
 PREFIX: Final = "heroctl."
 CLUSTER: Final = PREFIX + "cluster"
@@ -34,7 +36,7 @@ class UnknownReference(ValueError):  # noqa: N818 - it says what it is about
 
 
 class Node(Struct, frozen=True):
-    """What containers may know of their node. `id` and `cluster` go into the labels."""
+    """What containers may know of their node, and what it allows. `id` and `cluster` go into the labels."""
 
     id: str
     name: str
@@ -42,6 +44,7 @@ class Node(Struct, frozen=True):
     address: str
     labels: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
+    allowance: Allowance = NOTHING
 
 
 class Publish(Struct, frozen=True, gc=False):
@@ -68,6 +71,13 @@ class Description(Struct, frozen=True):
     stop_signal: str = "SIGTERM"
     log_bytes: int = 10 * 1024 * 1024  # of each log file
     log_files: int = 3
+    privileged: bool = False
+    network: Literal["bridge", "host"] = "bridge"
+    pid: Literal["host"] | None = None
+    ipc: Literal["host"] | None = None
+    devices: tuple[Device, ...] = ()
+    capabilities: Capabilities = Capabilities()
+    volumes: tuple[Volume, ...] = ()
 
 
 class Container(Struct, frozen=True):
@@ -93,7 +103,7 @@ def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, i
     """
     spec = assigned.spec
     publish = tuple(Publish(name, spec.ports[name].container, ports[name]) for name in sorted(spec.ports))
-    listen = {port.name: port.host if spec.driver == "process" else port.container for port in publish}
+    listen = {port.name: port.host if _on_host(spec) else port.container for port in publish}
     known = _references(assigned, node, attempt, listen)
     env = {name: _filled(value, known) for name, value in spec.env.items()}
     return Description(
@@ -108,7 +118,18 @@ def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, i
         memory=spec.resources.memory.bytes,
         ports=publish,
         stop_signal=spec.stop_signal,
+        privileged=spec.privileged,
+        network=spec.network,
+        pid=spec.pid,
+        ipc=spec.ipc,
+        devices=spec.devices,
+        capabilities=spec.capabilities,
+        volumes=spec.volumes,
     )
+
+
+def _on_host(spec: Task) -> bool:
+    return spec.driver == "process" or spec.network == "host"
 
 
 def identified(labels: Mapping[str, str], *, id: str, state: State, **seen: object) -> Container | None:  # noqa: A002 - a field's name

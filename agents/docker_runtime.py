@@ -26,11 +26,14 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError, DockerStreamError
 
 from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, State, identified
+from agents.docker_config import config
 from agents.gate import Gate
+from agents.host_paths import grounded
 from agents.runtime import (
     Gone,
     ImageAbsent,
     ImageMissing,
+    NotAllowed,
     PortInUse,
     PullFailed,
     Ran,
@@ -38,6 +41,7 @@ from agents.runtime import (
     StartFault,
     Unavailable,
 )
+from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Driver
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
@@ -49,9 +53,6 @@ PULL: Final = 300.0  # for a whole pull
 PULL_PROGRESS: Final = 120.0  # between two signs of life of a pull
 RECONNECT: Final = 1.0
 OUTPUT: Final = 1024  # bytes kept of what a command says
-_PERIOD: Final = 100_000  # µs in which a container may use its share of the processors
-_MOST_SHARES: Final = 262_144  # what the kernel accepts
-_LEAST_MEMORY: Final = 6 * 1024 * 1024  # what the engine accepts
 _STATES: Final[dict[str, State]] = {
     "created": "created",
     "running": "running",
@@ -69,14 +70,20 @@ _NOWHERE: Final = re.compile(
 
 
 class DockerRuntime:
-    """The containers of one cluster and node in the engine at `url`. `publish`: the address host ports listen on."""
+    """The containers of one cluster and node in the engine at `url`.
+
+    `publish`: the address host ports listen on; `allowance`: the paths of this machine that containers may have.
+    """
 
     name: Final = "docker"
 
-    def __init__(self, cluster: str, node: str, *, url: str = "", publish: str = "") -> None:
+    def __init__(
+        self, cluster: str, node: str, *, url: str = "", publish: str = "", allowance: Allowance = NOTHING
+    ) -> None:
         self._url = url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
         self._labels = {CLUSTER: cluster, NODE: node}
         self._publish = publish
+        self._allowance = allowance
         self._starts = Gate(AT_ONCE, PATIENCE)
         self._others = Gate(AT_ONCE, PATIENCE)
         self._pulls: dict[str, asyncio.Task[None]] = {}
@@ -154,7 +161,7 @@ class DockerRuntime:
     async def start(self, description: Description) -> Container:
         """Create and start: two calls, for at most eight containers side by side."""
         async with self._starts.through():
-            container = await self._create(description)
+            container = await self._create(await self._grounded(description))
             try:
                 async with _calling(LONG_CALL):
                     await container.start()
@@ -167,10 +174,23 @@ class DockerRuntime:
         self._running[container.id] = made
         return made
 
+    async def _grounded(self, description: Description) -> Description:
+        """Find what paths of the host really are; a file system that does not answer costs a thread, not the agent."""
+        if not (description.devices or description.volumes):
+            return description
+        if not self._local:
+            raise NotAllowed("paths of the host where the engine is on another machine")
+        async with _calling(CALL):
+            return await asyncio.to_thread(grounded, description, self._allowance)
+
+    @property
+    def _local(self) -> bool:
+        return self._url.startswith("unix://")
+
     async def _create(self, description: Description) -> DockerContainer:
         try:
             async with _calling(LONG_CALL):
-                return await self._docker.containers.create(self._config(description), name=description.name)
+                return await self._docker.containers.create(config(description, self._publish), name=description.name)
         except Gone as error:
             raise ImageAbsent(description.image) from error
         except DockerError as error:
@@ -186,34 +206,6 @@ class DockerRuntime:
             if found["State"]["Status"] == "dead":
                 return StartFailed(f"a container that cannot be removed has the name: {message}")
         return Unavailable(f"a container of this name is there already: {message}")
-
-    def _config(self, description: Description) -> dict[str, Any]:
-        bindings: dict[str, list[dict[str, str]]] = {}
-        for port in description.ports:
-            bound = {"HostIp": self._publish, "HostPort": str(port.host)}
-            bindings.setdefault(f"{port.container}/tcp", []).append(bound)
-        memory = max(description.memory, _LEAST_MEMORY)
-        rotation = {"max-size": str(description.log_bytes), "max-file": str(description.log_files)}
-        return {
-            "Image": description.image,
-            "Entrypoint": list(description.command) or None,
-            "Cmd": list(description.args) or None,
-            "Env": [f"{name}={value}" for name, value in description.env.items()],
-            "Labels": description.labels,
-            "StopSignal": description.stop_signal,
-            "ExposedPorts": {port: {} for port in bindings},
-            "HostConfig": {
-                "PortBindings": bindings,
-                # A quota, unlike NanoCpus, may be above what the machine has: a node's cores are a setting.
-                "CpuPeriod": _PERIOD,
-                "CpuQuota": max(1000, round(description.cpu * _PERIOD)),
-                "CpuShares": min(_MOST_SHARES, max(2, round(description.cpu * 1024))),
-                "Memory": memory,
-                "MemorySwap": memory,
-                "CapDrop": ["NET_RAW"],
-                "LogConfig": {"Type": "json-file", "Config": rotation},
-            },
-        }
 
     async def signal(self, container: str, signal: str) -> None:
         """One call."""
@@ -262,6 +254,8 @@ class DockerRuntime:
             raise Unavailable(error.message) from error
         pairs = dict(pair.partition("=")[::2] for pair in found["Config"]["Labels"].get(PORTS, "").split(","))
         host = pairs.get(port, "")
+        if host and found["HostConfig"]["NetworkMode"] == "host" and found["State"]["Running"]:
+            return self._machine, int(host)
         inside = {
             bound["HostPort"]: int(name.partition("/")[0])
             for name, bindings in found["HostConfig"]["PortBindings"].items()
@@ -270,9 +264,11 @@ class DockerRuntime:
         if host not in inside or not found["State"]["Running"]:
             raise Gone(f"nothing is reached by port {port}")
         address = str(found["NetworkSettings"]["IPAddress"])
-        if self._url.startswith("unix://") and address:
-            return address, inside[host]
-        return urlsplit(self._url).hostname or "127.0.0.1", int(host)
+        return (address, inside[host]) if self._local and address else (self._machine, int(host))
+
+    @property
+    def _machine(self) -> str:
+        return urlsplit(self._url).hostname or "127.0.0.1"
 
     async def exits(self) -> AsyncIterator[str]:
         """Listen to the engine's events; after each connection some may have been missed."""

@@ -71,6 +71,22 @@ class StartFailed(StartFault):
         self.fault = Fault("attempt", "start_failed", message)
 
 
+class NotAllowed(StartFault):
+    """The workload would reach what this node does not allow."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.fault = Fault("final", "not_allowed", f"this node does not allow {what}")
+
+
+class HostPathMissing(StartFault):
+    """A path of the host is not there: perhaps it will be."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.fault = Fault("attempt", "host_path_missing", f"{path} is not on this node")
+
+
 class DriverMissing(StartFault):
     """This node does not offer the task's driver."""
 

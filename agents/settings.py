@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from agents import rights
 from agents.ports import PortRange
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import describe
@@ -29,6 +30,24 @@ class Settings(Struct, frozen=True, kw_only=True):
         describe("what runs the tasks; process: programs without isolation; fake: nothing runs, for trials"),
     ] = "docker"
     allow_process: Annotated[bool, describe("run tasks as plain processes, too: without isolation")] = False
+    allow_privileged: Annotated[bool, describe("run privileged containers: they are root on this machine")] = False
+    allow_host_network: Annotated[bool, describe("run containers in this machine's network")] = False
+    allow_host_namespaces: Annotated[bool, describe("let containers see this machine's processes, and its ipc")] = False
+    allow_devices: Annotated[
+        tuple[str, ...],
+        describe("device, or folder of devices, that containers may have; may be repeated", flag="allow-device"),
+    ] = ()
+    allow_capabilities: Annotated[
+        tuple[str, ...],
+        describe("capability that containers may add, ALL for any; may be repeated", flag="allow-capability"),
+    ] = ()
+    allow_host_paths: Annotated[
+        tuple[str, ...],
+        describe(
+            "path of this machine that containers may mount, with what is below; may be repeated",
+            flag="allow-host-path",
+        ),
+    ] = ()
     docker: Annotated[str, describe("URL of the Docker engine; DOCKER_HOST or the usual socket by default")] = ""
     publish: Annotated[str, describe("address that published ports listen on; all by default")] = ""
     ports: Annotated[PortRange, describe("range of the ports this agent may give out")] = PortRange(
@@ -46,3 +65,5 @@ class Settings(Struct, frozen=True, kw_only=True):
         for url in self.api:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"--api: {url!r} is not a URL such as https://heroctl.example.com")
+        for problem in rights.problems(self.allow_devices, self.allow_capabilities, self.allow_host_paths):
+            raise ValueError(problem)

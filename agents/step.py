@@ -17,7 +17,9 @@ from msgspec.structs import replace
 
 from agents.container import Container, Description, Node, UnknownReference, describe
 from agents.record import Record, ended, failed, fresh, over, recent
+from heroctl.domain.allowance import refusal
 from heroctl.domain.assignment import Assigned
+from heroctl.domain.isolation import taken
 from heroctl.domain.lifecycle import RANK, TERMINAL
 from heroctl.domain.spec import Task
 
@@ -265,6 +267,10 @@ def _begun(record: Record, assigned: Assigned, now: float) -> Record:
 
 def _start(wish: Wish, assigned: Assigned, record: Record, now: float, node: Node) -> Step:
     spec = assigned.spec
+    refused = refusal(taken(spec), node.allowance)
+    if refused is not None:
+        record = failed(record, "not_allowed", f"this node does not allow {refused}")
+        return _clear(record, (), assigned, now)
     fixed = {name: port.host for name, port in spec.ports.items() if port.host}
     record = replace(record, ports={name: record.ports[name] for name in record.ports if name in spec.ports} | fixed)
     missing = tuple(name for name in sorted(spec.ports) if name not in record.ports)

@@ -5,18 +5,22 @@ They are asked for on every path that makes a version: create, update, scale, ro
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from heroctl.domain.level import Field, said
+from heroctl.domain.isolation import taken
 from heroctl.domain.spec import Job
 
-# By struct of the spec and name of its field: what it takes to say anything but its default there.
-RIGHTS: Final[dict[Field, str]] = {}
+
+class Need(NamedTuple):
+    """A right that a spec takes, and the path of a field that takes it."""
+
+    right: str
+    path: str
 
 
-def needs(spec: Job) -> dict[str, str]:
-    """Give the rights that a spec takes, each with the path of the first field that takes it."""
-    found: dict[str, str] = {}
-    for field, path in said(spec, RIGHTS.keys()):
-        found.setdefault(RIGHTS[field], path)
-    return found
+def needs(spec: Job) -> Iterator[Need]:
+    """Give all that a spec takes."""
+    for number, task in enumerate(spec.tasks):
+        for each in taken(task):
+            yield Need(f"container:{each.right}", f"tasks[{number}].{each.path}")

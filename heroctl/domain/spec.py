@@ -87,6 +87,29 @@ class Update(Struct, frozen=True):
     progress_deadline: Duration = Duration(10 * 60_000)
 
 
+class Device(Struct, frozen=True):
+    """A device of the host, or a folder of them, in the container: at `target`, or where it is on the host."""
+
+    source: str
+    target: str | None = None
+    permissions: Literal["r", "w", "m", "rw", "rm", "wm", "rwm"] = "rwm"  # read, write, make
+
+
+class Capabilities(Struct, frozen=True):
+    """What root may in the container, beside or less than what it may by default. Names are those of Linux."""
+
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+class Volume(Struct, frozen=True):
+    """A path of the host, at another one in the container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
 class Task(Struct, frozen=True):
     """A part of a job with its own image (or program) and its own number of replicas."""
 
@@ -105,6 +128,13 @@ class Task(Struct, frozen=True):
     update: Update = Update()
     kill_timeout: Duration = Duration(5_000)
     stop_signal: str = "SIGTERM"
+    privileged: bool = False
+    network: Literal["bridge", "host"] = "bridge"
+    pid: Literal["host"] | None = None
+    ipc: Literal["host"] | None = None
+    devices: tuple[Device, ...] = ()
+    capabilities: Capabilities = Capabilities()
+    volumes: tuple[Volume, ...] = ()
 
 
 class Job(Struct, frozen=True):
@@ -162,6 +192,9 @@ _CONTENT: Final = (
     "kill_timeout",
     "stop_signal",
 )
+# The same, of fields that few tasks use: they count where something is said in them, so that no others' digest changes.
+_CONTENT_SAID: Final = ("privileged", "network", "pid", "ipc", "devices", "capabilities", "volumes")
+_PLAIN: Final = Task(name="")
 
 
 def encode(job: Job) -> bytes:
@@ -177,7 +210,9 @@ def decode(raw: bytes) -> Job:
 
 def content(task: Task) -> list[Any]:
     """Give what a task's containers are made from."""
-    return [getattr(task, name) for name in _CONTENT]
+    made = [getattr(task, name) for name in _CONTENT]
+    said = {name: value for name in _CONTENT_SAID if (value := getattr(task, name)) != getattr(_PLAIN, name)}
+    return [*made, said] if said else made
 
 
 def policy(task: Task) -> list[Any]:

@@ -9,6 +9,7 @@ import msgspec
 
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Problem, invalid_spec
+from heroctl.domain.isolation import isolation
 from heroctl.domain.spec import DYNAMIC_PORTS, MAX_ENV, MAX_TASKS, Health, Job, Task
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -29,7 +30,6 @@ LATER_TASK: Final = frozenset(
     {
         "files",
         "image_auth",
-        "volumes",
         "shutdown_delay",
         "constraints",
         "affinities",
@@ -41,6 +41,7 @@ LATER_TASK: Final = frozenset(
         "logs",
     }
 )
+LATER_VOLUME: Final = frozenset({"shared"})
 _LATER_STRATEGIES: Final = frozenset({"canary", "blue-green", "rainbow"})
 _LATER_UPDATE: Final = frozenset({"auto_revert", "canary", "blue_green", "rainbow"})
 
@@ -128,8 +129,11 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
         ("restart", specs.Restart),
         ("reschedule", specs.Reschedule),
         ("resources", specs.Resources),
+        ("capabilities", specs.Capabilities),
     ):
         _known(fields.get(name), kind, frozenset(), f"{path}.{name}.", problems)
+    _known_each(fields.get("devices"), specs.Device, frozenset(), f"{path}.devices", problems)
+    _known_each(fields.get("volumes"), specs.Volume, LATER_VOLUME, f"{path}.volumes", problems)
     _text_map(fields, "env", f"{path}.", problems)
     _ports(fields, f"{path}.", problems)
     return None if len(problems) > before else _convert(fields, Task, path, problems)
@@ -148,6 +152,13 @@ def _known(
         elif name not in known:
             close = f"; known are {', '.join(sorted(known))}"
             problems.append(Problem(f"{prefix}{name}", "unknown_field", f"there is no field `{name}`{close}"))
+
+
+def _known_each(
+    items: object, kind: type[msgspec.Struct], later: frozenset[str], path: str, problems: list[Problem]
+) -> None:
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        _known(item, kind, later, f"{path}[{number}].", problems)
 
 
 def _later(path: str, what: str) -> Problem:
@@ -182,8 +193,13 @@ def _ports(fields: dict[str, Any], prefix: str, problems: list[Problem]) -> None
         _known(whole, specs.Port, frozenset(), f"{path}.", problems)
         port = _convert(whole, specs.Port, path, problems)
         if port is not None:
-            read[name] = msgspec.to_builtins(port)
+            read[name] = msgspec.to_builtins(_of_host(port) if fields.get("network") == "host" else port)
     fields["ports"] = read
+
+
+def _of_host(port: specs.Port) -> specs.Port:
+    """In the host's network a port is that of the host, so it is reserved there."""
+    return port if port.host else specs.Port(port.container, port.container)
 
 
 def _convert(fields: object, kind: type[_T], path: str, problems: list[Problem], **given: object) -> _T | None:
@@ -247,6 +263,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
         if any("\0" in text for text in texts):
             problems.append(Problem(f"{path}.{field}", "invalid_value", "a NUL cannot be handed to a program"))
     _check_env(task, path, problems)
+    problems += isolation(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)
 

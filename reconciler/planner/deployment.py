@@ -9,7 +9,7 @@ from heroctl.domain.duration import Duration
 from heroctl.domain.events import DeploymentFinished, JobDeployed, JobFailed
 from heroctl.domain.state import Alloc, Deployment, Job
 from reconciler.planner.draft import Draft
-from reconciler.planner.reschedule import PORT_IN_USE
+from reconciler.planner.reschedule import NODES_FAULT
 from reconciler.planner.slots import cause
 from reconciler.planner.task import TaskRollout
 
@@ -56,7 +56,7 @@ def _failure(draft: Draft, deployment: Deployment, tasks: Sequence[TaskRollout])
 def _verdict(draft: Draft, alloc: Alloc, deadline: Duration) -> str | None:
     """Say why one replica of a deployment makes it fail."""
     name = f"{alloc.task}[{alloc.slot}]"
-    if alloc.terminal and cause(alloc) == "failed" and alloc.reason != PORT_IN_USE:
+    if alloc.terminal and cause(alloc) == "failed" and alloc.reason not in NODES_FAULT:
         return f"replica_failed: {name} {alloc.reason or 'ended'}"
     if not alloc.live or alloc.first_healthy_at is not None or draft.scene.is_down(alloc.node):
         return None

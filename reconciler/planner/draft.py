@@ -11,7 +11,7 @@ from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.change import job_stream, node_stream
 from heroctl.domain.state import Alloc, Job
 from reconciler.planner.filters import Ask
-from reconciler.planner.reschedule import barred_until
+from reconciler.planner.reschedule import barred_until, refusing
 from reconciler.planner.scene import Scene
 from reconciler.planner.slots import Need
 
@@ -27,6 +27,7 @@ class Draft:
         self.job = job
         self.deployment = scene.state.deployments.get(job.deployment)
         self.barred = _barred(scene, job)  # nodes on which a port of this job was in use, and until when (ms)
+        self.refused = refusing(scene.state, job)
         self.events: list[Event] = []
         self.wake: int | None = None  # ms
         self.waiting = False  # more capacity could change the answer
@@ -40,6 +41,11 @@ class Draft:
         if len(self.events) >= MAX_EVENTS - _CLOSING:
             self.cut = True
         return self.cut
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The nodes that take nothing of this job, whatever room they have."""
+        return self.refused.union(self.barred)
 
     @property
     def reads(self) -> tuple[str, ...]:

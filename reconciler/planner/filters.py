@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from heroctl.domain import spec as specs
+from heroctl.domain.allowance import Allowance, refusal
+from heroctl.domain.isolation import Taken, taken
 from heroctl.domain.state import Alloc, Node, Usage
 
 
@@ -21,19 +23,21 @@ class Ask(NamedTuple):
     memory: int
     disk: int
     ports: tuple[int, ...] = ()  # fixed host ports, sorted
+    taken: tuple[Taken, ...] = ()  # what it reaches beyond its container
 
     @classmethod
     def of(cls, task: specs.Task) -> Ask:
         """Read it off a task."""
         need = task.resources
         ports = tuple(sorted(port.host for port in task.ports.values() if port.host))
-        return cls(task.driver, round(need.cpu * 1000), need.memory.bytes, need.disk.bytes, ports)
+        return cls(task.driver, round(need.cpu * 1000), need.memory.bytes, need.disk.bytes, ports, taken(task))
 
 
 class Room:
     """A node as the planner sees it: what it offers and what is free now. `stamp` is another one after each change."""
 
     __slots__ = (
+        "allowance",
         "cpu",
         "disk",
         "drivers",
@@ -53,6 +57,7 @@ class Room:
         self.id = node.id
         self.up = node.up
         self.eligible = node.eligible
+        self.allowance = Allowance.of(node.attributes)
         self.drivers = {name: driver.healthy for name, driver in node.drivers.items()}
         self.cpu = round(total.cpu * 1000)
         self.memory = total.memory
@@ -107,6 +112,11 @@ def _driver(room: Room, ask: Ask) -> str | None:
     return f"lacks driver {ask.driver}" if healthy is None else f"driver {ask.driver} unhealthy"
 
 
+def _allowed(room: Room, ask: Ask) -> str | None:
+    refused = refusal(ask.taken, room.allowance) if ask.taken else None
+    return f"not allowing {refused}" if refused else None
+
+
 def _ports(room: Room, ask: Ask) -> str | None:
     for port in ask.ports:
         if port in room.ports:
@@ -122,8 +132,9 @@ def _room(room: Room, ask: Ask) -> str | None:
     return "exhausted disk" if ask.disk > room.free_disk else None
 
 
-FILTERS: Final[tuple[Filter, ...]] = (_ready, _eligible, _driver, _ports, _room)
+FILTERS: Final[tuple[Filter, ...]] = (_ready, _eligible, _driver, _allowed, _ports, _room)
 BARRED: Final = "had a port in use"  # of this job, on that node, a short while ago
+REFUSED: Final = "refused what it reaches for"  # of this job, on that node, by the agent itself
 
 
 def lacks(room: Room, ask: Ask) -> str | None:

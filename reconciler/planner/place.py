@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from heroctl.domain.state import NODES, Alloc, Node, State, Usage, node_topic
-from reconciler.planner.filters import BARRED, Ask, Room, lacks, reasons
+from reconciler.planner.filters import BARRED, REFUSED, Ask, Room, lacks, reasons
 
 _STEPS: Final = 1024
 _UNIT: Final = 1_000_000
@@ -55,7 +55,7 @@ class Fleet:
         self._stamps = 0
         self._taken: set[str] = set()  # rooms that differ from the state by what this pass decided
         self._heaps: dict[Ask, list[Entry]] = {}  # least recently used first
-        self._explained: dict[tuple[Ask, frozenset[str]], str] = {}
+        self._explained: dict[tuple[Ask, frozenset[str], frozenset[str]], str] = {}
 
     def refresh(self, state: State) -> None:
         """Take over what changed in the state since, and forget what was decided but not appended."""
@@ -124,17 +124,17 @@ class Fleet:
         room = self.rooms.get(old.node)
         return room is not None and self.fits(room.without(old), ask)
 
-    def explain(self, ask: Ask, barred: frozenset[str]) -> str:
+    def explain(self, ask: Ask, barred: frozenset[str], refused: frozenset[str]) -> str:
         """Say in one line what each node lacks."""
-        known = self._explained.get((ask, barred))
+        known = self._explained.get((ask, barred, refused))
         if known is None:
             self.evaluations += len(self.rooms)
-            known = self._explained[ask, barred] = reasons(self._missing(ask, barred))
+            known = self._explained[ask, barred, refused] = reasons(self._missing(ask, barred, refused))
         return known
 
-    def _missing(self, ask: Ask, barred: frozenset[str]) -> Iterator[str]:
+    def _missing(self, ask: Ask, barred: frozenset[str], refused: frozenset[str]) -> Iterator[str]:
         for node, room in self.rooms.items():
-            missing = lacks(room, ask) or (BARRED if node in barred else None)
+            missing = lacks(room, ask) or (BARRED if node in barred else REFUSED if node in refused else None)
             if missing is not None:
                 yield missing
 

@@ -6,9 +6,11 @@ from typing import Final
 
 from heroctl.domain.ids import digest
 from heroctl.domain.spec import Reschedule
-from heroctl.domain.state import Alloc
+from heroctl.domain.state import Alloc, Job, State
 
 PORT_IN_USE: Final = "port_in_use"
+NOT_ALLOWED: Final = "not_allowed"
+NODES_FAULT: Final = frozenset({PORT_IN_USE, NOT_ALLOWED})  # that node takes nothing more; another can do at once
 BARRED_MS: Final = 600_000  # how long a node on which a fixed port was in use takes nothing of that job
 _SHORTEST_MS: Final = 1_000
 
@@ -20,8 +22,8 @@ def due(alloc: Alloc, policy: Reschedule) -> tuple[int, int] | None:
     eighth is added by a hash of the id, so that those that failed together do not come back together.
     """
     finished = alloc.finished_at or 0
-    if alloc.reason == PORT_IN_USE:
-        return finished, alloc.reschedules  # the node is at fault: it is barred, and another can do at once
+    if alloc.reason in NODES_FAULT:
+        return finished, alloc.reschedules
     healthy_from = alloc.first_healthy_at
     ran_long = healthy_from is not None and finished - healthy_from >= policy.max_delay.ms
     times = 0 if ran_long else alloc.reschedules
@@ -37,3 +39,17 @@ def barred_until(alloc: Alloc) -> int | None:
     if alloc.reason != PORT_IN_USE or alloc.given_up or alloc.finished_at is None:
         return None
     return alloc.finished_at + BARRED_MS
+
+
+def refusing(state: State, job: Job) -> frozenset[str]:
+    """Name the nodes whose agents do not allow what a job's tasks reach for, until an agent begins anew."""
+    return frozenset(
+        alloc.node
+        for alloc in state.allocs_of(job.uid)
+        if alloc.reason == NOT_ALLOWED and alloc.terminal and not alloc.given_up and _still(state, job, alloc)
+    )
+
+
+def _still(state: State, job: Job, alloc: Alloc) -> bool:
+    task, node = job.current.task(alloc.task), state.nodes.get(alloc.node)
+    return task is not None and task.content == alloc.content and node is not None and node.session < alloc.modify_index

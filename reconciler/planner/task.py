@@ -192,7 +192,7 @@ class TaskRollout:
                 self._take_steps(picker, steps, budget)
 
     def _picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
-        return Picker(self._scene.fleet, Ask.of(task), self.task.count, near, frozenset(self._draft.barred))
+        return Picker(self._scene.fleet, Ask.of(task), self.task.count, near, self._draft.closed)
 
     def _place_needs(self, picker: Picker, needs: list[Need]) -> None:
         for need in needs:
@@ -237,7 +237,7 @@ class TaskRollout:
     def _stop_first(self, picker: Picker, slot: Slot, old: Alloc) -> bool:
         """Stop the old one if the new one would fit then: also the way for whom only the old one stands in the way."""
         fits = picker.possible or (
-            old.node not in self._draft.barred and self._scene.fleet.fits_without(old, Ask.of(self.task))
+            old.node not in self._draft.closed and self._scene.fleet.fits_without(old, Ask.of(self.task))
         )
         if fits:
             self._stop(slot, old, "updated")
@@ -257,7 +257,7 @@ class TaskRollout:
         self._scene.placed()
 
     def _blocked(self, picker: Picker) -> None:
-        self.reasons[self._scene.fleet.explain(picker.ask, picker.barred)] = None
+        self.reasons[self._scene.fleet.explain(picker.ask, frozenset(self._draft.barred), self._draft.refused)] = None
         if self._draft.barred:
             self._draft.look_again(min(self._draft.barred.values()))
 

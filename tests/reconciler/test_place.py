@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from heroctl.domain.allowance import Allowance
 from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.spec import Task
 from heroctl.domain.state import Node, State, Usage, node_topic
 from reconciler.planner.filters import Ask, Room, lacks, reasons
 from reconciler.planner.place import Fleet, Picker, cost, crowding
@@ -210,6 +212,14 @@ def test_every_no_explains_itself(room: dict[str, object], missing: str | None) 
     for name, value in room.items():
         setattr(made, name, value)
     assert lacks(made, ASKS[4]) == missing
+
+
+def test_a_node_that_does_not_allow_it_says_so() -> None:
+    task = Task(name="web", image="shop:1", privileged=True)
+    node = Node("n1", "n1", "", 1, 1, up=True, capacity=CAPACITIES[0], drivers={"docker": Driver(healthy=True)})
+    open_node = replace(node, attributes=Allowance(privileged=True).attributes())
+    missing = [lacks(Room(each, Usage(), (), 1), Ask.of(task)) for each in (node, open_node)]
+    assert missing == ["not allowing privileged containers", None]
 
 
 def test_reasons_are_summed_up_by_how_many_nodes_they_concern() -> None:
