@@ -1,6 +1,7 @@
 """Between events and rows: encoding, the hash chain over appends, and the check of an append before it is sent.
 
-The chain's bytes are fixed for ever: `sql/0002.append.sql` computes the same under the head row's lock.
+The chain's bytes are fixed for ever. An append's own digest is made here; `sql/0002.append.sql` hashes it together with
+the place that it gets and the hash of the append before, under the head row's lock.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from heroctl.domain.events import Meta, Opaque, Record, decode, decode_meta, enc
 
 Encoded = tuple[str, int, bytes]  # tag, schema, data
 
-_APPEND: Final = struct.Struct("!qqqi").pack  # first, last, time, length of meta
-_EVENT: Final = struct.Struct("!i").pack
+_PLACE: Final = struct.Struct("!qqq").pack  # first, last, time
+_NUMBER: Final = struct.Struct("!i").pack
 _MAX_BIGINT: Final = 2**63 - 1
 
 
@@ -28,6 +29,7 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     append: Append
     events: tuple[Encoded, ...]
     meta: bytes
+    digest: bytes
     size: int  # bytes, about
 
 
@@ -59,7 +61,7 @@ def seal(append: Append) -> Sealed:
             raise ValueError(f"no schema number: {schema}")
     meta = encode_meta(append.meta)
     size = sum(len(data) + len(meta) + 100 for _, _, data in events) + 100 * (len(append.moves) + len(append.expects))
-    return Sealed(append, events, meta, size)
+    return Sealed(append, events, meta, digest(meta, events), size)
 
 
 def _check_text(what: str, text: str) -> None:
@@ -69,14 +71,20 @@ def _check_text(what: str, text: str) -> None:
     text.encode()
 
 
+def digest(meta: bytes, events: Sequence[Encoded]) -> bytes:
+    """Hash what an append says: its writer does so before it stands in the line for the head row."""
+    parts = [_NUMBER(len(meta)), meta]
+    for tag, schema, data in events:
+        name = tag.encode()
+        parts += (_NUMBER(len(name)), name, _NUMBER(schema), _NUMBER(len(data)), data)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
 def link(end: Position, time: int, meta: bytes, events: Sequence[Encoded]) -> Position:
     """Return the log's end once an append stands in it, after the present one."""
     last = end.index + len(events)
-    parts = [end.chain, _APPEND(end.index + 1, last, time, len(meta)), meta]
-    for tag, schema, data in events:
-        name = tag.encode()
-        parts += (_EVENT(len(name)), name, _EVENT(schema), _EVENT(len(data)), data)
-    return Position(last, hashlib.sha256(b"".join(parts)).digest())
+    place = _PLACE(end.index + 1, last, time)
+    return Position(last, hashlib.sha256(end.chain + place + digest(meta, events)).digest())
 
 
 def verify(rows: Sequence[Row], position: Position) -> Position:

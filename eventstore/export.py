@@ -8,9 +8,10 @@ only so can the chain be followed from file to file. Its first line is a header,
     {"index":3,"last":3,…,"chain":"<hex>"}
 
 `before` is the chain at index first - 1. An append's last event has `chain`, which is the SHA-256 of: the chain before;
-the indexes of its first and last event and `time` (ms), 8 bytes each, and the length of `meta`, 4 bytes, big-endian;
-the bytes of `meta` as they stand in the line; then, for each event, the length of `tag` (4), `tag`, `schema` (4), the
-length of `data` (4) and the bytes of `data` as they stand. Secret values are never in events.
+the indexes of its first and last event and `time` (ms), 8 bytes each; and the append's digest. That is the SHA-256 of:
+the length of `meta` (4 bytes) and its bytes as they stand in the line; then, for each event, the length of `tag` (4),
+`tag`, `schema` (4), the length of `data` (4) and the bytes of `data` as they stand. Numbers are big-endian. Secret
+values are never in events.
 
 `exports.ndjson` beside the files has a line for each: what the header says, and `file`, `chain` (the log's at `last`),
 `events`, `bytes`, `sha256` and `at`. Its last line is the last export: a log that has lost its end before `last`, or

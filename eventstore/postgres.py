@@ -37,7 +37,7 @@ from eventstore.log import (
 from eventstore.migrate import PARTITION, new_incarnation
 from heroctl.domain.events import IncarnationDrawn, Record, encode
 
-_APPEND: Final = b"SELECT * FROM heroctl.append(" + b", ".join([b"%b"] * 16) + b")"
+_APPEND: Final = b"SELECT * FROM heroctl.append(" + b", ".join([b"%b"] * 17) + b")"
 _RECALL: Final = """
     SELECT first, last, body = %b FROM heroctl.keys
     WHERE key = %b AND at > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - %b::bigint"""
@@ -248,6 +248,7 @@ def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
         Bigints([-1 if each.append.epoch is None else each.append.epoch for each in appends]),
         Integers([len(each.events) for each in appends]),
         Blobs([each.meta for each in appends]),
+        Blobs([each.digest for each in appends]),
         Integers([event[0] for event in events]),
         Texts([event[1] for event in events]),
         Integers([event[2] for event in events]),

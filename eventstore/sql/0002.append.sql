@@ -5,14 +5,15 @@
 
 -- Intents are numbered 1..n; `p_*_of` say whose an event, a moved stream, an expectation or a client's key is, in that
 -- order. No intent may expect a stream that an earlier one of the same batch moves, or have its key: the caller begins
--- another batch before it. Only an intent with a key may be without events.
+-- another batch before it. Only an intent with a key may be without events. `p_digests` are made by the writers from
+-- metas, tags, schemas and datas, so that what is hashed under the lock is small, however much an append says.
 -- Answers for each intent its place, `r_firsts` to `r_lasts` (without events the last is the one before), where
 -- `r_expects` is 0, or -1: that is the place of the key's first append. Where `r_firsts` is 0 nothing was appended:
 -- `r_expects` has the number of the expectation that failed and `r_lasts` its stream's version, or it is 0: fenced, or
 -- -1: the key has another body.
 CREATE FUNCTION heroctl.append(
     p_batch uuid,
-    p_epochs bigint[], p_counts integer[], p_metas bytea[],
+    p_epochs bigint[], p_counts integer[], p_metas bytea[], p_digests bytea[],
     p_event_of integer[], p_tags text[], p_schemas integer[], p_datas bytea[],
     p_move_of integer[], p_moves text[],
     p_expect_of integer[], p_expects text[], p_seen bigint[],
@@ -29,14 +30,12 @@ DECLARE
     v_index bigint;
     v_chain bytea;
     v_now bigint[];
-    v_bytes bytea[];
     v_shifts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
     v_lasts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
     v_chains bytea[] := array_fill(''::bytea, ARRAY[v_intents]);
     v_known keys[];
     v_first keys;
     v_event integer := 0;
-    v_written integer := 0; -- intents that have events
     v_expect integer := 1;
     v_key integer := 0;
 BEGIN
@@ -72,12 +71,6 @@ BEGIN
             SELECT coalesce((SELECT s.last FROM streams s WHERE s.name = e.name), 0)
             FROM unnest(p_expects) WITH ORDINALITY AS e(name, n) ORDER BY e.n);
     END IF;
-    v_bytes := ARRAY(
-        SELECT string_agg(
-            int4send(octet_length(e.tag)) || convert_to(e.tag, 'UTF8') || int4send(e.schema)
-            || int4send(octet_length(e.data)) || e.data, ''::bytea ORDER BY e.n)
-        FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
-        GROUP BY e.i ORDER BY e.i);
 
     FOR i IN 1 .. v_intents LOOP
         WHILE p_expect_of[v_expect] = i LOOP
@@ -87,9 +80,6 @@ BEGIN
             END IF;
             v_expect := v_expect + 1;
         END LOOP;
-        IF p_counts[i] > 0 THEN
-            v_written := v_written + 1;
-        END IF;
         IF v_keyed THEN
             v_first := NULL;
             IF p_key_of[v_key + 1] = i THEN
@@ -113,8 +103,7 @@ BEGIN
             IF p_counts[i] > 0 THEN
                 v_lasts[i] := v_index;
                 v_chain := sha256(
-                    v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(v_time)
-                    || int4send(octet_length(p_metas[i])) || p_metas[i] || v_bytes[v_written]);
+                    v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(v_time) || p_digests[i]);
                 v_chains[i] := v_chain;
             END IF;
         END IF;
@@ -157,6 +146,9 @@ CREATE FUNCTION heroctl.append_one(p_epoch bigint, p_tag text, p_schema integer,
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
     SELECT r_firsts[1] FROM append(
         gen_random_uuid(), ARRAY[p_epoch], ARRAY[1], ARRAY['{}'::bytea],
+        ARRAY[sha256(
+            int4send(2) || '{}'::bytea || int4send(octet_length(p_tag)) || convert_to(p_tag, 'UTF8')
+            || int4send(p_schema) || int4send(octet_length(p_data)) || p_data)],
         ARRAY[1], ARRAY[p_tag], ARRAY[p_schema], ARRAY[p_data],
         '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')
 $$;

@@ -19,7 +19,7 @@ from tests.eventstore.conftest import opened
 from tests.eventstore.proxy import Proxy
 from tests.eventstore.samples import intent, key, numbers, unchanged, verified
 
-_AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 16) + ")"
+_AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 17) + ")"
 
 
 async def test_one_poisoned_append_fails_alone(dsn: str, admin: psycopg.Connection) -> None:

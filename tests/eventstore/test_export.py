@@ -75,18 +75,18 @@ async def test_it_can_be_proven_with_nothing_of_ours(log: PostgresLog, tmp_path:
     """As the page says, with a hash function and a JSON reader alone."""
     for entry in await exported(log, tmp_path):
         header, *events = gzip.decompress((tmp_path / entry.file).read_bytes()).splitlines()
-        chain, append = bytes.fromhex(json.loads(header)["before"]), b""
+        chain, said = bytes.fromhex(json.loads(header)["before"]), b""
         first = 0
         for line in events:
             event = json.loads(line)
             meta, data = (_raw(line, name) for name in (b"meta", b"data"))
-            if not append:
-                first = event["index"]
-                append = struct.pack("!qqqi", first, event["last"], event["time"], len(meta)) + meta
+            if not said:
+                first, said = event["index"], struct.pack("!i", len(meta)) + meta
             tag = event["tag"].encode()
-            append += struct.pack("!i", len(tag)) + tag + struct.pack("!ii", event["schema"], len(data)) + data
+            said += struct.pack("!i", len(tag)) + tag + struct.pack("!ii", event["schema"], len(data)) + data
             if event["index"] == event["last"]:
-                chain, append = hashlib.sha256(chain + append).digest(), b""
+                place = struct.pack("!qqq", first, event["last"], event["time"])
+                chain, said = hashlib.sha256(chain + place + hashlib.sha256(said).digest()).digest(), b""
                 assert chain.hex() == event["chain"]
         assert chain.hex() == entry.chain
 
