@@ -106,7 +106,7 @@ async def test_old_batches_are_forgotten(dsn: str, admin: psycopg.Connection) ->
         await log.append(intent(1))
         admin.execute("UPDATE heroctl.batches SET at = at - interval '11 minutes'")
         await log.append(intent(2))
-        assert await log.database.fetch("SELECT heroctl.prune_batches()") == [(2,)]
+        await log.database.fetch("SELECT heroctl.prune_batches()")
         assert await log.database.fetch("SELECT count(*) FROM heroctl.batches") == [(1,)]
 
 
@@ -116,9 +116,9 @@ async def test_keys_are_forgotten_after_a_day(
     """All of them, some at a time, by whoever does the housekeeping."""
     async with opened(dsn) as log:
         await asyncio.gather(*(log.append(intent(n, under=key(f"old-{n}"))) for n in range(25)))
-        admin.execute("UPDATE heroctl.keys SET at = at - 86400000")
         await log.append(intent(2, under=key("new")))
-        assert await log.database.fetch("SELECT heroctl.prune_keys(3)") == [(3,)]
+    admin.execute("UPDATE heroctl.keys SET at = at - 86400000 WHERE first < 27")
+    assert admin.execute("SELECT heroctl.prune_keys(3)").fetchall() == [(3,)]
     monkeypatch.setattr("eventstore.postgres._FORGOTTEN", 10)
     async with opened(dsn) as log:
         await eventually(lambda: _one(admin, "SELECT count(*) FROM heroctl.keys") == 1)
