@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -93,17 +93,18 @@ class Grant(NamedTuple):
 
 
 class Bucket:
-    """One process's side of a bucket."""
+    """One process's side of a bucket. `numbers` are for its chunks: no two of a process share one."""
 
-    __slots__ = ("_chunk", "_next", "_past", "_untold", "free", "refused_until", "resets", "size", "used")
+    __slots__ = ("_chunk", "_numbers", "_past", "_untold", "alone", "free", "refused_until", "resets", "size", "used")
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, numbers: Iterator[int]) -> None:
         self.size = size
         self.refused_until = -math.inf
+        self.alone = False  # whether it was this process that granted or refused last, and not the ledger
         self.free = size.limit  # beside the present chunk, as far as was told
         self.resets = -math.inf  # when the oldest spent permit comes free
         self.used = -math.inf
-        self._next = 1
+        self._numbers = numbers
         self._chunk = Chunk(0)
         self._past: deque[Chunk] = deque()  # spent within the window, oldest first
         self._untold: list[Chunk] = []
@@ -131,6 +132,11 @@ class Bucket:
         """Tell whether there is nothing to remember: forgetting this bucket would change no answer."""
         return self.used + self.size.window + self.size.lease <= now
 
+    def resize(self, size: Size) -> None:
+        """Take another limit from the next draw on."""
+        self.size = size
+        self.refused_until = -math.inf
+
     # ── asking the ledger ────────────────────────────────────────────────────────────────────────────────────────────
 
     def draw(self, now: float, want: int) -> Draw:
@@ -139,8 +145,7 @@ class Bucket:
         told = tuple(self._tell(self._untold, now))
         recent = self.size.window * (1 - _MARGIN)
         mine = sum(chunk.spent for chunk in self._past if now - chunk.last < recent)
-        self._next += 1
-        return Draw(self._next - 1, want, told, mine)
+        return Draw(next(self._numbers), want, told, mine)
 
     def again(self, draw: Draw, now: float) -> Draw:
         """Make the question anew for a ledger that has forgotten: with everything."""
@@ -152,6 +157,7 @@ class Bucket:
         self._close(now)
         heard = {told.number for told in draw.told}
         self._untold = [chunk for chunk in self._untold if chunk.number not in heard]
+        self.alone, self.refused_until = False, -math.inf
         self.free, self.resets, self.used = grant.free, now + grant.wait, now
         if grant.permits > 0:
             self._chunk = Chunk(draw.number, grant.permits, sent + self.size.lease)
@@ -169,11 +175,11 @@ class Bucket:
         self._close(now)
         held = sum(chunk.spent for chunk in self._past)
         permits = min(want, share - held)
+        self.alone, self.refused_until = True, -math.inf
         self.free, self.used = max(0, share - held - permits), now
         self.resets = self._past[0].last + self.size.window if self._past else now + self.size.window
         if permits > 0:
-            self._chunk = Chunk(self._next, permits, now + self.size.lease)
-            self._next += 1
+            self._chunk = Chunk(next(self._numbers), permits, now + self.size.lease)
             return
         for chunk in self._past:
             held -= chunk.spent

@@ -16,10 +16,12 @@ from api.answer import Receive
 from api.call import number
 from eventstore.view import View
 from heroctl.domain.duration import Duration
-from heroctl.domain.errors import Invalid, Problem, Refusal
+from heroctl.domain.errors import Invalid, Problem, Refusal, TooMany
 
 USUAL: Final = 300.0  # seconds
 LONGEST: Final = 600.0
+MOST_WAITERS: Final = 1_000  # of one token, in this process
+MOST_STREAMS: Final = 100
 JITTER: Final = 1 / 16  # of the wait, at most, so that those who began together do not all come back together
 _SHORT: Final = re.compile(r"[0-9a-z.]{1,32}")
 
@@ -66,11 +68,20 @@ class Waiters:
     nothing else tells that nobody is there any more. Ending a waiter is cancelling that task.
     """
 
-    def __init__(self, view: View, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        view: View,
+        chance: Callable[[], float] = random.random,
+        *,
+        waiters: int = MOST_WAITERS,
+        streams: int = MOST_STREAMS,
+    ) -> None:
         self.draining = False
         self._view = view
         self._chance = chance
         self._open: dict[asyncio.Task[None], Principal] = {}
+        self._waiters = _Heads(waiters, "too_many_waiters", "long polls")
+        self._streams = _Heads(streams, "too_many_streams", "streams")
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -81,11 +92,13 @@ class Waiters:
         if self.draining:
             return "ended"
         seconds = min(poll.seconds * (1 - JITTER * self._chance()), max(until, 0.0))
+        self._waiters.enter(principal.actor)
         listening = asyncio.get_running_loop().create_task(_hangup(receive))
         self._open[listening] = principal
         try:
             woken = await self._view.wait(topic, poll.index, seconds, listening)
         finally:
+            self._waiters.leave(principal.actor)
             del self._open[listening]
             over = listening.done() and not listening.cancelled()
             listening.cancel()
@@ -97,7 +110,7 @@ class Waiters:
     async def reach(self, index: int, poll: Poll, principal: Principal, receive: Receive, until: float) -> Outcome:
         """Wait until the view has applied an index; as `wait` otherwise."""
         seconds = min(poll.seconds * (1 - JITTER * self._chance()), max(until, 0.0))
-        with self.hold(principal, receive) as listening:
+        with self._held(principal, receive, self._waiters) as listening:
             reaching = asyncio.ensure_future(self._view.reached(index, seconds))
             try:
                 await asyncio.wait({reaching, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,9 +120,13 @@ class Waiters:
                 return "moved" if reaching.result() else "timeout"
             return "ended" if listening.cancelled() else "gone"
 
+    def hold(self, principal: Principal, receive: Receive) -> contextlib.AbstractContextManager[asyncio.Task[None]]:
+        """Count a stream; the task is done when its client has left, cancelled when it is to end."""
+        return self._held(principal, receive, self._streams)
+
     @contextlib.contextmanager
-    def hold(self, principal: Principal, receive: Receive) -> Iterator[asyncio.Task[None]]:
-        """Count a request that goes on; the task is done when its client has left, cancelled when it is to end."""
+    def _held(self, principal: Principal, receive: Receive, heads: _Heads) -> Iterator[asyncio.Task[None]]:
+        heads.enter(principal.actor)
         listening = asyncio.get_running_loop().create_task(_hangup(receive))
         self._open[listening] = principal
         if self.draining:
@@ -117,6 +134,7 @@ class Waiters:
         try:
             yield listening
         finally:
+            heads.leave(principal.actor)
             del self._open[listening]
             if not listening.cancel() and not listening.cancelled():
                 listening.exception()  # a connection that breaks is gone as well
@@ -134,6 +152,29 @@ class Waiters:
         """End all, now and from now on."""
         self.draining = True
         self.end(lambda _: False)
+
+
+class _Heads:
+    """How many each has of what one may have so many of."""
+
+    def __init__(self, most: int, code: str, what: str) -> None:
+        self._most = most
+        self._code = code
+        self._what = what
+        self._open: dict[str, int] = {}
+
+    def enter(self, who: str) -> None:
+        """Count one more. Raises TooMany."""
+        count = self._open.get(who, 0)
+        if count >= self._most:
+            raise TooMany(self._code, f"a token may have {self._most} {self._what} open at a time", retry_after=1)
+        self._open[who] = count + 1
+
+    def leave(self, who: str) -> None:
+        """Count one less."""
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]
 
 
 async def _hangup(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class World:
         self.size = Size(limit, WINDOW)
         self.now = 1000.0
         self.ledger = MemoryLedger(self.size, now=5000.0)
-        self.processes = [Process(f"p{n}", Bucket(self.size), 100.0 * n) for n in range(processes)]
+        self.processes = [Process(f"p{n}", Bucket(self.size, itertools.count(1)), 100.0 * n) for n in range(processes)]
         self.passed: list[float] = []
         self.touched = -math.inf  # when something last went wrong
         self.refusals = 0
@@ -98,7 +99,7 @@ class World:
         """End a process without a word; another one takes its place."""
         self.touched = self.now
         process.name = f"p{secrets.token_hex(4)}"
-        process.bucket, process.draw, process.grant = Bucket(self.size), None, None
+        process.bucket, process.draw, process.grant = Bucket(self.size, itertools.count(1)), None, None
 
     def forget(self) -> None:
         """Start the ledger anew, empty."""
@@ -236,7 +237,7 @@ def test_waiting_as_told_is_enough() -> None:
 
 
 def test_alone_a_process_counts_what_it_let_through_before() -> None:
-    bucket = Bucket(Size(90, 60.0))
+    bucket = Bucket(Size(90, 60.0), itertools.count(1))
     draw = bucket.draw(0.0, 20)
     bucket.take(draw, Grant(20, 70, 60.0), 0.0, 0.0)
     assert all(bucket.spend(0.0) for _ in range(20))
@@ -257,7 +258,7 @@ def test_chunks_are_a_twentieth_at_most_and_smaller_among_many() -> None:
 
 
 def test_what_was_not_told_stays_little_however_long_the_ledger_is_away() -> None:
-    bucket = Bucket(Size(100, 60.0))
+    bucket = Bucket(Size(100, 60.0), itertools.count(1))
     for second in range(3000):
         now = float(second)
         bucket.lost(bucket.draw(now, 5), now)
