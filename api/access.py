@@ -54,6 +54,8 @@ class Principal(Struct, frozen=True, gc=False):
     user: str = ""
     token: str = ""  # the ACL token's id, also where a JWT was made from it
     session: str = ""
+    credential: str = ""  # the vault row of the password that the session was begun with
+    key: str = ""  # of a JWT: what it begins with, which names the key that signed it
     node: str = ""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Literal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal, ParamSpec, TypeVar
 
-from argon2 import PasswordHasher, Type
-from argon2.exceptions import VerificationError
+import structlog
 from msgspec import UNSET, Struct, UnsetType
 
 from api import tokens
@@ -17,13 +18,20 @@ from api.contract import tells
 from api.gate import token_of
 from api.tokens import LIFE, Claims, Refresh
 from api.wire import whole_stamp
+from eventstore import passwords
+from eventstore.sessions import LIFE as SESSION_LIFE
 from eventstore.sessions import Session
+from heroctl.domain.credentials import good
 from heroctl.domain.errors import Invalid, Problem, Unauthenticated, Unavailable
-from heroctl.domain.state import State
+from heroctl.domain.holders import User
 
-SESSION_LIFE: Final = 30 * 24 * 3600  # seconds
-_AT_ONCE: Final = 4
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AT_ONCE: Final = 4  # threads
 _MOST_WAITING: Final = 100
+_NOBODY: Final = "nobody"  # no row of the vault: what is looked for where there is no user
+_log: Final = structlog.get_logger(__name__)
 
 
 class Login(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,35 +71,29 @@ class Ended(Struct, frozen=True):
 
 
 class Passwords:
-    """Hashes and checks passwords: argon2id, in threads, few at once: logins exhaust neither memory nor cores."""
+    """Hashes and checks passwords in threads of its own, few of them: logins exhaust neither memory nor cores."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, "password")
         self._waiting = 0
-        self._nobody = self._hasher.hash(tokens.new_secret())
+        self._nobody = passwords.hashed(tokens.new_secret())
 
     async def hashed(self, password: str) -> bytes:
-        """Return what the vault keeps of a password."""
-        return (await asyncio.to_thread(self._hasher.hash, password)).encode()
+        """Return what the vault keeps of a password. Raises `busy` when too many wait."""
+        return await self._run(passwords.hashed, password)
 
     async def match(self, kept: bytes | None, password: str) -> bool:
         """Compare; takes as long where there is nothing to compare with. Raises `busy` when too many wait."""
+        return await self._run(passwords.fits, kept or self._nobody, password) and kept is not None
+
+    async def _run(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         if self._waiting >= _MOST_WAITING:
             raise Unavailable("busy", "too many logins at once: try again", retry_after=2)
         self._waiting += 1
         try:
-            async with self._room:
-                same = await asyncio.to_thread(self._verify, kept.decode() if kept else self._nobody, password)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*given, **named))
         finally:
             self._waiting -= 1
-        return same and kept is not None
-
-    def _verify(self, kept: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(kept, password)
-        except VerificationError:
-            return False
 
 
 @tells(
@@ -115,24 +117,26 @@ async def login(call: Call) -> Answer:
     if given.username is None or given.password is None or given.acl_token is not None:
         problem = Problem("", "required", "send username and password, or acl_token")
         raise Invalid("invalid_body", problem.message, details=(problem,))
-    await _check_password(call, given.username, given.password)
-    return await _begin(call, given.username, "", float("inf"))
+    user = await _user_of(call, given.username, given.password)
+    return await _begin(call, user.name, "", float("inf"), user.credential)
 
 
-async def _check_password(call: Call, username: str, password: str) -> None:
-    view = call.parts.view
+async def _user_of(call: Call, username: str, password: str) -> User:
+    """Find the user to a name and a password; an unknown name costs the same steps as a wrong password."""
+    view, vault = call.parts.view, call.parts.vault
+    await view.catch_up()
     user = view.state.users.get(username)
-    if user is None:
-        await view.catch_up()
-        user = view.state.users.get(username)
-    kept = await call.parts.vault.get(user.credential) if user else None
-    if not await call.parts.passwords.match(kept, password):
+    kept = await vault.get(user.credential if user else _NOBODY)
+    if not await call.parts.passwords.match(kept, password) or user is None or kept is None:
         raise Unauthenticated("invalid_credentials", "no user has this name and password")
+    if passwords.outdated(kept):
+        await vault.renew(user.credential, kept, await call.parts.passwords.hashed(password))
+    return user
 
 
-async def _begin(call: Call, user: str, token: str, until: float) -> Answer:
+async def _begin(call: Call, user: str, token: str, until: float, credential: str = "") -> Answer:
     now = call.parts.clock()
-    session = Session(tokens.new_session(), user, token, min(now + SESSION_LIFE, until))
+    session = Session(tokens.new_session(), user, token, min(now + SESSION_LIFE, until), credential)
     await call.parts.sessions.open(session)
     return _both(call, session)
 
@@ -153,6 +157,7 @@ def _access(call: Call, session: Session) -> Renewed:
         exp=expires,
         end=int(session.until),
         tok=session.token,
+        crd=session.credential,
         jti=tokens.new_id(),
     )
     return Renewed(call.parts.gate.keys.sign(claims), whole_stamp(expires))
@@ -167,12 +172,25 @@ async def refresh(call: Call) -> Answer:
         return await _refresh_access(call, bearer)
     if given is None:
         given = (bearer or b"").decode("latin-1")
-    used = call.parts.gate.keys.read_refresh(given)
-    session = await call.parts.sessions.rotate(used.session, used.number)
-    if session is None or session.revoked or not _known(call.parts.view.state, session):
-        await call.parts.pulse.look_at_sessions()
+    session = await _rotated(call, given)
+    if session is None or not good(call.parts.view.state, session):
         raise no_token()
     return _both(call, session)
+
+
+async def _rotated(call: Call, given: str) -> Session | None:
+    """Take a refresh token for the next; None: its session is over, maybe by this very use."""
+    used = await call.parts.gate.keyring.read_refresh(given)
+    if used is None:
+        return None
+    session = await call.parts.sessions.rotate(used.session, used.number)
+    if session is None or not session.revoked:
+        return session
+    if not call.parts.gate.ended(session.id):
+        family = {"session": session.id[:8], "user": session.user}
+        _log.warning("refresh_token_reused", **family, address=call.client, request_id=call.request_id)
+    await call.parts.pulse.look_at_sessions()
+    return None
 
 
 async def _refresh_access(call: Call, bearer: bytes) -> Answer:
@@ -180,11 +198,7 @@ async def _refresh_access(call: Call, bearer: bytes) -> Answer:
     if not who.session:
         raise Invalid("not_a_session", "only the tokens of a login are refreshed: this one lives until it is deleted")
     claims = call.parts.gate.keys.read(bearer.decode())
-    return answer(_access(call, Session(who.session, who.user, who.token, claims.end)))
-
-
-def _known(state: State, session: Session) -> bool:
-    return session.user in state.users and (not session.token or session.token in state.tokens)
+    return answer(_access(call, Session(who.session, who.user, who.token, claims.end, claims.crd)))
 
 
 @tells(Ended, "not_a_session", writes=False)

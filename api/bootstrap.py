@@ -1,6 +1,6 @@
-"""What the first process of a cluster makes, once for all: its secret keys, and the user `admin`.
+"""What the first process of a cluster makes, once for all: its secret for marking keys, and the user `admin`.
 
-Many may start at once: a key is whatever row was written first, the user is claimed by one append, and only its
+Many may start at once: the secret is whatever row was written first, the user is claimed by one append, and only its
 winner knows the password.
 """
 
@@ -12,8 +12,8 @@ from typing import Final
 from api.auth import Passwords
 from api.idempotency import KEY_BYTES as MARK_BYTES
 from api.idempotency import Marks
-from api.tokens import KEY_BYTES
 from eventstore.log import Append, Conflicted, Log
+from eventstore.passwords import drawn
 from eventstore.vault import Vault
 from eventstore.view import View
 from heroctl.domain.errors import Conflict
@@ -21,13 +21,7 @@ from heroctl.domain.events import Meta
 from heroctl.domain.intents.access import create_user
 
 ADMIN: Final = "admin"
-SIGNING_KEY: Final = "signing-key-1"
 MARKING_KEY: Final = "marking-key-1"
-
-
-async def signing_keys(vault: Vault) -> list[bytes]:
-    """Return the cluster's signing keys, made if there are none."""
-    return [await vault.keep(SIGNING_KEY, "signing_key", secrets.token_bytes(KEY_BYTES))]
 
 
 async def marks(vault: Vault) -> Marks:
@@ -42,7 +36,7 @@ async def first_admin(log: Log, view: View, vault: Vault, passwords: Passwords, 
     """
     if ADMIN in view.state.users:
         return None
-    password = given or secrets.token_urlsafe(18)
+    password = given or drawn()
     credential = await vault.put("password", await passwords.hashed(password))
     try:
         change = create_user(view.state, ADMIN, ("admin",), credential)

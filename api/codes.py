@@ -176,6 +176,11 @@ CODES: Final[dict[str, Code]] = {
     ),
     "verify_running": Code(Conflict, "This process is checking the log already.", "Wait for that, or ask another api."),
     "idempotency_key_reused": Code(Conflict, "The key was used for another request.", "A new request needs a new key."),
+    "keys_in_file": Code(
+        Conflict,
+        "The signing keys are lines of a file that the operator keeps.",
+        "Add a line at the end of `--signing-key-file`, on every server.",
+    ),
     "already_done": Code(
         Conflict,
         "This was done before under the same key, and its answer cannot be given again.",

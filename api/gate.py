@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from api import tokens
 from api.access import Principal, expired, no_token, rights_of
 from api.answer import Header
+from api.keys import Keyring
 from api.tokens import Claims, Keys, Opaque
+from eventstore.sessions import Session
 from eventstore.vault import Vault
 from eventstore.view import View
+from heroctl.domain.credentials import good
 from heroctl.domain.errors import Gone, Refusal, Unavailable
 from heroctl.domain.state import ACL, JoinToken, State
 
@@ -40,8 +45,8 @@ def token_of(headers: Iterable[Header]) -> bytes | None:
 class Gate:
     """Knows whose token is whose. `clock` gives seconds since the epoch."""
 
-    def __init__(self, view: View, vault: Vault, keys: Keys, clock: Callable[[], float]) -> None:
-        self.keys = keys
+    def __init__(self, view: View, vault: Vault, keyring: Keyring, clock: Callable[[], float]) -> None:
+        self.keyring = keyring
         self._view = view
         self._vault = vault
         self._clock = clock
@@ -49,6 +54,12 @@ class Gate:
         self._hashes: dict[str, bytes] = {}
         self._acl = 0
         self._revoked: frozenset[str] = frozenset()
+        self._keys = self.keys.headers
+
+    @property
+    def keys(self) -> Keys:
+        """What signs tokens, and reads them."""
+        return self.keyring.keys
 
     def known(self, token: bytes) -> Principal | None:
         """Give the principal of a token that was verified before and is still good."""
@@ -87,8 +98,9 @@ class Gate:
             raise no_token() from None
         opaque = tokens.parse(text)
         if opaque is None:
-            claims = self.keys.read(text)
-            return await self._sure(lambda state: self._of_claims(state, claims))
+            claims = await self.keyring.read(text)
+            found = await self._sure(lambda state: self._of_claims(state, claims))
+            return replace(found, key=text.partition(".")[0])
         if opaque.kind == "ht":
             return await self._of_token(opaque)
         if opaque.kind == "hn":
@@ -96,12 +108,17 @@ class Gate:
         raise no_token()
 
     def revoke(self, sessions: frozenset[str]) -> bool:
-        """Take in which sessions are revoked; answers whether any is news."""
-        if sessions == self._revoked:
+        """Take in which sessions are revoked, and which keys there still are; answers whether any is news."""
+        keys = self.keys.headers
+        if (sessions, keys) == (self._revoked, self._keys):
             return False
-        self._revoked = sessions
+        self._revoked, self._keys = sessions, keys
         self._known.clear()
         return True
+
+    def ended(self, session: str) -> bool:
+        """Tell whether a session is known to be revoked."""
+        return session in self._revoked
 
     def still(self, principal: Principal) -> bool:
         """Tell whether a principal admitted earlier would be admitted now, with the same rights."""
@@ -110,6 +127,8 @@ class Gate:
             return False
         if principal.node:
             return principal.node in state.nodes
+        if principal.session and (principal.key not in self.keys.headers or not good(state, principal)):
+            return False
         now = self._user(state, principal.user, principal.token, principal.session)
         return now is not None and now.rights == principal.rights
 
@@ -126,12 +145,12 @@ class Gate:
     # ── kinds of tokens ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _of_claims(self, state: State, claims: Claims) -> Principal | None:
-        found = self._user(state, claims.sub, claims.tok, claims.sid)
-        return (
-            None
-            if found is None
-            else Principal(found.actor, found.rights, claims.exp, claims.sub, claims.tok, claims.sid)
-        )
+        login = Session(claims.sid, claims.sub, claims.tok, claims.end, claims.crd)
+        found = self._user(state, login.user, login.token, login.id) if good(state, login) else None
+        if found is None:
+            return None
+        whose = Principal(found.actor, found.rights, claims.exp, login.user, login.token, login.id)
+        return replace(whose, credential=login.credential)
 
     def _user(self, state: State, user: str, token: str, session: str) -> Principal | None:
         record = state.users.get(user)

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from api.keys import Keyring
 from api.streams import Streams
 from eventstore.beats import Beat, Beats
 from eventstore.lease import Leases
@@ -39,6 +40,7 @@ class Pulse:
         members: Members,
         leases: Leases,
         sessions: Sessions,
+        keyring: Keyring,
         streams: Streams | None,
         me: Present,
         clock: Callable[[], float],
@@ -51,6 +53,7 @@ class Pulse:
         self._members = members
         self._leases = leases
         self._sessions = sessions
+        self._keyring = keyring
         self._streams = streams
         self._me = me
         self._clock = clock
@@ -117,7 +120,8 @@ class Pulse:
     async def _look_often(self) -> None:
         if self._view.state.nodes:  # nobody else beats
             self._hear(await self._beats.read())
-        await self.look_at_sessions()
+        await self._keyring.look()
+        await self.look_at_sessions()  # after the keys: of those that went, it ends what they signed
         if self._streams is not None:
             self.redis = await self._streams.answers()
 

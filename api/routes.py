@@ -11,7 +11,21 @@ from typing import Final
 
 from msgspec import Struct
 
-from api import acl, agent, allocations, auth, cluster, deployments, docs, health, jobs, joining, log, nodes
+from api import (
+    acl,
+    agent,
+    allocations,
+    auth,
+    cluster,
+    deployments,
+    docs,
+    health,
+    jobs,
+    joining,
+    log,
+    nodes,
+    rotation,
+)
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
@@ -88,6 +102,8 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/auth/login", PUBLIC, auth.login),
     do("POST", "/v1/auth/refresh", PUBLIC, auth.refresh),
     do("POST", "/v1/auth/logout", ANYONE, auth.logout),
+    do("GET", "/v1/acl/keys", may("acl:read"), rotation.listing),
+    do("POST", "/v1/acl/keys/rotate", may("acl:write"), rotation.rotate),
     read("/v1/acl/tokens", may("acl:read"), acl.listing),
     do("POST", "/v1/acl/tokens", may("acl:write"), acl.create),
     do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl.delete),

@@ -23,6 +23,7 @@ from api.auth import Passwords
 from api.disk import Disk
 from api.front import Front
 from api.gate import Gate
+from api.keys import FileKeys, VaultKeys, keyring
 from api.parts import Parts
 from api.past import Archive, Historians, Teller
 from api.prover import ProverProcess
@@ -33,7 +34,6 @@ from api.requestlog import RequestLog, to_stdout
 from api.server import Server, claim
 from api.settings import Settings
 from api.streams import Streams
-from api.tokens import Keys
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
@@ -132,7 +132,8 @@ async def _parts(
     settings: Settings, database: Database, log: PostgresLog, view: View, streams: Streams | None, *, teller: Teller
 ) -> Parts:
     vault, sessions = PostgresVault(database), PostgresSessions(database)
-    gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), time.time), time.time)
+    source = FileKeys(Path(settings.signing_key_file)) if settings.signing_key_file else VaultKeys(vault)
+    gate = Gate(view, vault, await keyring(source, time.time), time.time)
     waiters = Waiters(view)
     disk = Disk(Path(settings.database_folder) if settings.database_folder else None, settings.disk_reserve.bytes)
     member = Member(f"api-{secrets.token_hex(4)}", "api", settings.advertise or settings.listen, version("heroctl"))
@@ -147,6 +148,7 @@ async def _parts(
         members=PostgresMembers(database),
         leases=PostgresLeases(database),
         sessions=sessions,
+        keyring=gate.keyring,
         streams=streams,
         me=Present(member, view.level),
         clock=time.monotonic,

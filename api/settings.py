@@ -8,6 +8,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Struct
 
+from api.keys import lines
 from api.proxies import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
@@ -61,6 +62,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             "first start: the password of user admin is read from here, or, if there is no such file, written here"
         ),
     ] = ""
+    signing_key_file: Annotated[
+        str,
+        describe("file of the keys that sign tokens, one a line, the newest last; without it they are in the database"),
+    ] = ""
     database_folder: Annotated[
         str,
         describe("folder of the database, where it is on this machine: before its disk is full, writes are refused"),
@@ -76,7 +81,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
-        problems = [*self._past(), *self._listening(), *self._files(), *self._proxies()]
+        problems = [*self._past(), *self._listening(), *self._files(), *self._keys(), *self._proxies()]
         if self.log_level not in ("debug", "info", "warning", "error"):
             problems.append("--log-level: debug, info, warning or error")
         if problems:
@@ -117,6 +122,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             networks(self.trusted_proxies)
         except ValueError as error:
             return [f"--trusted-proxy: {error}"]
+        return []
+
+    def _keys(self) -> list[str]:
+        try:
+            if self.signing_key_file:
+                lines(Path(self.signing_key_file))
+        except OSError as error:
+            return [f"--signing-key-file: {self.signing_key_file}: {error.strerror}"]
+        except ValueError as error:
+            return [f"--signing-key-file: {error}. A line of `openssl rand -hex 32` is a good key"]
         return []
 
     def _files(self) -> list[str]:

@@ -15,11 +15,14 @@ from msgspec.structs import replace
 
 from eventstore.database import Database
 
+LIFE: Final = 30 * 24 * 3600  # seconds from a login to the end of its session
 GRACE: Final = 10.0  # seconds
+REMEMBERED: Final = 25 * 3600  # seconds: an access token lives for a day
 
 _OPEN: Final = """
     WITH gone AS (DELETE FROM heroctl.sessions WHERE expires_at < clock_timestamp())
-    INSERT INTO heroctl.sessions (id, username, token, expires_at) VALUES (%b, %b, %b, to_timestamp(%b::float8))"""
+    INSERT INTO heroctl.sessions (id, username, token, credential, expires_at)
+    VALUES (%b, %b, %b, %b, to_timestamp(%b::float8))"""
 _ROTATE: Final = f"""
     UPDATE heroctl.sessions AS s SET
         number = greatest(s.number, n.given + 1),
@@ -28,18 +31,27 @@ _ROTATE: Final = f"""
             OR (s.number = n.given + 1 AND s.rotated_at < clock_timestamp() - interval '{GRACE} seconds')
     FROM (SELECT %b::text AS id, %b::integer AS given) AS n
     WHERE s.id = n.id AND s.expires_at > clock_timestamp()
-    RETURNING s.id, s.username, s.token, extract(epoch FROM s.expires_at)::float8, s.number, s.revoked"""  # noqa: S608 - a constant
-_REVOKE: Final = "UPDATE heroctl.sessions SET revoked = true WHERE id = %b"
-_REVOKED: Final = "SELECT id FROM heroctl.sessions WHERE revoked"
+    RETURNING
+        s.id, s.username, s.token, extract(epoch FROM s.expires_at)::float8, s.credential, s.number, s.revoked"""  # noqa: S608 - a constant
+# A revoked session is remembered for as long as an access token of it may be about.
+_REVOKE: Final = f"""
+    UPDATE heroctl.sessions
+    SET revoked = true, expires_at = least(expires_at, clock_timestamp() + interval '{REMEMBERED} seconds')
+    WHERE id = %b AND NOT revoked"""  # noqa: S608 - a constant
+_REVOKED: Final = "SELECT id FROM heroctl.sessions WHERE revoked AND expires_at > clock_timestamp()"
 
 
 class Session(Struct, frozen=True):
-    """A login: whose, by which ACL token (""; by password), and until when (seconds since the epoch)."""
+    """A login: whose, by which ACL token (""; by password), and until when (seconds since the epoch).
+
+    `credential` is the vault row of the password that it was made by: another password, and the session is over.
+    """
 
     id: str
     user: str
     token: str
     until: float
+    credential: str = ""
     number: int = 0  # of the newest refresh token
     revoked: bool = False
 
@@ -72,7 +84,8 @@ class PostgresSessions:
 
     async def open(self, session: Session) -> None:
         """See Sessions.open; forgets what is over."""
-        await self._database.fetch(_OPEN, [session.id, session.user, session.token, session.until])
+        row = [session.id, session.user, session.token, session.credential, session.until]
+        await self._database.fetch(_OPEN, row)
 
     async def rotate(self, session: str, number: int) -> Session | None:
         """See Sessions.rotate."""
@@ -121,8 +134,9 @@ class MemorySessions:
         """See Sessions.revoke."""
         row = self._rows.get(session)
         if row is not None:
-            self._rows[session] = replace(row, revoked=True)
+            until = min(row.until, self._clock() + REMEMBERED)
+            self._rows[session] = row if row.revoked else replace(row, revoked=True, until=until)
 
     async def revoked(self) -> frozenset[str]:
         """See Sessions.revoked."""
-        return frozenset(row.id for row in self._rows.values() if row.revoked)
+        return frozenset(row.id for row in self._rows.values() if row.revoked and row.until > self._clock())

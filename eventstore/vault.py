@@ -9,19 +9,34 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from eventstore.arrays import Texts
 from eventstore.database import Database
 
 _PUT: Final = "INSERT INTO heroctl.vault (id, kind, bytes) VALUES (%b, %b, %b) ON CONFLICT (id) DO NOTHING"
 _GET: Final = "SELECT bytes FROM heroctl.vault WHERE id = %b"
+# No process may update a row: it is another one under the same id.
+_RENEW: Final = """
+    WITH old AS (DELETE FROM heroctl.vault WHERE id = %b AND bytes = %b RETURNING id, kind, created_at)
+    INSERT INTO heroctl.vault (id, kind, bytes, created_at) SELECT id, kind, %b, created_at FROM old"""
 _DELETE: Final = "DELETE FROM heroctl.vault WHERE id = ANY(%b)"
 _OLDER: Final = """
     SELECT id FROM heroctl.vault
     WHERE id > %b AND kind = ANY(%b) AND created_at < clock_timestamp() - %b::float8 * interval '1 second'
     ORDER BY id LIMIT %b"""
+_ALL_OF: Final = """
+    SELECT id, bytes, extract(epoch FROM clock_timestamp() - created_at)::float8 FROM heroctl.vault
+    WHERE kind = %b ORDER BY created_at, id LIMIT %b"""
 PAGE: Final = 1_000  # rows that are named at once
+
+
+class Kept(NamedTuple):
+    """A row: its id, what is kept under it, and for how many seconds already."""
+
+    id: str
+    data: bytes
+    age: float
 
 
 class Vault(Protocol):
@@ -37,6 +52,14 @@ class Vault(Protocol):
 
     async def get(self, identity: str) -> bytes | None:
         """Return what is kept under an id."""
+        ...
+
+    async def renew(self, identity: str, old: bytes, new: bytes) -> None:
+        """Keep other bytes under an id, unless somebody else has put others there than `old` meanwhile."""
+        ...
+
+    async def all_of(self, kind: str) -> list[Kept]:
+        """Return the rows of a kind of which there are few, oldest first."""
         ...
 
     async def delete(self, identities: Iterable[str]) -> None:
@@ -71,6 +94,15 @@ class PostgresVault:
         rows = await self._database.fetch(_GET, [identity])
         return bytes(rows[0][0]) if rows else None
 
+    async def renew(self, identity: str, old: bytes, new: bytes) -> None:
+        """See Vault.renew."""
+        await self._database.fetch(_RENEW, [identity, old, new])
+
+    async def all_of(self, kind: str) -> list[Kept]:
+        """See Vault.all_of."""
+        rows = await self._database.fetch(_ALL_OF, [kind, PAGE])
+        return [Kept(identity, bytes(data), age) for identity, data, age in rows]
+
     async def delete(self, identities: Iterable[str]) -> None:
         """See Vault.delete."""
         await self._database.fetch(_DELETE, [Texts(list(identities))])
@@ -102,6 +134,18 @@ class MemoryVault:
         """See Vault.get."""
         row = self._rows.get(identity)
         return None if row is None else row[0]
+
+    async def renew(self, identity: str, old: bytes, new: bytes) -> None:
+        """See Vault.renew."""
+        row = self._rows.get(identity)
+        if row is not None and row[0] == old:
+            self._rows[identity] = (new, *row[1:])
+
+    async def all_of(self, kind: str) -> list[Kept]:
+        """See Vault.all_of."""
+        now = self._clock()
+        rows = [Kept(identity, data, now - at) for identity, (data, at, its) in self._rows.items() if its == kind]
+        return sorted(rows, key=lambda row: (-row.age, row.id))
 
     async def delete(self, identities: Iterable[str]) -> None:
         """See Vault.delete."""

@@ -5,6 +5,7 @@ CREATE TABLE heroctl.sessions (
     id text COLLATE "C" PRIMARY KEY,
     username text NOT NULL,
     token text NOT NULL DEFAULT '',
+    credential text NOT NULL DEFAULT '',
     number integer NOT NULL DEFAULT 0,
     rotated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at timestamptz NOT NULL,

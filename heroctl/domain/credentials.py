@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from heroctl.domain.state import State
 
 # Kinds of rows that live by being named. Rows of any other kind, such as the signing key, are nobody's to remove.
 KINDS: Final = ("join_token", "node", "password", "token")
+
+
+class Login(Protocol):
+    """A session, or what a token says of it: whose, by which ACL token (""; by password), by which password."""
+
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """The ACL token's id."""
+        ...
+
+    @property
+    def credential(self) -> str:
+        """The row of the password."""
+        ...
+
+
+def good(state: State, login: Login) -> bool:
+    """Tell whether what a login was made by is still there: the ACL token, or that very password of that user.
+
+    Somebody else who is given a name that was free again is not who logged in under it.
+    """
+    user = state.users.get(login.user)
+    if user is None:
+        return False
+    return login.token in state.tokens if login.token else login.credential == user.credential
 
 
 def named(state: State) -> set[str]:

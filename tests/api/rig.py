@@ -14,12 +14,12 @@ from api.app import build
 from api.auth import Passwords
 from api.front import Front
 from api.gate import Gate
+from api.keys import VaultKeys, keyring
 from api.parts import Parts
 from api.past import Archive
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog
-from api.tokens import Keys
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
@@ -290,7 +290,7 @@ async def _running(log: MemoryLog, clock: Clock, vault: Vault, sessions: MemoryS
 
 async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions) -> Rig:
     beats, members, leases = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryLeases(log, clock.monotonic)
-    gate = Gate(view, vault, Keys(await bootstrap.signing_keys(vault), clock.wall), clock.wall)
+    gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0)
 
     def revoked(ended: frozenset[str]) -> None:
@@ -303,6 +303,7 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         members=members,
         leases=leases,
         sessions=sessions,
+        keyring=gate.keyring,
         streams=None,
         me=Present(Member("api-test", "api", "192.0.2.1:8080", "1.2.3")),
         clock=clock.monotonic,

@@ -38,6 +38,8 @@ OPERATOR: Final = DEPLOYER | {
     "POST /v1/cluster/join-tokens",
 }
 ADMIN: Final = OPERATOR | {
+    "GET /v1/acl/keys",
+    "POST /v1/acl/keys/rotate",
     "GET /v1/acl/tokens",
     "POST /v1/acl/tokens",
     "DELETE /v1/acl/tokens/{id}",

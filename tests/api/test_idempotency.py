@@ -100,7 +100,13 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
 }
 # What shows a secret once, and what changes nothing.
-NOT_AGAIN: Final = {"/v1/acl/tokens", "/v1/cluster/join-tokens", "/v1/jobs/validate", "/v1/auth/logout"}
+NOT_AGAIN: Final = {
+    "/v1/acl/tokens",
+    "/v1/cluster/join-tokens",
+    "/v1/jobs/validate",
+    "/v1/auth/logout",
+    "/v1/acl/keys/rotate",
+}
 
 every_ask = pytest.mark.parametrize(
     "begin", [begin for begins in AGAIN.values() for begin in begins], ids=lambda begin: begin.__name__[1:]

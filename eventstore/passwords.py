@@ -1,0 +1,34 @@
+"""Passwords: what the vault keeps of them, and whether one fits. Argon2id, slow by design: never on an event loop."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+
+
+def hashed(password: str) -> bytes:
+    """Return what the vault keeps of a password."""
+    return _HASHER.hash(password).encode()
+
+
+def fits(kept: bytes, password: str) -> bool:
+    """Tell whether a password is the one of which this is kept."""
+    try:
+        return _HASHER.verify(kept, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def outdated(kept: bytes) -> bool:
+    """Tell whether this was made with other parameters than are used today."""
+    return _HASHER.check_needs_rehash(kept.decode())
+
+
+def drawn() -> str:
+    """Draw a password of 144 random bits."""
+    return secrets.token_urlsafe(18)
