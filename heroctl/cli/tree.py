@@ -16,6 +16,7 @@ NOUNS: Final = {
     "deployment": ("heroctl.cli.deployments:app", "Look at deployments, the roll-outs of jobs' versions."),
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, hold them out of placement, remove them."),
     "log": ("heroctl.cli.log:app", "Read the cluster's history, prove it, and play it again."),
+    "schema": ("heroctl.cli.schema:app", "Print the schemas that files are written by."),
     "context": ("heroctl.cli.contexts:app", "Choose among the clusters that this machine knows."),
 }
 VERBS: Final = {

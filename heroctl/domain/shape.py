@@ -60,7 +60,7 @@ class Shapes:
             return self._defined(kind.__name__, dict(_AMOUNTS[kind]))
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self._struct(kind)
-        return {} if kind is msgspec.Raw or kind is Any else msgspec.json.schema(kind)
+        return {} if kind in (msgspec.Raw, Any, object) else msgspec.json.schema(kind)
 
     def _annotated(self, kind: Any, given: tuple[Any, ...]) -> Schema:  # noqa: ANN401 - as of
         schema = self.of(kind)
@@ -102,4 +102,4 @@ class Shapes:
         if field.default is msgspec.UNSET or field.required:
             return schema
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-        return {**schema, "default": msgspec.to_builtins(default, enc_hook=encode_hook)}
+        return {**schema, "default": msgspec.json.decode(msgspec.json.encode(default, enc_hook=encode_hook))}
