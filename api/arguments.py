@@ -61,6 +61,8 @@ ANSWERED: Final[Schema] = {
         ("X-HeroCtl-At", {"type": "string", "format": "date-time"}, "The time of the append that this is as of."),
         ("Idempotency-Replayed", {"const": "true"}, "This was done before, under the same key."),
         ("Retry-After", {"type": "integer", "minimum": 1}, "Ask again after so many seconds."),
+        ("RateLimit", _TEXT, "What is left of the limit (`r`), and the seconds until it is whole again (`t`)."),
+        ("RateLimit-Policy", _TEXT, "The limit: so many requests (`q`) in so many seconds (`w`)."),
         ("WWW-Authenticate", {"const": "Bearer"}, "How to say who you are."),
     )
 }

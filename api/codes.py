@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from api.body import TooSlow
+from api.bounds import HeadTooLarge, UriTooLong
 from api.errors import MethodNotAllowed
 from heroctl.domain.errors import (
     Conflict,
@@ -19,6 +21,7 @@ from heroctl.domain.errors import (
     NotFound,
     Refusal,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
 )
@@ -43,7 +46,7 @@ _AGAIN: Final = "Ask again after `Retry-After` seconds."
 _OTHER: Final = "Ask again after `Retry-After` seconds, or ask another api."
 _LIST: Final = "List what is there; a name is looked for in namespace `default` unless `?namespace=` says another."
 
-_FAMILIES: Final[dict[str, Callable[[str], Code]]] = {
+FAMILIES: Final[dict[str, Callable[[str], Code]]] = {
     "_not_found": lambda what: Code(NotFound, f"There is no such {what}.", "List what is there."),
     "_exists": lambda what: Code(Conflict, f"There is a {what} of this name.", "Choose another name, or change that."),
     "_in_use": lambda what: Code(Conflict, f"Something has this {what}.", "Take it from those that `message` names."),
@@ -55,7 +58,9 @@ def known(code: str) -> Code:
     """Give what a code means: one of the table, or one of a family, by its last word."""
     if code in CODES:
         return CODES[code]
-    for end, make in _FAMILIES.items():
+    if code.startswith("invalid_"):
+        return Code(Invalid, f"`{code.removeprefix('invalid_')}` has a value that it cannot have.", _SHOWN)
+    for end, make in FAMILIES.items():
         if code.endswith(end):
             return make(code.removesuffix(end).replace("_", " "))
     return Code(Refusal, code.replace("_", " ").capitalize() + ".", "See `message`.")
@@ -112,7 +117,9 @@ CODES: Final[dict[str, Code]] = {
         Invalid, "The job spec is not valid.", "`details` holds everything that is wrong, each with its path."
     ),
     "unsupported_encoding": Code(Invalid, "The body is compressed.", "Send it as it is."),
-    "body_timeout": Code(Invalid, "The body did not arrive within 30 s.", "Send it faster, or find what holds it up."),
+    "body_timeout": Code(
+        TooSlow, "The body came too slowly, or not at all.", "Send 1 KiB/s at least, and all of it within 30 s."
+    ),
     "body_cut_off": Code(Invalid, "The connection ended before the body did.", "Send it again."),
     "not_a_session": Code(
         Invalid, "The token was not made by a login, so that there is no session.", "Delete the ACL token to end it."
@@ -130,6 +137,15 @@ CODES: Final[dict[str, Code]] = {
     ),
     "forbidden": Code(
         Forbidden, "The token is valid and does not give the right that `message` names.", "Use one with such a role."
+    ),
+    "exceeds_own_rights": Code(
+        Forbidden,
+        "Somebody would get rights by this that the token does not have: nobody gives what he has not.",
+        "`message` names them. Give fewer, or let an admin do it.",
+    ),
+    "wrong_password": Code(Forbidden, "`current` is not the password of the user who is logged in.", "Check it."),
+    "not_a_password_login": Code(
+        Forbidden, "An ACL token changes no password.", "Log in with name and password, and use that token."
     ),
     # 404
     "route_not_found": Code(NotFound, "There is no such route.", "See `/v1/openapi.json` for those that there are."),
@@ -196,6 +212,15 @@ CODES: Final[dict[str, Code]] = {
     "node_removed": Code(Gone, "The node was removed from the cluster.", "Let the server join again to use it."),
     # 413
     "body_too_large": Code(TooLarge, "The body has more than 1 MiB.", "Split the job, or put less into its texts."),
+    # 414, 431
+    "uri_too_long": Code(UriTooLong, "Path and query are too long.", "Ask for less at once."),
+    "headers_too_large": Code(HeadTooLarge, "The headers are too large.", "Send fewer of them."),
+    # 429
+    "rate_limited": Code(TooMany, "The limit of this token, or of this address, is reached.", _AGAIN),
+    "too_many_logins": Code(TooMany, "Too many attempts to log in under this name, or from this address.", _AGAIN),
+    "too_many_connections": Code(TooMany, "Your address has too many requests open.", "Close some, or wait for them."),
+    "too_many_waiters": Code(TooMany, "Your token has too many long polls open.", "Close some, or wait for them."),
+    "too_many_streams": Code(TooMany, "Your token has too many streams open.", "Close some."),
     # 500
     "internal": Code(
         Internal,

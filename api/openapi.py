@@ -14,7 +14,7 @@ import yaml
 from api import arguments
 from api.codes import known
 from api.contract import JSON
-from api.refusals import by_status, caches, codes_of, told, writes
+from api.refusals import HEALTH, by_status, caches, codes_of, told, writes
 from api.routes import AT, Row
 from api.samples import Sampler
 from api.wire import Refused
@@ -31,7 +31,8 @@ _SECURITY: Final[dict[str, list[Schema]]] = {
     "user": [{"bearer": []}, {"token": []}],
     "node": [{"node": []}],
 }
-_WHERE: Final = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
+_WHERE: Final = {401: ("WWW-Authenticate",), 429: ("Retry-After", *_LIMITS), 503: ("Retry-After",)}
 _INTRODUCTION: Final = """\
 Everything that the command line does passes through here. JSON in, JSON out; a job spec may be YAML, too.
 
@@ -135,7 +136,7 @@ class _Book:
         content: Schema = {"schema": schema}
         if tells.media == JSON:
             content["example"] = self._samples.of(schema)
-        names = ["X-Request-Id"]
+        names = ["X-Request-Id", *([] if row.path.startswith(HEALTH) else _LIMITS)]
         if row.read is not None:
             names += ["X-HeroCtl-Index", "X-HeroCtl-Stale"]
         elif writes(row):

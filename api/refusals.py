@@ -8,13 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 from api.codes import CODES, known
-from api.contract import NOTHING, Told, told_by
+from api.contract import LINES, NOTHING, Told, told_by
 from api.routes import AT, Row
 from heroctl.domain import spec
 
-_HEALTH: Final = "/v1/health/"
-_ALL: Final = ("invalid_request", "invalid_query", "unknown_parameter", "internal")
-_BESIDE_HEALTH: Final = ("invalid_index", "behind", "log_unavailable")  # X-HeroCtl-Index; the log away for too long
+HEALTH: Final = "/v1/health/"
+_ALL: Final = ("invalid_request", "invalid_query", "unknown_parameter", "uri_too_long", "headers_too_large", "internal")
+_BESIDE_HEALTH: Final = (
+    "invalid_index",  # X-HeroCtl-Index, and
+    "behind",
+    "log_unavailable",  # for too long
+    "rate_limited",
+    "too_many_connections",
+)
 _TOKEN: Final = ("token_invalid", "token_expired", "forbidden", "node_removed")
 _READ: Final = ("invalid_index", "invalid_wait")
 _PAST: Final = ("invalid_at", "index_compacted", "busy", "past_timeout", "past_failed", "log_broken")
@@ -55,7 +61,7 @@ def caches(row: Row) -> bool:
 def codes_of(row: Row) -> frozenset[str]:
     """Give every code that a route can answer."""
     codes = {*_ALL, *told(row).codes}
-    if not row.path.startswith(_HEALTH):
+    if not row.path.startswith(HEALTH):
         codes.update(_BESIDE_HEALTH)
     if row.access.kind != "public":
         codes.update(_TOKEN)
@@ -63,6 +69,10 @@ def codes_of(row: Row) -> frozenset[str]:
         codes.update(_READ)
     if AT in row.args:
         codes.update(_PAST)
+    if "wait" in row.args:
+        codes.add("too_many_waiters")
+    if told(row).media == LINES:
+        codes.add("too_many_streams")
     codes.update(f"invalid_{name}" for name in row.args if f"invalid_{name}" in CODES)
     if row.method in ("POST", "PUT", "PATCH"):
         codes.update(_BODY)

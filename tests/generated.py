@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pathlib
+import sys
 from typing import Final
 
 from msgspec import structs
 
 from agents import settings as agents
 from api import settings as api
+from api.codes import CODES, FAMILIES
+from api.openapi import document
+from api.routes import ROUTES
 from heroctl.dev import settings as dev
 from heroctl.domain.events import EVENTS
 from heroctl.domain.lifecycle import RANK, TERMINAL
 from heroctl.domain.settings import table
 from reconciler import settings as reconciler
+from tests.growth import losses
 
 DOCS: Final = pathlib.Path(__file__).parent.parent / "docs"
+CONTRACT: Final = DOCS / "openapi.json"
 
 _EVENTS_HEAD: Final = """\
 # Events
@@ -88,13 +95,48 @@ def settings() -> str:
     return text
 
 
-DOCUMENTS: Final = {"settings.md": settings, "events.md": events, "lifecycle.md": lifecycle}
+_ERRORS_HEAD: Final = """\
+# Errors
+
+Every refusal, whoever makes it, is `{"error": code, "message": prose, "request_id": "req_…"}`, maybe with `details`:
+what is wrong with which field, as `[{path, code, message}]`. The code is the contract, the prose may change. The
+`request_id` is in the header `X-Request-Id`, too, in the api's log, and on every event that the request caused.
+
+Which route answers which code is told at `/v1/docs`, and in `/v1/openapi.json`.
+"""
+
+
+def errors() -> str:
+    """Write a table of codes for each status."""
+    text = _ERRORS_HEAD
+    for status in sorted({code.kind.status for code in CODES.values()}):
+        text += f"\n## {status}\n\n| code | meaning | what to do |\n|---|---|---|\n"
+        for name, code in sorted(CODES.items()):
+            if code.kind.status == status:
+                text += f"| `{name}` | {code.meaning} | {code.remedy} |\n"
+        for end, make in FAMILIES.items():
+            if make("…").kind.status == status:
+                text += f"| `…{end}` | {make('…').meaning} | {make('…').remedy} |\n"
+    return text
+
+
+DOCUMENTS: Final = {"errors.md": errors, "settings.md": settings, "events.md": events, "lifecycle.md": lifecycle}
 
 
 def main() -> None:
     """Write every document anew."""
     for name, make in DOCUMENTS.items():
         (DOCS / name).write_text(make())
+    record()
+
+
+def record() -> None:
+    """Record the contract of the api as it is; refuse where a client of the recorded one would miss something."""
+    made = document(ROUTES, "1")
+    lost = losses(json.loads(CONTRACT.read_text()), made) if CONTRACT.exists() else []
+    if lost:
+        sys.exit("v1 only grows, and docs/openapi.json is what clients count on:\n" + "\n".join(lost))
+    CONTRACT.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 from litestar.utils import normalize_path
@@ -19,6 +19,14 @@ from api.refusals import OF_NO_ROUTE
 from api.routes import ROUTES, Row
 from api.wait import ClientLeft
 from heroctl.domain.shape import Schema
+
+# What is judged before it is known that there is no route.
+_STRAY: Final = frozenset(
+    {
+        *("token_invalid", "token_expired", "invalid_request", "uri_too_long", "headers_too_large"),
+        *("rate_limited", "too_many_connections", "log_unavailable"),
+    }
+)
 
 
 @cache
@@ -66,7 +74,7 @@ def broken(row: Row, status: int, headers: dict[str, str], raw: bytes) -> str:
 
 def stray(error: str) -> bool:
     """Tell whether a code may come where no row is."""
-    return error in OF_NO_ROUTE | {"token_invalid", "token_expired", "invalid_request"}
+    return error in OF_NO_ROUTE | _STRAY
 
 
 @cache

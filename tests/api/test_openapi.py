@@ -17,18 +17,23 @@ from api.codes import CODES, explained, known
 from api.contract import told_by
 from api.refusals import OF_NO_ROUTE, codes_of
 from api.routes import ROUTES, Row
-from heroctl.domain import errors
 from heroctl.domain.errors import Refusal
 from tests import house
 from tests.api import contract
 from tests.api.rig import Rig
 
 METHODS = ("get", "post", "put", "patch", "delete")
-KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Refusal)}
+OWN_CODE = {"MethodNotAllowed", "ClientLeft", "Limited"}  # they know theirs
+KINDS = {"Refusal", *(kind.__name__ for kind in Refusal.__subclasses__())} - OWN_CODE
 # Raised with a code that was made elsewhere, and where.
-PASSED_ON = {"api/past.py": {"told.code"}, "api/parts.py": {"code"}, "api/idempotency.py": {"problem.code"}}
+PASSED_ON = {
+    "api/past.py": {"told.code"},
+    "api/parts.py": {"code"},
+    "api/wait.py": {"self._code"},
+    "api/idempotency.py": {"problem.code"},
+}
 # Codes made of a word, each of which is found where the word is given.
-COMPUTED = {"heroctl/domain/errors.py", "heroctl/domain/intents/access.py", "api/call.py"}
+COMPUTED = {"heroctl/domain/errors.py", "heroctl/domain/intents/access.py", "api/call.py", "api/audit.py"}
 UNSENT = {"client_left"}  # for the log alone: nobody is there to be answered
 
 
@@ -143,25 +148,38 @@ def _codes_at(node: ast.AST, file: Path) -> Iterator[tuple[str, str]]:
         return
     called = ast.unparse(node.func)
     given = node.args[0] if node.args else None
+    made = _made(called, node, file)
+    if made is not None:
+        yield from made
+    elif called in KINDS and given is not None:
+        found = list(_words(given))
+        known = ast.unparse(given) in PASSED_ON.get(house.name(file), set())
+        computed = isinstance(given, ast.JoinedStr) and house.name(file) in COMPUTED
+        assert found or known or computed, f"{house.name(file)}:{node.lineno}: which code is this?"
+        yield from ((word, called) for word in found)
+
+
+def _made(called: str, node: ast.Call, file: Path) -> list[tuple[str, str]] | None:
+    """Find the codes that a call gives to what raises them; None: it is another call."""
+    given = node.args[0] if node.args else None
     match called:
         case "not_found":
-            yield from ((f"{word}_not_found", "NotFound") for word in _words(given))
+            return [(f"{word}_not_found", "NotFound") for word in _words(given)]
         case "_unused":
-            yield from ((f"{word}_in_use", "Conflict") for word in _words(given))
+            return [(f"{word}_in_use", "Conflict") for word in _words(given)]
         case "call.number" | "number":
-            yield from ((f"invalid_{word}", "Invalid") for word in _words(node.args[-1]))
+            return [(f"invalid_{word}", "Invalid") for word in _words(node.args[-1])]
+        case "_invalid" if house.name(file) in COMPUTED:
+            return [(f"invalid_{word}", "Invalid") for word in _words(given)]
+        case "_Heads":
+            return [(word, "TooMany") for word in _words(node.args[1])]
         case "not_ready":
-            yield from ((word, "Unavailable") for word in _words(given))
-        case "super().__init__" if file.name in ("errors.py", "wait.py") and node.args:
-            yield from ((word, "") for word in _words(given))
+            return [(word, "Unavailable") for word in _words(given)]
+        case "super().__init__" if file.parent.name in ("api", "domain") and len(node.args) > 1:
+            return [(word, "") for word in _words(given)]
         case "Problem" if len(node.args) == 3 and file.name == "idempotency.py":
-            yield from ((word, "Invalid") for word in _words(node.args[1]))
-        case _ if called in KINDS and given is not None:
-            found = list(_words(given))
-            known = ast.unparse(given) in PASSED_ON.get(house.name(file), set())
-            computed = isinstance(given, ast.JoinedStr) and house.name(file) in COMPUTED
-            assert found or known or computed, f"{house.name(file)}:{node.lineno}: which code is this?"
-            yield from ((word, called) for word in found)
+            return [(word, "Invalid") for word in _words(node.args[1])]
+    return None
 
 
 def _words(node: ast.expr | None) -> Iterator[str]:
