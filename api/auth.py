@@ -173,7 +173,7 @@ async def refresh(call: Call) -> Answer:
     if given is None:
         given = (bearer or b"").decode("latin-1")
     session = await _rotated(call, given)
-    if session is None or not good(call.parts.view.state, session):
+    if session is None or not good(call.parts.view.state, session, session.id):
         raise no_token()
     return _both(call, session)
 

@@ -127,7 +127,9 @@ class Gate:
             return False
         if principal.node:
             return principal.node in state.nodes
-        if principal.session and (principal.key not in self.keys.headers or not good(state, principal)):
+        if principal.session and (
+            principal.key not in self.keys.headers or not good(state, principal, principal.session)
+        ):
             return False
         now = self._user(state, principal.user, principal.token, principal.session)
         return now is not None and now.rights == principal.rights
@@ -146,7 +148,7 @@ class Gate:
 
     def _of_claims(self, state: State, claims: Claims) -> Principal | None:
         login = Session(claims.sid, claims.sub, claims.tok, claims.end, claims.crd)
-        found = self._user(state, login.user, login.token, login.id) if good(state, login) else None
+        found = self._user(state, login.user, login.token, login.id) if good(state, login, login.id) else None
         if found is None:
             return None
         whose = Principal(found.actor, found.rights, claims.exp, login.user, login.token, login.id)

@@ -18,7 +18,7 @@ class User(Struct, frozen=True, gc=False):
     credential: str
     namespaces: tuple[str, ...] = EVERYWHERE
     created_at: int = 0
-    since: int = 0  # ms: logins before it are over; when it was created, or its password last changed
+    spared: str = ""  # how the id of the session begins that changed the password, and outlived that
 
 
 class Token(Struct, frozen=True, gc=False):

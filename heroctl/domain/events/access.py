@@ -30,11 +30,15 @@ class UserUpdated(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class UserPasswordChanged(Event, frozen=True, gc=False, omit_defaults=True):
-    """A user has another password, whose hash is the vault row `credential`; logins before it are over."""
+    """A user has another password, whose hash is the vault row `credential`.
+
+    Logins before it are over, but for the one that changed it: `session` is the beginning of its id.
+    """
 
     TAG: ClassVar[str] = "user.password_changed"
     name: str
     credential: str
+    session: str = ""
 
 
 class UserDeleted(Event, frozen=True, gc=False, omit_defaults=True):

@@ -14,8 +14,7 @@ from heroctl.domain.state import ACL, State
 
 
 def _user_created(state: State, event: e.UserCreated, touch: Touch) -> None:
-    now = touch.time
-    state.users[event.name] = User(event.name, event.roles, event.credential, event.namespaces, now, since=now)
+    state.users[event.name] = User(event.name, event.roles, event.credential, event.namespaces, touch.time)
     touch.add(ACL)
 
 
@@ -29,7 +28,7 @@ def _user_updated(state: State, event: e.UserUpdated, touch: Touch) -> None:
 def _user_password_changed(state: State, event: e.UserPasswordChanged, touch: Touch) -> None:
     user = state.users.get(event.name)
     if user is not None:
-        state.users[event.name] = replace(user, credential=event.credential, since=touch.time)
+        state.users[event.name] = replace(user, credential=event.credential, spared=event.session)
         touch.add(ACL)
 
 

@@ -53,10 +53,10 @@ def update_user(state: State, name: str, roles: tuple[str, ...] | None, namespac
     return Change((event,), (claim_stream("user", name), *_roles(state, event.roles), *demoted))
 
 
-def change_password(state: State, name: str, credential: str) -> Change:
-    """Give a user another password."""
+def change_password(state: State, name: str, credential: str, session: str = "") -> Change:
+    """Give a user another password; only the login whose id begins so goes on."""
     find_user(state, name)
-    return Change((UserPasswordChanged(name, credential),), (claim_stream("user", name),))
+    return Change((UserPasswordChanged(name, credential, session),), (claim_stream("user", name),))
 
 
 def delete_user(state: State, name: str) -> Change:
