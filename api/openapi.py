@@ -65,6 +65,7 @@ def document(rows: Iterable[Row], version: str) -> Schema:
         "paths": paths,
         "components": {
             "schemas": book.shapes.definitions,
+            "responses": book.refused,
             "headers": arguments.ANSWERED,
             "examples": {code: _refusal(code) for code in sorted(book.codes)},
             "securitySchemes": _SCHEMES,
@@ -86,6 +87,8 @@ class _Book:
 
     def __init__(self) -> None:
         self.codes: set[str] = set()
+        self.refused: dict[str, Schema] = {}
+        self._names: dict[tuple[str, ...], str] = {}
         self.shapes = Shapes(_AT)
         self.shapes.of(Refused)
         self.shapes.of(specs.Job)  # what `wire.Spec` refers to
@@ -127,8 +130,17 @@ class _Book:
             made["304"] = {"description": "It is the one that `If-None-Match` names.", "headers": headers}
         self.codes |= codes_of(row)
         for status, codes in by_status(codes_of(row)).items():
-            made[str(status)] = _refused(status, codes)
+            made[str(status)] = self._refused(status, codes)
         return made
+
+    def _refused(self, status: int, codes: list[str]) -> Schema:
+        """Refer to the answer that stands for these codes; many routes share one."""
+        key = tuple(codes)
+        if key not in self._names:
+            same = sum(name.startswith(f"{status}-") for name in self.refused)
+            self._names[key] = f"{status}-{same + 1}"
+            self.refused[self._names[key]] = _refused(status, codes)
+        return {"$ref": f"#/components/responses/{self._names[key]}"}
 
     def _success(self, row: Row, status: int) -> Schema:
         tells = told(row)

@@ -17,6 +17,7 @@ _DEEPEST: Final = 12
 
 def losses(old: Schema, new: Schema) -> list[str]:
     """List everything that is lost, in words that say where."""
+    old, new = whole(old), whole(new)
     return [
         loss
         for path, operations in old["paths"].items()
@@ -24,6 +25,23 @@ def losses(old: Schema, new: Schema) -> list[str]:
         if method in _METHODS
         for loss in _Pair(old, new).operation(f"{method.upper()} {path}", operation, _at(new, path, method))
     ]
+
+
+def whole(document: Schema) -> Schema:
+    """Put the answers that routes share where they are referred to."""
+    shared = document["components"].get("responses", {})
+
+    def put(operation: Schema) -> Schema:
+        answers = operation["responses"].items()
+        return {**operation, "responses": {status: _shared(each, shared) for status, each in answers}}
+
+    paths = {path: {method: put(each) for method, each in some.items()} for path, some in document["paths"].items()}
+    return {**document, "paths": paths}
+
+
+def _shared(answer: Schema, shared: Schema) -> Schema:
+    found: Schema = shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
+    return found
 
 
 def _at(document: Schema, path: str, method: str) -> Schema | None:

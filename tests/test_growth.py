@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from api.openapi import document
+from api.routes import ROUTES
 from tests.api.contract import today
 from tests.generated import CONTRACT
 from tests.growth import losses
@@ -113,3 +115,9 @@ def test_an_addition_is_no_loss(what: str) -> None:
     new = copy.deepcopy(today())
     GAINED[what](new)
     assert losses(today(), new) == []
+
+
+def test_whose_answers_are_shared_does_not_matter() -> None:
+    shared = document(ROUTES, "0")
+    assert "$ref" in shared["paths"]["/v1/jobs"]["get"]["responses"]["401"]
+    assert losses(shared, today()) == losses(today(), shared) == []
