@@ -37,7 +37,7 @@ class Room:
     """A node as the planner sees it: what it offers and what is free now. `stamp` is another one after each change."""
 
     __slots__ = (
-        "allowance",
+        "attributes",
         "cpu",
         "disk",
         "drivers",
@@ -57,7 +57,7 @@ class Room:
         self.id = node.id
         self.up = node.up
         self.eligible = node.eligible
-        self.allowance = Allowance.of(node.attributes)
+        self.attributes = node.attributes
         self.drivers = {name: driver.healthy for name, driver in node.drivers.items()}
         self.cpu = round(total.cpu * 1000)
         self.memory = total.memory
@@ -113,7 +113,7 @@ def _driver(room: Room, ask: Ask) -> str | None:
 
 
 def _allowed(room: Room, ask: Ask) -> str | None:
-    refused = refusal(ask.taken, room.allowance) if ask.taken else None
+    refused = refusal(ask.taken, Allowance.of(room.attributes)) if ask.taken else None
     return f"not allowing {refused}" if refused else None
 
 
