@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
@@ -15,6 +15,8 @@ from heroctl.cli.session import Session
 from heroctl.cli.shapes import Amount, JoinToken, Node
 
 app = App(name="node")
+
+_ALLOWS: Final = "docker."  # begins the attributes in which an agent says what containers may reach there
 
 Name = Annotated[str, Parameter(help="The node's name or id.")]
 
@@ -111,6 +113,7 @@ def sheet(node: Node) -> Sheet:
             ("Last seen", f"{node.last_seen_s:.0f}s ago" if node.last_seen_s is not None else ""),
             ("Allocations", node.allocations),
             *((f"Label {name}", value) for name, value in sorted(node.labels.items())),
+            *((f"Allows {name}", value) for name, value in _allowed(node)),
         ]
     )
     amounts = [
@@ -124,6 +127,12 @@ def sheet(node: Node) -> Sheet:
         Grid(("RESOURCE", "TOTAL", "RESERVED", "USED"), amounts),
         Grid(("DRIVER", "HEALTHY", "VERSION"), drivers),
     ]
+
+
+def _allowed(node: Node) -> list[tuple[str, str]]:
+    """List what containers may reach there, as the agent says it."""
+    said = sorted(node.attributes.items())
+    return [(name.removeprefix(_ALLOWS), str(value)) for name, value in said if name.startswith(_ALLOWS)]
 
 
 def _eligibility(node: Node) -> str:

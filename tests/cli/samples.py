@@ -86,7 +86,7 @@ def node(name: str = "node-1", **more: Any) -> Json:  # noqa: ANN401 - any JSON
         "ram": {"total": 8 << 30, "reserved": 512 << 20, "used": 1 << 30},
         "disk": {"total": 100 << 30, "reserved": 0, "used": 0},
         "labels": {"zone": "a"},
-        "attributes": {"arch": "x86_64"},
+        "attributes": {"arch": "x86_64", "docker.host_paths": "/srv"},
         "drivers": {"docker": {"healthy": True, "version": "27.1"}, "process": {"healthy": False, "version": ""}},
         "address": "10.0.0.1",
         "version": "0.1.0",

@@ -76,6 +76,7 @@ Version	0.1.0
 Last seen	1s ago
 Allocations	3
 Label zone	a
+Allows host_paths	/srv
 
 RESOURCE	TOTAL	RESERVED	USED
 cpu	4	1.5	0.25
