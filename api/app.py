@@ -56,7 +56,7 @@ def _handler(row: Row, make: Make) -> HTTPRouteHandler:
         try:
             exchange.answer = await make(request, exchange)
         except Exception as error:  # noqa: BLE001 - all become answers; bugs are logged in full there
-            exchange.answer = answer_to(error, exchange.request_id.decode())
+            exchange.fail(error)
         return _sent_by_the_front
 
     path = _paths(row, ROUTES)

@@ -32,6 +32,14 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     "check_index": (_INDEX, "Only if the job's `spec_index` is this; 0: only if there is no such job."),
     "after": (_INDEX, "Only what comes after this index."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),
+    "cursor": (_TEXT, "Go on where a page ended: what its `X-HeroCtl-Next-Cursor` says. With the same filters."),
+    "actor": ({"type": "string", "examples": ["user:admin"]}, f"{_AMONG} actor."),
+    "type": ({"type": "string", "examples": ["job.*"]}, f"{_AMONG} type; it may end in `*`."),
+    "request_id": (_TEXT, f"{_AMONG} request id: all that one request did."),
+    "address": (_TEXT, f"{_AMONG} client's address."),
+    "from": ({"type": "string", "examples": ["-1h"]}, "Not before this time (RFC 3339), or so long ago."),
+    "to": ({"type": "string", "examples": ["-1h"]}, "Not after this time (RFC 3339), or so long ago."),
+    "outcome": ({"type": "string", "enum": ["done", "refused"]}, f"{_AMONG} outcome."),
 }
 _PATH: Final[dict[str, str]] = {
     "name": "Its name.",

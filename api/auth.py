@@ -23,7 +23,9 @@ from eventstore.sessions import LIFE as SESSION_LIFE
 from eventstore.sessions import Session
 from heroctl.domain.credentials import good
 from heroctl.domain.errors import Invalid, Problem, Unauthenticated, Unavailable
+from heroctl.domain.events import Event, Meta, SessionEnded, SessionOpened
 from heroctl.domain.holders import User
+from heroctl.domain.intents.change import Change
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +105,7 @@ class Passwords:
     "node_removed",
     "invalid_credentials",
     "busy",
+    "outdated",
     body=Login,
     writes=False,
 )
@@ -128,7 +131,9 @@ async def _user_of(call: Call, username: str, password: str) -> User:
     user = view.state.users.get(username)
     kept = await vault.get(user.credential if user else _NOBODY)
     if not await call.parts.passwords.match(kept, password) or user is None or kept is None:
-        raise Unauthenticated("invalid_credentials", "no user has this name and password")
+        refusal = Unauthenticated("invalid_credentials", "no user has this name and password")
+        refusal.tried = username
+        raise refusal
     if passwords.outdated(kept):
         await vault.renew(user.credential, kept, await call.parts.passwords.hashed(password))
     return user
@@ -138,7 +143,15 @@ async def _begin(call: Call, user: str, token: str, until: float, credential: st
     now = call.parts.clock()
     session = Session(tokens.new_session(), user, token, min(now + SESSION_LIFE, until), credential)
     await call.parts.sessions.open(session)
+    await _tell(call, session, SessionOpened(session.id[:8], user, token))
     return _both(call, session)
+
+
+async def _tell(call: Call, session: Session, event: Event) -> None:
+    """Let the log say who came and went: without that nobody does. The event stands on no stream."""
+    actor = f"token:{session.token}" if session.token else f"user:{session.user}"
+    meta = Meta(actor, call.request_id, call.client)
+    await call.parts.writer.write(f"session:{session.id}", lambda _: Change((event,)), meta)
 
 
 def _both(call: Call, session: Session) -> Answer:
@@ -163,7 +176,17 @@ def _access(call: Call, session: Session) -> Renewed:
     return Renewed(call.parts.gate.keys.sign(claims), whole_stamp(expires))
 
 
-@tells(Renewed, "token_invalid", "token_expired", "node_removed", "not_a_session", body=Renewal, writes=False)
+@tells(
+    Renewed,
+    "token_invalid",
+    "token_expired",
+    "node_removed",
+    "not_a_session",
+    "busy",
+    "outdated",
+    body=Renewal,
+    writes=False,
+)
 async def refresh(call: Call) -> Answer:
     """Swap a token for a new one: an access token for `{token, expires_at}`, a refresh token for all three."""
     given = (await call.body(Renewal)).refresh_token
@@ -189,6 +212,7 @@ async def _rotated(call: Call, given: str) -> Session | None:
     if not call.parts.gate.ended(session.id):
         family = {"session": session.id[:8], "user": session.user}
         _log.warning("refresh_token_reused", **family, address=call.client, request_id=call.request_id)
+        await _tell(call, session, SessionEnded(session.id[:8], session.user, "refresh_token_reused"))
     await call.parts.pulse.look_at_sessions()
     return None
 
@@ -201,12 +225,14 @@ async def _refresh_access(call: Call, bearer: bytes) -> Answer:
     return answer(_access(call, Session(who.session, who.user, who.token, claims.end, claims.crd)))
 
 
-@tells(Ended, "not_a_session", writes=False)
+@tells(Ended, "not_a_session", "busy", "outdated", writes=False)
 async def logout(call: Call) -> Answer:
     """End the session of the token: it and all that came of the same login are refused from now on."""
     await call.nothing()
     if not call.principal.session:
         raise Invalid("not_a_session", "this token belongs to no login: delete it to end it")
-    await call.parts.sessions.revoke(call.principal.session)
+    who = call.principal
+    await call.parts.sessions.revoke(who.session)
+    await _tell(call, Session(who.session, who.user, who.token, 0.0), SessionEnded(who.session[:8], who.user))
     await call.parts.pulse.look_at_sessions()
     return answer(Ended("ended"))

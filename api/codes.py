@@ -93,6 +93,14 @@ CODES: Final[dict[str, Code]] = {
     ),
     "invalid_after": Code(Invalid, "`after` is not a whole number, 0 or more.", "Give an index of the log."),
     "invalid_limit": Code(Invalid, "`limit` is not a whole number that is allowed here.", _SHOWN),
+    "invalid_cursor": Code(
+        Invalid, "`cursor` is none of this list with these filters.", "Begin without one, and keep the filters after."
+    ),
+    "invalid_from": Code(Invalid, "`from` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
+    "invalid_to": Code(Invalid, "`to` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
+    "invalid_outcome": Code(
+        Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."
+    ),
     "invalid_check_index": Code(
         Invalid, "`check_index` is not a whole number, 0 or more.", "Give the `spec_index` that you have seen."
     ),

@@ -25,6 +25,8 @@ from heroctl.domain.events import (
     NodeRemoved,
     NodeSessionOpened,
     NodeUnknownContainers,
+    SessionEnded,
+    SessionOpened,
     TokenDeleted,
 )
 
@@ -37,6 +39,8 @@ SPARED: Final = frozenset(
         NodeRemoved,
         NodeSessionOpened,
         NodeUnknownContainers,
+        SessionEnded,
+        SessionOpened,
         TokenDeleted,
     }
 )  # intents that are accepted all the same

@@ -10,26 +10,30 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.utils import normalize_path
 
-from api import access, request_id
+from api import access, request_id, trail
 from api.access import NOBODY, Principal
 from api.answer import INDEX, Answer, Message, Receive, Send
-from api.errors import MethodNotAllowed, answer_to, missing_route
+from api.errors import MethodNotAllowed, answer_to, missing_route, refusal_of
 from api.parts import Parts
 from api.proxies import client_of
 from api.requestlog import RequestLog
 from api.routes import ROUTES, Row
+from eventstore.refusals import Refused
 from eventstore.view import STALE_AFTER
-from heroctl.domain.errors import Invalid, Unavailable
+from heroctl.domain.errors import Forbidden, Invalid, Refusal, TooMany, Unauthenticated, Unavailable
 
 GIVE_UP: Final = 600.0  # seconds without the log after which what is known is too old to be told
 _MOST_PATHS: Final = 4096
 _ROOT: Final = "/v1/"
 _HEALTH: Final = "/v1/health/"
+_LOGIN: Final = "/v1/auth/login"
+_TOLD: Final = frozenset({Unauthenticated.status, Forbidden.status, TooMany.status})  # to the audit
 
 
 class Ready(NamedTuple):
@@ -42,7 +46,7 @@ class Ready(NamedTuple):
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("answer", "client", "index", "principal", "request_id", "row", "status")
+    __slots__ = ("answer", "client", "index", "principal", "refusal", "request_id", "row", "status")
 
     def __init__(self, identity: bytes, client: str) -> None:
         self.request_id = identity
@@ -51,7 +55,13 @@ class Exchange:
         self.row: Row | None = None
         self.status = 0
         self.answer: Answer | None = None
+        self.refusal: Refusal | None = None  # that the answer tells of
         self.index = 0  # of the topic asked for, for answers that have none of their own
+
+    def fail(self, error: Exception) -> None:
+        """Answer whatever was raised."""
+        self.refusal = refusal_of(error)
+        self.answer = answer_to(error, self.request_id.decode())
 
 
 class Front:
@@ -88,6 +98,8 @@ class Front:
                 self.open -= 1
                 if not self.open:
                     self._quiet.set()
+            if exchange.status in _TOLD:
+                self._tell(scope, exchange)
         self._log.add(
             exchange.request_id,
             scope["method"],
@@ -96,6 +108,30 @@ class Front:
             ms=round((time.perf_counter() - began) * 1000, 3),
             actor=exchange.principal.actor,
             client=exchange.client,
+        )
+
+    def _tell(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
+        """Let the audit know who was refused what; of those who are too fast, only who logs in too fast."""
+        refusal, row, who = exchange.refusal, exchange.row, exchange.principal
+        if refusal is None or (refusal.status == TooMany.status and (row is None or row.path != _LOGIN)):
+            return
+        path, words = scope["path"], row.placeholders(scope["path"]) if row else {}
+        namespace, job = trail.subject(words, path, parse_qs(scope["query_string"]).get(b"namespace", [b""])[0])
+        self._parts.trail.note(
+            Refused(
+                actor=who.actor,
+                address=exchange.client,
+                request_id=exchange.request_id.decode(),
+                method=trail.cleaned(scope["method"]),
+                route=row.path if row else "",
+                path=trail.cleaned(path),
+                status=refusal.status,
+                code=refusal.code,
+                tried=trail.cleaned(refusal.tried) if isinstance(refusal, Unauthenticated) else "",
+                namespace=namespace,
+                job=job,
+                known=who is not NOBODY,
+            )
         )
 
     async def quiet(self) -> None:
@@ -147,7 +183,7 @@ class Front:
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
             if exchange.status:
                 raise
-            exchange.answer = answer_to(error, exchange.request_id.decode())
+            exchange.fail(error)
         made = exchange.answer
         if made is not None:
             exchange.status = made.status
@@ -161,8 +197,8 @@ class Front:
             principal = await self._principal(scope)
             if row is None and (principal is not None or not scope["path"].startswith(_ROOT)):
                 raise self._no_route(scope["method"], scope["path"])
-            access.check(row.access if row else access.ANYONE, principal)
             exchange.principal = principal or NOBODY
+            access.check(row.access if row else access.ANYONE, principal)
         await self._abreast(scope["headers"], row)
 
     async def _principal(self, scope: Any) -> Principal | None:  # noqa: ANN401 - ASGI

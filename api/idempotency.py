@@ -45,6 +45,14 @@ class Marks:
         """Mark a key by its scope (whose it is, on which route, the word itself) and by all that is asked."""
         return Key(self._digest(b"key", scope, b""), self._digest(b"body", asked, body))
 
+    def sign(self, words: object, size: int) -> bytes:
+        """Sign what a client is to bring back, with so many bytes."""
+        return self._digest(b"sign", words, b"")[:size]
+
+    def signed(self, words: object, mac: bytes) -> bool:
+        """Tell whether it was signed so, by any process of this cluster."""
+        return bool(mac) and hmac.compare_digest(self.sign(words, len(mac)), mac)
+
     def _digest(self, label: bytes, words: object, body: bytes) -> bytes:
         # JSON holds no NUL, so that nothing else gives these bytes.
         return hmac.digest(self._secret, b"\0".join((label, msgspec.json.encode(words), body)), "sha256")

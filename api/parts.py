@@ -18,6 +18,7 @@ from api.proxies import Network
 from api.pulse import Pulse
 from api.reads import Pages
 from api.streams import Streams
+from api.trail import Trail
 from api.wait import ClientLeft, Waiters
 from api.wait import Outcome as Ended
 from api.world import World
@@ -55,6 +56,7 @@ class Parts:
     log: Log
     archive: Archive
     prover: Prover
+    trail: Trail
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict

@@ -15,6 +15,7 @@ from api import (
     acl,
     agent,
     allocations,
+    audit,
     auth,
     cluster,
     deployments,
@@ -29,6 +30,7 @@ from api import (
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
+from api.paging import PAGING
 from api.reads import Reader
 from api.write import Done
 
@@ -136,6 +138,8 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("GET", "/v1/log", may("log:read"), log.listing, "after", "limit", "wait"),
     do("GET", "/v1/log/{index}", may("log:read"), log.detail),
     do("GET", "/v1/log/verify", may("log:verify"), log.verify),
+    # who did what
+    do("GET", "/v1/audit", may("audit:read"), audit.listing, *audit.FILTERS, *PAGING, *WAITING),
     # agents
     do("POST", "/v1/agent/session", NODE, agent.session),
     do("POST", "/v1/agent/sync", NODE, agent.sync),

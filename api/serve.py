@@ -34,9 +34,11 @@ from api.requestlog import RequestLog, to_stdout
 from api.server import Server, claim
 from api.settings import Settings
 from api.streams import Streams
+from api.trail import Trail
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
+from eventstore.acts import PostgresActs
 from eventstore.beats import PostgresBeats
 from eventstore.database import Database
 from eventstore.lease import PostgresLeases
@@ -44,6 +46,7 @@ from eventstore.log import LogUnavailable
 from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
+from eventstore.refusals import PostgresRefusals
 from eventstore.sessions import PostgresSessions
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
@@ -121,8 +124,8 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         await stack.enter_async_context(historians)
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians))
         await _insist(lambda: _admin(settings, log, parts))
-        beating = tasks.create_task(parts.pulse.run())
-        stack.callback(beating.cancel)
+        for work in (parts.pulse.run(), parts.trail.run()):
+            stack.callback(tasks.create_task(work).cancel)
         requests = RequestLog(to_stdout)
         stack.push_async_callback(parts.pulse.leave)
         yield parts, build(parts, requests), requests
@@ -173,6 +176,7 @@ async def _parts(
         log=log,
         archive=Archive(log, teller, time.time, patience=settings.past_timeout),
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
+        trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         trusted=networks(settings.trusted_proxies),
     )
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from eventstore import codec
 from eventstore.database import Database
-from eventstore.log import Log, Row
+from eventstore.log import Compacted, Log, Row
 from heroctl.domain.events import EVENTS, Event, Record
 
 BULK: Final = (
@@ -50,9 +50,11 @@ _PAGE: Final = f"""
                 AND (octet_length(%b) = 0 OR position(%b IN data) > 0)
                 AND (octet_length(%b) = 0 OR position(%b IN data) > 0)
             ORDER BY index DESC LIMIT %b) AS s)
-    SELECT index, last, time, tag, schema, meta, data, NULL::bytea, 0::bigint, 0::bigint FROM found WHERE before < %b
+    SELECT index, last, time, tag, schema, meta, data, NULL::bytea, 0::bigint, 0::bigint, 0::bigint
+    FROM found WHERE before < %b
     UNION ALL
-    SELECT 0, 0, 0, '', 0, '', '', NULL, (SELECT count(*) FROM seen), coalesce((SELECT min(index) FROM seen), 0)
+    SELECT 0, 0, 0, '', 0, '', '', NULL, n.count, n.index, n.time FROM (
+        SELECT count(*) AS count, coalesce(min(index), 0) AS index, coalesce(min(time), 0) AS time FROM seen) AS n
     ORDER BY 1 DESC"""  # noqa: S608 - constants
 _NEWEST: Final = f"""
     SELECT index FROM heroctl.events WHERE {_INDEXED} AND tag <> ALL (%b::text[]) ORDER BY index DESC LIMIT 1"""  # noqa: S608 - constants
@@ -97,11 +99,12 @@ def job_of(event: Event, tag: str) -> str:
 class Found(Struct, frozen=True):
     """Acts, newest first, with their tags. All after index `beyond` were looked through, back from where it began.
 
-    `done`: there are none before that are kept.
+    Those that were not are not after `time` (ms); `done`: there are none that are kept.
     """
 
     acts: list[tuple[str, Record]]
     beyond: int
+    time: int
     done: bool
 
 
@@ -134,11 +137,12 @@ class PostgresActs:
         words = (wanted.actor, wanted.request_id, wanted.address, wanted.namespace, wanted.job)
         sought = [twice for word in words for twice in (_quoted(word),) * 2]
         parameters = [before, after, list(NO_ACTS), SCAN, exact, exact, prefix, *sought, limit, _BYTES]
-        *rows, (*_, seen, lowest) = await self._database.fetch(_PAGE, parameters)
+        *rows, (*_, seen, lowest, oldest) = await self._database.fetch(_PAGE, parameters)
         acts = [each for each in _decoded([cast("Row", row[:8]) for row in rows]) if wanted.passes(each[1], each[0])]
         # A page that is full, in number or in bytes, ends with its last row; another one has looked at all it saw.
         cut = bool(rows) and (len(rows) == limit or sum(len(row[6]) for row in rows) >= _BYTES)
-        return Found(acts, (rows[-1][0] if cut else lowest or after + 1) - 1, done=not cut and seen < SCAN)
+        beyond, time = (rows[-1][0] - 1, rows[-1][2]) if cut else (max(lowest - 1, after), oldest)
+        return Found(acts, beyond, time, done=not cut and seen < SCAN)
 
     async def newest(self) -> int:
         """See Acts.newest."""
@@ -154,17 +158,18 @@ class PostgresActs:
 class MemoryActs:
     """The acts of a log in memory, or of any other: it reads the whole log; see Acts."""
 
-    def __init__(self, log: Log, floor: int = 0) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._floor = floor
 
     async def page(self, wanted: Wanted, before: int, limit: int, *, after: int = 0) -> Found:
         """See Acts.page."""
         rows = [row for row in await self._rows() if after < row[0] < before][:SCAN]
         found = [each for each in _decoded(rows) if wanted.passes(each[1], each[0])]
         if len(found) >= limit:
-            return Found(found[:limit], found[limit - 1][1].index - 1, done=False)
-        return Found(found, rows[-1][0] - 1 if rows else after, done=len(rows) < SCAN)
+            last = found[limit - 1][1]
+            return Found(found[:limit], last.index - 1, last.time, done=False)
+        beyond, time = (rows[-1][0] - 1, rows[-1][2]) if rows else (after, 0)
+        return Found(found, beyond, time, done=len(rows) < SCAN)
 
     async def newest(self) -> int:
         """See Acts.newest."""
@@ -172,10 +177,14 @@ class MemoryActs:
 
     async def floor(self) -> int:
         """See Acts.floor."""
-        return self._floor
+        try:
+            await self._log.page(0, 1)
+        except Compacted as gone:
+            return gone.floor
+        return 0
 
     async def _rows(self) -> list[Row]:
-        rows, after = list[Row](), self._floor
+        rows, after = list[Row](), await self.floor()
         while page := await self._log.page(after):
             rows += page
             after = page[-1][0]

@@ -1,7 +1,8 @@
 """Refusals: who was told no, to what, how often.
 
-They are rows of a table with a bound, not events: a stranger may cause any number of them, and the log is kept. The same refusal to the same caller within ten minutes is one row, whichever process said it; its place among the rows
-is where it began. Who had a good token and who had none have their own bounds.
+They are rows of a table with a bound, not events: a stranger may cause any number of them, and the log is kept. The
+same refusal to the same caller within ten minutes is one row, whichever process said it; its place among the rows is
+where it began. Who had a good token and who had none have their own bounds.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ LIFE: Final = 30 * 24 * 3600  # seconds that a row is kept
 END: Final = (1 << 63) - 1
 
 _NOTE: Final = "SELECT heroctl.note_refusals(%b, %b::bigint)"
-_FIELDS: Final = "actor, address, request_id, method, route, path, status, code, tried, namespace, job, known, count, first, last, id"
-_PAGE: Final = f"""
-    SELECT {_FIELDS} FROM heroctl.refusals
+_PAGE: Final = """
+    SELECT actor, address, request_id, method, route, path, status, code, tried, namespace, job, known,
+        count, first, last, id
+    FROM heroctl.refusals
     WHERE id < %b AND first >= %b AND first <= %b AND (%b = '' OR actor = %b) AND (%b = '' OR namespace = %b)
         AND (%b = '' OR job = %b) AND (%b = '' OR request_id = %b) AND (%b = '' OR address = %b)
     ORDER BY id DESC LIMIT %b"""

@@ -57,9 +57,10 @@ class Invalid(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """401: no token, or one that is not valid."""
+    """401: no token, or one that is not valid. `tried`: the name of a login that failed."""
 
     status = 401
+    tried = ""
 
 
 class Forbidden(Refusal):

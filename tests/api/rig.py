@@ -20,14 +20,17 @@ from api.past import Archive
 from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog
+from api.trail import Trail
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
+from eventstore.acts import MemoryActs
 from eventstore.beats import MemoryBeats
 from eventstore.lease import MemoryLeases
 from eventstore.log import Append
 from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
+from eventstore.refusals import MemoryRefusals
 from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
@@ -327,6 +330,7 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         log=log,
         archive=Archive(log, teller, clock.wall),
         prover=prover,
+        trail=Trail(MemoryActs(log), MemoryRefusals(clock.wall), clock.wall),
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()

@@ -43,6 +43,7 @@ ADMIN: Final = OPERATOR | {
     "GET /v1/acl/tokens",
     "POST /v1/acl/tokens",
     "DELETE /v1/acl/tokens/{id}",
+    "GET /v1/audit",
     "GET /v1/log",
     "GET /v1/log/{index}",
     "GET /v1/log/verify",

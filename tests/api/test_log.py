@@ -146,6 +146,7 @@ _IDS = {
     ("user.created", "credential"),
     ("token.created", "credential"),
     ("join_token.created", "credential"),
+    ("session.opened", "token"),
     ("node.registered", "credential"),
     ("node.registered", "join_token"),
 }

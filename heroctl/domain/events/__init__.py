@@ -66,6 +66,7 @@ from heroctl.domain.events.nodes import (
     NodeUp,
 )
 from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
+from heroctl.domain.events.sessions import SessionEnded, SessionOpened
 from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
 
@@ -112,6 +113,8 @@ __all__ = [
     "Record",
     "RoleDeleted",
     "RoleSet",
+    "SessionEnded",
+    "SessionOpened",
     "TaskSummary",
     "TokenCreated",
     "TokenDeleted",
