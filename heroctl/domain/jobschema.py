@@ -9,11 +9,14 @@ from typing import Any, Final
 
 from heroctl.domain import spec as specs
 from heroctl.domain import validate
+from heroctl.domain.isolation import CAPABILITIES, MOST
 from heroctl.domain.shape import DIALECT, Schema, Shapes
 
 _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _LABEL: Final = {"type": "string", "pattern": validate.NAME.pattern}
 _PORT: Final = {"type": "string", "pattern": validate.PORT_NAME.pattern}
+_PATH: Final = {"pattern": r"^(?!.*/\.\.?(/|$))/([^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*)?$", "maxLength": 4095}
+_CAPABILITIES: Final = {"items": {"enum": ["ALL", *sorted(CAPABILITIES)]}, "uniqueItems": True}
 _FREE: Final = [
     {"maximum": specs.DYNAMIC_PORTS.start - 1},
     {"minimum": specs.DYNAMIC_PORTS.stop},
@@ -122,7 +125,12 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
         },
         "ports": {"propertyNames": {"pattern": validate.PORT_NAME.pattern}},
         "stop_signal": {"enum": sorted(validate.SIGNALS)},
+        "devices": {"maxItems": MOST},
+        "volumes": {"maxItems": MOST},
     },
+    "Device": {"source": {**_PATH, "allOf": [{"pattern": "^/dev/"}]}, "target": _PATH},
+    "Capabilities": {"add": _CAPABILITIES, "drop": _CAPABILITIES},
+    "Volume": {"source": _PATH, "target": {**_PATH, "not": {"const": "/"}}},
     "Port": {"host": {"anyOf": _FREE}},
     "Health": {
         "http": {"pattern": r"^/[\x21-\x7e]*$"},

@@ -17,6 +17,7 @@ from heroctl.domain.events import JobSubmitted
 from heroctl.domain.isolation import CAPABILITIES, USUAL, is_clean, is_within, taken
 from heroctl.domain.needs import Need, needs
 from heroctl.domain.spec import Job, Task
+from tests.domain.test_jobschema import BEYOND, problems
 from tests.histories import history
 
 EVERYTHING = Allowance(
@@ -106,6 +107,18 @@ def test_refused_with_its_path(fields: dict[str, Any], path: str, code: str) -> 
     with pytest.raises(Invalid) as refused:
         job(**fields)
     assert [(problem.path, problem.code) for problem in refused.value.details] == [(f"tasks[0].{path}", code)]
+
+
+@pytest.mark.parametrize(("fields", "path", "code"), BAD, ids=[f"{path}-{code}" for _, path, code in BAD])
+def test_an_editor_tells_as_much_as_a_schema_can(fields: dict[str, Any], path: str, code: str) -> None:
+    document = {"job": "shop", "tasks": [{"name": "web", "image": "shop:1", **fields}]}
+    of_two_fields = code in BEYOND or path == "ports.http.host"
+    assert problems(document) or of_two_fields
+
+
+@pytest.mark.parametrize("fields", [fields for fields, *_ in TAKEN], ids=str)
+def test_an_editor_takes_what_makes_sense(fields: dict[str, Any]) -> None:
+    assert problems({"job": "shop", "tasks": [{"name": "web", "image": "shop:1", **fields}]}) == []
 
 
 @pytest.mark.parametrize("fields", [fields for fields, *_ in TAKEN], ids=str)
