@@ -1,0 +1,235 @@
+"""Requests that succeed, and those that are refused for each reason, for every route: what chance would not draw."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+import requests
+
+from api.refusals import caches
+from api.routes import ROUTES, Row
+from eventstore.database import Database
+from eventstore.log import Append
+from eventstore.postgres import open_log
+from eventstore.view import View
+from heroctl.domain.events import AllocPlaced
+from heroctl.domain.ids import allocation_id
+from tests.api import contract
+from tests.api.fuzz import Fuzz, filled
+from tests.api.process import Api
+from tests.api.specs import INVENTORY, spec
+
+_COUNT: Final = itertools.count(1)
+_PASSWORD: Final = "correct horse battery"
+_SESSION: Final[dict[str, Any]] = {
+    "boot_id": "boot-1",
+    "inventory": INVENTORY,
+    "capacity": {"cpu": 4.0, "memory": 8_000_000_000, "disk": 50_000_000_000},
+    "drivers": {"process": {"healthy": True, "version": "1"}},
+    "address": "192.0.2.9",
+}
+_RULE: Final = {"resource": "job", "capabilities": ["read"], "namespace": "*"}
+
+
+def seeded(made: Api, dsn: str) -> Fuzz:
+    """Put something of everything into a cluster, and speak as an admin whom nothing locks out."""
+    admin = made.ask("POST", "/v1/acl/tokens", {"name": "fuzz", "roles": ["admin"]}, status=201)["secret"]
+    fuzz = Fuzz(made.url, admin, "")
+    identity, fuzz.node = joined(fuzz)
+    for name in ("web", "shop"):
+        fuzz.ask("POST", "/v1/jobs", json=spec(name))
+    alloc = asyncio.run(_place(dsn, identity))
+    fuzz.live = {"jobs": ["web", "shop"], "nodes": [identity], "allocations": [alloc], "log": ["1", "2"]}
+    fuzz.live["deployments"] = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
+    fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
+    fuzz.live["policies"] = ["viewer"]
+    return fuzz
+
+
+async def _place(dsn: str, node: str) -> str:
+    """Place a job's replica, as a reconciler would."""
+    async with Database(dsn) as database, open_log(database) as log:
+        view = View(log)
+        await view.catch_up()
+        job = view.state.job("default", "web")
+        assert job is not None
+        alloc = allocation_id(view.state.incarnation, job.uid, 1)
+        [task] = job.current.tasks
+        placed = AllocPlaced(
+            id=alloc,
+            uid=job.uid,
+            n=1,
+            namespace="default",
+            job="web",
+            task=task.name,
+            slot=0,
+            version=1,
+            content=task.content,
+            node=node,
+            cpu=0.5,
+            memory=1,
+            disk=1,
+            deployment=job.deployment,
+        )
+        await log.append(Append((placed,), epoch=0))
+    return alloc
+
+
+def joined(fuzz: Fuzz) -> tuple[str, str]:
+    """Let a server join; return its id and token."""
+    join = fuzz.ask("POST", "/v1/cluster/join-tokens", json={}).json()["token"]
+    made = fuzz.ask("POST", "/v1/nodes/join", json={"token": join, "name": new("node")}, token="").json()
+    return made["id"], made["token"]
+
+
+def new(kind: str) -> str:
+    """Make a name that nothing has."""
+    return f"{kind}-{next(_COUNT)}"
+
+
+# ── what succeeds ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def succeed(fuzz: Fuzz, row: Row) -> requests.Response:
+    """Ask a route so that it does what it is for."""
+    return fuzz.ask(row.method, _path(fuzz, row), **_given(fuzz, row))
+
+
+def _path(fuzz: Fuzz, row: Row) -> str:
+    """Name something that is there; what is to go is made before."""
+    if not any(word.startswith("{") for word in row.words):
+        return row.path
+    noun = next(before for before, word in itertools.pairwise(row.words) if word.startswith("{"))
+    goes = row.method == "DELETE" or (row.method == "PUT" and noun != "namespaces")
+    return filled(row, _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0])
+
+
+def _made(fuzz: Fuzz, noun: str) -> str:
+    name = new(noun)
+    if noun == "nodes":
+        return joined(fuzz)[0]
+    if noun == "tokens":
+        return str(fuzz.ask("POST", "/v1/acl/tokens", json={"name": name, "roles": ["viewer"]}).json()["id"])
+    where = f"/v1/{noun}" if noun in ("jobs", "namespaces") else f"/v1/acl/{noun}"
+    made = fuzz.ask("POST", where, json=spec(name) if noun == "jobs" else _body(noun, name))
+    assert made.status_code == 201, made.text
+    return name
+
+
+def _body(noun: str, name: str) -> dict[str, Any]:
+    bodies: dict[str, dict[str, Any]] = {
+        "users": {"password": _PASSWORD, "roles": ["viewer"]},
+        "roles": {"policies": ["viewer"]},
+        "policies": {"rules": [_RULE]},
+        "namespaces": {"description": "for tests"},
+    }
+    return {"name": name, **bodies[noun]}
+
+
+def _login(fuzz: Fuzz) -> dict[str, str]:
+    return dict(fuzz.ask("POST", "/v1/auth/login", json={"acl_token": fuzz.token}, token="").json())
+
+
+def _own(fuzz: Fuzz) -> dict[str, Any]:
+    """Change the password of a user who has just been made."""
+    name = _made(fuzz, "users")
+    login = fuzz.ask("POST", "/v1/auth/login", json={"username": name, "password": _PASSWORD}, token="").json()
+    return {"token": login["token"], "json": {"current": _PASSWORD, "new": _PASSWORD[::-1]}}
+
+
+def _renewal(fuzz: Fuzz) -> dict[str, Any]:
+    return {"token": _login(fuzz)["refresh_token"]}
+
+
+def _join(fuzz: Fuzz) -> dict[str, Any]:
+    token = fuzz.ask("POST", "/v1/cluster/join-tokens", json={}).json()["token"]
+    return {"json": {"token": token, "name": new("node")}, "token": ""}
+
+
+def _sync(fuzz: Fuzz) -> dict[str, Any]:
+    opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
+    return {"json": {"session": opened, "seq": 1}, "token": fuzz.node}
+
+
+def _changed(noun: str) -> dict[str, Any]:
+    body = _body(noun, "")
+    return {"json": {name: value for name, value in body.items() if name not in ("name", "password")}}
+
+
+# Body, and token where it is not the admin's. A route that is not here gets the example of the document.
+_GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
+    "POST /v1/auth/login": lambda fuzz: {"json": {"acl_token": fuzz.token}, "token": ""},
+    "POST /v1/auth/refresh": _renewal,
+    "POST /v1/auth/logout": lambda fuzz: {"token": _login(fuzz)["token"]},
+    "POST /v1/acl/self/password": _own,
+    "POST /v1/acl/keys/rotate": lambda _: {"json": {}},
+    "POST /v1/acl/tokens": lambda _: {"json": {"name": new("token"), "roles": ["viewer"]}},
+    "POST /v1/acl/users": lambda _: {"json": _body("users", new("user"))},
+    "POST /v1/acl/roles": lambda _: {"json": _body("roles", new("role"))},
+    "POST /v1/acl/policies": lambda _: {"json": _body("policies", new("policy"))},
+    "POST /v1/namespaces": lambda _: {"json": _body("namespaces", new("space"))},
+    "PUT /v1/acl/users/{name}/password": lambda _: {"json": {"password": _PASSWORD[::-1]}},
+    "PUT /v1/acl/users/{name}": lambda _: _changed("users"),
+    "PUT /v1/acl/roles/{name}": lambda _: _changed("roles"),
+    "PUT /v1/acl/policies/{name}": lambda _: _changed("policies"),
+    "PUT /v1/namespaces/{name}": lambda _: _changed("namespaces"),
+    "POST /v1/jobs": lambda _: {"json": spec(new("job"))},
+    "POST /v1/nodes/join": _join,
+    "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
+    "POST /v1/agent/sync": _sync,
+}
+
+
+def _given(fuzz: Fuzz, row: Row) -> dict[str, Any]:
+    known = _GIVEN.get(f"{row.method} {row.path}")
+    if known is not None:
+        return known(fuzz)
+    body = contract.today()["paths"][row.path][row.method.lower()].get("requestBody")
+    return {"json": body["content"]["application/json"]["example"]} if body else {}
+
+
+# ── what is refused, for whatever route ──────────────────────────────────────────────────────────────────────────────
+
+
+def refused(fuzz: Fuzz, row: Row, removed: str) -> None:
+    """Ask a route for everything that it refuses for what it is. `removed`: the token of a node that was removed."""
+    path = filled(row, "nothing-there") if "{" in row.path else row.path
+    own = fuzz.node if row.access.kind == "node" else fuzz.token
+    _expect(fuzz.ask(row.method, f"{path}?nonsense=1", token=own), 400)
+    if row.access.kind != "public":
+        _expect(fuzz.ask(row.method, path, token=""), 401)
+        other = fuzz.token if row.access.kind == "node" else fuzz.node
+        _expect(fuzz.ask(row.method, path, token=other), 403)
+        _expect(fuzz.ask(row.method, path, token=removed), 410)
+    _expect(fuzz.ask(row.method, f"{path}?long={'x' * 9000}", token=own), 414)
+    if row.method in ("POST", "PUT", "PATCH"):
+        _expect(fuzz.ask(row.method, path, data=b" " * ((1 << 20) + 1), token=own), 413)
+    if "404" in _told(row) and row.access.kind == "user" and "{" in row.path:
+        nothing = filled(row, "999999999" if row.path.startswith("/v1/log/") else "nothing-there")
+        _expect(fuzz.ask(row.method, nothing, **_given(fuzz, row)), 404)
+
+
+def _told(row: Row) -> dict[str, Any]:
+    told: dict[str, Any] = contract.today()["paths"][row.path][row.method.lower()]["responses"]
+    return told
+
+
+def _expect(reply: requests.Response, status: int) -> None:
+    assert reply.status_code == status, (reply.request.method, reply.request.url, reply.status_code, reply.text[:300])
+
+
+def each_once(fuzz: Fuzz, times: int = 1) -> None:
+    """Ask every route so that it succeeds, and so that it refuses for each reason."""
+    gone, removed = joined(fuzz)
+    fuzz.ask("DELETE", f"/v1/nodes/{gone}")
+    for row in ROUTES:
+        replies = [succeed(fuzz, row) for _ in range(times)]
+        for reply in replies:
+            assert reply.status_code in (200, 201), (row.method, reply.url, reply.text[:500])
+        if caches(row):
+            reply = replies[-1]
+            _expect(fuzz.ask(row.method, reply.request.path_url, headers={"If-None-Match": reply.headers["ETag"]}), 304)
+        refused(fuzz, row, removed)

@@ -1,0 +1,32 @@
+"""The api answers as its OpenAPI document says, whatever comes: a real process over a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api import recipes
+from tests.api.fuzz import Fuzz
+from tests.api.process import api
+
+FAST: dict[str, str] = {
+    "HEROCTL_LIMIT_ADMIN": "1000000",
+    "HEROCTL_LIMIT_ADDRESS": "1000000",
+    "HEROCTL_LIMIT_NODE": "1000000",
+}
+
+
+@pytest.fixture
+def fuzz(tmp_path: Path, postgres_dsn: str) -> Iterator[Fuzz]:
+    with api(tmp_path, postgres_dsn, **FAST) as made:
+        yield recipes.seeded(made, postgres_dsn)
+
+
+@pytest.mark.timeout(120)
+def test_every_answer_is_documented(fuzz: Fuzz) -> None:
+    recipes.each_once(fuzz)
+    fuzz.all(examples=8)
+    assert fuzz.asked >= 800
+    assert sorted(label for label, count in fuzz.successes().items() if not count) == []
