@@ -1,112 +1,233 @@
-"""ACL tokens: for machines and for people's scripts. The secret is shown once; the vault keeps its hash."""
+"""Roles and policies: what those who may use the cluster may do."""
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from msgspec import Struct
 
-from api import tokens
-from api.access import ROLES
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.reads import Query, Reading
-from api.wire import Written, encode, stamp_or_none
+from api.users import refuse, written
+from api.wire import Written, encode
 from api.world import World
-from heroctl.domain.duration import Duration
-from heroctl.domain.errors import Invalid, Problem
-from heroctl.domain.events import TokenCreated
+from api.write import Done
+from heroctl.domain.errors import Problem, not_found
+from heroctl.domain.events import PolicySet, RoleSet
+from heroctl.domain.giving import refuse_more_by
+from heroctl.domain.holders import Policy, Role
 from heroctl.domain.intents import access as intents
-from heroctl.domain.intents.change import claim_stream
-from heroctl.domain.state import ACL, Token
+from heroctl.domain.intents.change import Change, claim_stream
+from heroctl.domain.policy import BUILT_IN, Rule, problems
+from heroctl.domain.state import ACL, State
+
+MOST_RULES: Final = 200
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_LONGEST: Final = 500
 
 
-class NewToken(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/acl/tokens`. `user`: for whom, the caller unless given; `ttl`: for ever unless given."""
+class NewRole(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/acl/roles`."""
 
     name: str
-    roles: tuple[str, ...]
-    user: str | None = None
-    ttl: str | None = None
+    policies: tuple[str, ...]
+    description: str = ""
 
 
-class TokenItem(Struct, frozen=True):
-    """A token, without its secret."""
+class RoleBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `PUT /v1/acl/roles/:name`: the whole role."""
 
-    id: str
+    policies: tuple[str, ...]
+    description: str = ""
+
+
+class RuleBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be done to a resource in some namespaces, or to those of some names; no capabilities: nothing at all."""
+
+    resource: str
+    capabilities: tuple[str, ...]
+    namespace: str | None = None
+    name: str | None = None
+
+
+class NewPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/acl/policies`."""
+
     name: str
-    user: str
-    roles: tuple[str, ...]
-    expires_at: str | None
+    rules: tuple[RuleBody, ...]
+    description: str = ""
 
 
-class MadeToken(TokenItem, frozen=True):
-    """A token as its maker sees it, once."""
+class PolicyBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `PUT /v1/acl/policies/:name`: the whole policy."""
 
-    secret: str
-
-
-@tells(list[TokenItem])
-def listing(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
-    """All ACL tokens."""
-    return Reading(ACL, lambda: encode([_show(token) for _, token in sorted(world.state.tokens.items())]))
+    rules: tuple[RuleBody, ...]
+    description: str = ""
 
 
-def _show(token: Token) -> TokenItem:
-    return TokenItem(token.id, token.name, token.user, token.roles, stamp_or_none(token.expires_at))
+class RoleItem(Struct, frozen=True):
+    """A role: a named set of policies. `built_in`: it is part of the release, and cannot be changed."""
+
+    name: str
+    policies: tuple[str, ...]
+    description: str
+    built_in: bool
 
 
-@tells(MadeToken, "user_not_found", body=NewToken, status=201)
-async def create(call: Call) -> Answer:
-    """Make a token."""
-    wanted = await call.body(NewToken)
-    expires_at = _judge(wanted, call.parts.clock())
-    identity, secret = tokens.new_id(), tokens.new_secret()
-    event = TokenCreated(
-        id=identity,
-        name=wanted.name,
-        user=wanted.user or call.principal.user,
-        roles=wanted.roles,
-        credential=await call.parts.vault.put("token", tokens.hashed(secret)),
-        expires_at=expires_at,
-    )
-    index = await call.write(claim_stream("token", identity), lambda state: intents.create_token(state, event))
-    made = MadeToken(
-        identity, event.name, event.user, event.roles, stamp_or_none(expires_at), tokens.spell("ht", identity, secret)
-    )
-    return answer(made, 201, index=index)
+class PolicyItem(Struct, frozen=True):
+    """A policy: a named set of rules."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    description: str
+    built_in: bool
 
 
-def _judge(wanted: NewToken, now: float) -> int | None:
-    problems = [
-        Problem(f"roles[{number}]", "unknown_role", f"there is no role '{role}': {', '.join(ROLES)}")
-        for number, role in enumerate(wanted.roles)
-        if role not in ROLES
-    ]
-    if not 0 < len(wanted.name) <= 128:
-        problems.append(Problem("name", "invalid_value", "a name has 1 to 128 characters"))
-    life = lifetime(wanted.ttl, problems)
-    if problems:
-        raise Invalid("invalid_body", f"{problems[0].path}: {problems[0].message}", details=tuple(problems))
-    return None if life is None else int((now + life) * 1000)
+# ── roles ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def lifetime(text: str | None, problems: list[Problem]) -> float | None:
-    """Read how long something shall live, in seconds."""
-    if text is None:
-        return None
-    try:
-        life = Duration.parse(text).seconds
-    except ValueError as error:
-        problems.append(Problem("ttl", "invalid_value", str(error)))
-        return None
-    if life <= 0:
-        problems.append(Problem("ttl", "invalid_value", "more than nothing is needed"))
-    return life
+@tells(list[RoleItem])
+def list_roles(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
+    """All roles: those that are built in, and one's own by name."""
+    return Reading(ACL, lambda: encode([_role(world.state, name) for name in (*BUILT_IN, *sorted(world.state.roles))]))
 
 
-@tells(Written, "token_not_found")
-async def delete(call: Call) -> Answer:
-    """Take a token away, and with it every login that was made by it."""
-    identity = call.path["id"]
-    index = await call.write(claim_stream("token", identity), lambda state: intents.delete_token(state, identity))
-    return answer(Written(index, id=identity), index=index)
+@tells(RoleItem, "role_not_found")
+def show_role(world: World, query: Query) -> Reading:
+    """One role."""
+    return Reading(ACL, lambda: encode(_role(world.state, query.path["name"])))
+
+
+def _role(state: State, name: str) -> RoleItem:
+    if name in BUILT_IN:
+        return RoleItem(name, (name,), "", built_in=True)
+    if name not in state.roles:
+        raise not_found("role", name)
+    role = state.roles[name]
+    return RoleItem(name, role.policies, role.description, built_in=False)
+
+
+@tells(RoleItem, "role_exists", "exceeds_own_rights", body=NewRole, status=201)
+async def create_role(call: Call) -> Answer:
+    """Make a role of policies."""
+    wanted = await call.body(NewRole)
+    refuse(_named(wanted.name, wanted.description))
+    event = RoleSet(wanted.name, wanted.policies, wanted.description)
+    done = await call.change(claim_stream("role", event.name), lambda state: intents.create_role(state, event))
+    return await role_created(call, done)
+
+
+async def role_created(call: Call, done: Done) -> Answer:
+    """Say again which role was made."""
+    wanted = await call.body(NewRole)
+    return answer(RoleItem(wanted.name, wanted.policies, wanted.description, built_in=False), 201, index=done.index)
+
+
+@tells(Written, "role_not_found", "built_in", "exceeds_own_rights", body=RoleBody)
+async def update_role(call: Call) -> Answer:
+    """Make a role of other policies: for all who have it, at once."""
+    wanted, name = await call.body(RoleBody), call.path["name"]
+    refuse(_named(name, wanted.description))
+    event = RoleSet(name, wanted.policies, wanted.description)
+
+    def decide(state: State) -> Change:
+        change = intents.update_role(state, event)
+        refuse_more_by(state, call.principal.grants, role=Role(name, event.policies))
+        return change
+
+    return written(call, await call.change(claim_stream("role", name), decide), name)
+
+
+@tells(Written, "role_not_found", "built_in", "role_in_use")
+async def delete_role(call: Call) -> Answer:
+    """Remove a role that nobody has."""
+    await call.nothing()
+    name = call.path["name"]
+    done = await call.change(claim_stream("role", name), lambda state: intents.delete_role(state, name))
+    return written(call, done, name)
+
+
+# ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@tells(list[PolicyItem])
+def list_policies(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
+    """All policies: those that are built in, and one's own by name."""
+    names = (*BUILT_IN, *sorted(world.state.policies))
+    return Reading(ACL, lambda: encode([_policy(world.state, name) for name in names]))
+
+
+@tells(PolicyItem, "policy_not_found")
+def show_policy(world: World, query: Query) -> Reading:
+    """One policy, with its rules."""
+    return Reading(ACL, lambda: encode(_policy(world.state, query.path["name"])))
+
+
+def _policy(state: State, name: str) -> PolicyItem:
+    if name in BUILT_IN:
+        return PolicyItem(name, BUILT_IN[name], "", built_in=True)
+    if name not in state.policies:
+        raise not_found("policy", name)
+    policy = state.policies[name]
+    return PolicyItem(name, policy.rules, policy.description, built_in=False)
+
+
+@tells(PolicyItem, "policy_exists", body=NewPolicy, status=201)
+async def create_policy(call: Call) -> Answer:
+    """Make a policy of rules."""
+    wanted = await call.body(NewPolicy)
+    event = _set_policy(wanted.name, wanted)
+    done = await call.change(claim_stream("policy", event.name), lambda state: intents.create_policy(state, event))
+    return await policy_created(call, done)
+
+
+async def policy_created(call: Call, done: Done) -> Answer:
+    """Say again which policy was made."""
+    wanted = await call.body(NewPolicy)
+    event = _set_policy(wanted.name, wanted)
+    return answer(PolicyItem(event.name, event.rules, event.description, built_in=False), 201, index=done.index)
+
+
+@tells(Written, "policy_not_found", "built_in", "exceeds_own_rights", body=PolicyBody)
+async def update_policy(call: Call) -> Answer:
+    """Make a policy of other rules: for all who have it in a role, at once."""
+    name = call.path["name"]
+    event = _set_policy(name, await call.body(PolicyBody))
+
+    def decide(state: State) -> Change:
+        change = intents.update_policy(state, event)
+        refuse_more_by(state, call.principal.grants, policy=Policy(name, event.rules))
+        return change
+
+    return written(call, await call.change(claim_stream("policy", name), decide), name)
+
+
+def _set_policy(name: str, wanted: NewPolicy | PolicyBody) -> PolicySet:
+    rules = tuple(Rule(each.resource, each.capabilities, each.namespace, each.name) for each in wanted.rules)
+    found = _named(name, wanted.description) + problems(rules[:MOST_RULES])
+    if len(rules) > MOST_RULES:
+        found.append(Problem("rules", "out_of_range", f"at most {MOST_RULES} rules: cut it into several policies"))
+    refuse(found)
+    return PolicySet(name, rules, wanted.description)
+
+
+@tells(Written, "policy_not_found", "built_in", "policy_in_use")
+async def delete_policy(call: Call) -> Answer:
+    """Remove a policy that no role has."""
+    await call.nothing()
+    name = call.path["name"]
+    done = await call.change(claim_stream("policy", name), lambda state: intents.delete_policy(state, name))
+    return written(call, done, name)
+
+
+def _named(name: str, description: str) -> list[Problem]:
+    found = []
+    if _NAME.fullmatch(name) is None:
+        message = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
+        found.append(Problem("name", "invalid_name", message))
+    if len(description) > _LONGEST:
+        found.append(Problem("description", "out_of_range", f"at most {_LONGEST} characters"))
+    return found

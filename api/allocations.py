@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import Any, Final, Protocol, TypeVar
 
 from api.answer import Answer, answer
@@ -39,6 +40,7 @@ class Named(Protocol):
 
 
 R = TypeVar("R", bound=Named)
+Sees = Callable[[str, str], bool]  # by namespace and job
 
 SHORTEST_PREFIX: Final = 4
 
@@ -50,7 +52,7 @@ def listing(world: Sight, query: Query) -> Reading:
 
 
 def _topic(state: State, query: Query) -> str:
-    if "job" in query.args:
+    if "job" in query.args and knows_of(state, query):
         return job_allocs_topic(query.args["job"])
     if "node" in query.args:
         node = query.args["node"]
@@ -58,14 +60,21 @@ def _topic(state: State, query: Query) -> str:
     return ALLOCS
 
 
+def knows_of(state: State, query: Query) -> bool:
+    """Tell whether the asker may be told when jobs of a name move: one sees all there could be, or one of them."""
+    sees, name = query.sees, query.args["job"]
+    return not query.scope or any(job.name == name and sees(job.namespace, name) for job in state.jobs.values())
+
+
 def _list(world: Sight, query: Query) -> bytes:
-    state, args = world.state, query.args
+    state, args, sees = world.state, query.args, query.sees
     node = state.node_names.get(args["node"], args["node"]) if "node" in args else None
     chosen = [
         alloc
         for alloc in _candidates(state, args.get("job"))
         if (node is None or alloc.node == node)
         and query.passes("namespace", alloc.namespace)
+        and sees(alloc.namespace, alloc.job)
         and ("status" not in args or alloc.status == args["status"])
     ]
     chosen.sort(key=lambda alloc: (alloc.create_index, alloc.id))
@@ -88,20 +97,27 @@ def _candidates(state: State, job: str | None) -> list[Alloc]:
 @tells(AllocationDetail, "allocation_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One allocation, with its timeline."""
-    wanted = query.path["id"]
-    found = find(world.state, wanted)
-    if found is None:
-        return Reading(alloc_topic(wanted), lambda: encode(_detail(world.state, _need(world.state, wanted))))
-    full = found.id
-    return Reading(alloc_topic(full), lambda: encode(_detail(world.state, _need(world.state, full))))
+    wanted, sees = query.path["id"], query.sees
+    found = find(world.state, wanted, sees)
+    topic = alloc_topic(found.id) if found else alloc_topic(hidden(wanted, world.state.allocs))
+    return Reading(topic, lambda: encode(_detail(world.state, _need(world.state, found.id if found else wanted, sees))))
 
 
-def find(state: State, wanted: str) -> Alloc | None:
-    """Find an allocation by its id, or by a prefix of at least 4 that no other has. Raises `ambiguous_id`."""
+def find(state: State, wanted: str, sees: Sees) -> Alloc | None:
+    """Find an allocation that may be seen by its id, or by a prefix of at least 4 that no other such one has.
+
+    Raises `ambiguous_id`.
+    """
     found = state.allocs.get(wanted)
     if found is not None or len(wanted) < SHORTEST_PREFIX:
-        return found
-    return one_of([alloc for name, alloc in state.allocs.items() if name.startswith(wanted)], wanted)
+        return found if found is not None and sees(found.namespace, found.job) else None
+    begins = (alloc for name, alloc in state.allocs.items() if name.startswith(wanted))
+    return one_of([alloc for alloc in begins if sees(alloc.namespace, alloc.job)], wanted)
+
+
+def hidden(wanted: str, known: Container[str]) -> str:
+    """Give an id to wait for where nothing is to be seen: the one asked for, but not that of a thing that is there."""
+    return "" if wanted in known else wanted
 
 
 def one_of(found: list[R], wanted: str) -> R | None:
@@ -112,8 +128,8 @@ def one_of(found: list[R], wanted: str) -> R | None:
     return found[0] if found else None
 
 
-def _need(state: State, wanted: str) -> Alloc:
-    found = find(state, wanted)
+def _need(state: State, wanted: str, sees: Sees) -> Alloc:
+    found = find(state, wanted, sees)
     if found is None:
         raise not_found("allocation", wanted)
     return found
@@ -174,7 +190,7 @@ def _ports(state: State, alloc: Alloc) -> dict[str, PortMap]:
 async def stop(call: Call) -> Answer:
     """Stop an allocation; its slot is filled again."""
     await call.nothing()
-    alloc = _need(call.parts.view.state, call.path["id"])
+    alloc = _asked(call)
     identity = alloc.id
 
     def decide(state: State) -> Change:
@@ -187,7 +203,15 @@ async def stop(call: Call) -> Answer:
 async def stopped(call: Call, done: Done) -> Answer:
     """Say again where the stop of an allocation stands."""
     named = next((event.alloc for event in done.events if isinstance(event, AllocStopRequested)), "")
-    return _stopped(call, done, named or _need(call.parts.view.state, call.path["id"]).id)
+    return _stopped(call, done, named or _asked(call).id)
+
+
+def _asked(call: Call) -> Alloc:
+    """Find the allocation that a call is about, for a caller who may do to it what it asks."""
+    wanted = call.path["id"]
+    alloc = _need(call.parts.view.state, wanted, call.sees)
+    call.allow(alloc.namespace, alloc.job, absent=not_found("allocation", wanted))
+    return alloc
 
 
 def _stopped(call: Call, done: Done, identity: str) -> Answer:

@@ -9,10 +9,11 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from api.access import Principal
 from api.answer import INDEX, Answer, Header
 from api.call import Call, arguments
 from api.errors import answer_to
-from api.front import Exchange, Front
+from api.front import Exchange, Front, page_key
 from api.historian import Question, name_of
 from api.idempotency import perform
 from api.parts import Parts
@@ -20,8 +21,9 @@ from api.past import invalid
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog
 from api.routes import AT, ROUTES, WAITING, Row
-from api.wait import Poll, poll_of
+from api.wait import Outcome, Poll, poll_of
 from eventstore.view import Change
+from heroctl.domain.policy import placed
 from heroctl.domain.state import ACL
 
 Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
@@ -101,19 +103,31 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
             return _unless_known(await _as_it_was(row, exchange, parts, path, args), scope["headers"])
         poll = poll_of(args)
         filters = tuple(sorted(pair for pair in args.items() if pair[0] not in WAITING))
-        query = Query(row.placeholders(path), dict(filters))
-        key = (path, filters)
+        words, sought = row.placeholders(path), dict(filters)
         if poll is not None:
+            query = Query(words, sought, exchange.principal.scope(row.access.right))
             reading = _about(exchange, parts, reader(parts.world, query))
-            await _wait(parts, exchange, reading, poll, request)
+            outcome = await _wait(parts, exchange.principal, reading.topic, poll, request)
+            exchange.principal = parts.heed(outcome, exchange.principal, row.access)
+        query = Query(words, sought, exchange.principal.scope(row.access.right))
+        key = page_key(path, filters, query.scope)
         page = parts.pages.find(key)
         if page is None:
-            page = parts.pages.page(key, _about(exchange, parts, reader(parts.world, query)))
+            reading = _about(exchange, parts, reader(parts.world, query))
+            page = parts.pages.page(key, reading._replace(make=lambda: _judged(row, query, reading)))
         if not given:
-            front.keep(path, row, key)
+            front.keep(path, row)
         return _unless_known(page, scope["headers"])
 
     return make
+
+
+def _judged(row: Row, query: Query, reading: Reading) -> bytes:
+    """Make a body; fail where nobody asked who may see what stands in it. That is a bug, and answered as one."""
+    body = reading.make()
+    if placed(row.access.right) and not query.judged:
+        raise AssertionError(f"nobody asked who may see what {row.path} shows")
+    return body
 
 
 async def _as_it_was(row: Row, exchange: Exchange, parts: Parts, path: str, args: dict[str, str]) -> Page:
@@ -122,8 +136,9 @@ async def _as_it_was(row: Row, exchange: Exchange, parts: Parts, path: str, args
         raise invalid("what was does not change: it cannot be waited for with index or wait")
     place = await parts.archive.place(args.pop(AT))
     exchange.index = place.index
-    key = (parts.view.state.incarnation, path, tuple(sorted(args.items())))
-    question = Question(name_of(row.read), row.placeholders(path), args, place.index)
+    scope = exchange.principal.scope(row.access.right)
+    key = (parts.view.state.incarnation, page_key(path, tuple(sorted(args.items())), scope))
+    question = Question(name_of(row.read), row.placeholders(path), args, scope, place.index)
     return await parts.archive.page(key, question, place)
 
 
@@ -132,15 +147,11 @@ def _about(exchange: Exchange, parts: Parts, reading: Reading) -> Reading:
     return reading
 
 
-async def _wait(
-    parts: Parts, exchange: Exchange, reading: Reading, poll: Poll, request: Request[Any, Any, Any]
-) -> None:
-    """Wait as asked. Raises when the token ended meanwhile, or the client has gone."""
-    if parts.view.topic_index(reading.topic) > poll.index:
-        return
-    who = exchange.principal
-    outcome = await parts.waiters.wait(reading.topic, poll, who, request.receive, who.until - parts.clock())
-    parts.heed(outcome, who)
+async def _wait(parts: Parts, who: Principal, topic: str, poll: Poll, request: Request[Any, Any, Any]) -> Outcome:
+    """Wait as asked."""
+    if parts.view.topic_index(topic) > poll.index:
+        return "moved"
+    return await parts.waiters.wait(topic, poll, who, request.receive, who.until - parts.clock())
 
 
 def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
@@ -163,12 +174,15 @@ def _does(row: Row, parts: Parts) -> Make:
             parts,
             exchange.principal,
             exchange.request_id.decode(),
+            access=row.access,
             path=row.placeholders(scope["path"]),
             args=arguments(scope["query_string"], row.args),
             headers=list(scope["headers"]),
             receive=request.receive,
             client=exchange.client,
         )
-        return await perform(row, call)
+        answer = await perform(row, call)
+        call.judged()
+        return answer
 
     return make

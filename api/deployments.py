@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.allocations import SHORTEST_PREFIX, one_of
+from api.allocations import SHORTEST_PREFIX, Sees, hidden, knows_of, one_of
 from api.contract import tells
 from api.reads import Query, Reading
 from api.wire import DeploymentItem, TaskRollout, encode, stamp, stamp_or_none
@@ -23,15 +23,18 @@ from heroctl.domain.state import (
 @tells(list[DeploymentItem])
 def listing(world: Sight, query: Query) -> Reading:
     """Deployments, newest first; `?job=`, `?namespace=`, `?status=`."""
-    topic = job_deployments_topic(query.args["job"]) if "job" in query.args else DEPLOYMENTS
+    known = "job" in query.args and knows_of(world.state, query)
+    topic = job_deployments_topic(query.args["job"]) if known else DEPLOYMENTS
     return Reading(topic, lambda: _list(world, query))
 
 
 def _list(world: Sight, query: Query) -> bytes:
+    sees = query.sees
     chosen = [
         deployment
         for deployment in world.state.deployments.values()
-        if query.passes("job", deployment.job)
+        if sees(deployment.namespace, deployment.job)
+        and query.passes("job", deployment.job)
         and query.passes("namespace", deployment.namespace)
         and query.passes("status", deployment.status)
     ]
@@ -42,22 +45,26 @@ def _list(world: Sight, query: Query) -> bytes:
 @tells(DeploymentItem, "deployment_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One deployment, by id or a prefix of it."""
-    wanted = query.path["id"]
-    found = find(world.state, wanted)
-    full = found.id if found else wanted
-    return Reading(deployment_topic(full), lambda: encode(_show(world.state, _need(world.state, full))))
+    wanted, sees = query.path["id"], query.sees
+    found = find(world.state, wanted, sees)
+    topic = deployment_topic(found.id if found else hidden(wanted, world.state.deployments))
+    return Reading(topic, lambda: encode(_show(world.state, _need(world.state, found.id if found else wanted, sees))))
 
 
-def find(state: State, wanted: str) -> Deployment | None:
-    """Find a deployment by its id, or by a prefix of at least 4 that no other has. Raises `ambiguous_id`."""
+def find(state: State, wanted: str, sees: Sees) -> Deployment | None:
+    """Find a deployment that may be seen by its id, or by a prefix of at least 4 that no other such one has.
+
+    Raises `ambiguous_id`.
+    """
     found = state.deployments.get(wanted)
     if found is not None or len(wanted) < SHORTEST_PREFIX:
-        return found
-    return one_of([each for each in state.deployments.values() if each.id.startswith(wanted)], wanted)
+        return found if found is not None and sees(found.namespace, found.job) else None
+    begins = (each for each in state.deployments.values() if each.id.startswith(wanted))
+    return one_of([each for each in begins if sees(each.namespace, each.job)], wanted)
 
 
-def _need(state: State, wanted: str) -> Deployment:
-    found = find(state, wanted)
+def _need(state: State, wanted: str, sees: Sees) -> Deployment:
+    found = find(state, wanted, sees)
     if found is None:
         raise not_found("deployment", wanted)
     return found

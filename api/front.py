@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from litestar import Litestar
@@ -18,8 +18,11 @@ from litestar.utils import normalize_path
 
 from api import access, request_id, trail
 from api.access import NOBODY, Principal
-from api.answer import INDEX, Answer, Message, Receive, Send
+from api.answer import INDEX, Answer, Header, Message, Receive, Send
+from api.body import TooSlow
+from api.bounds import Crowd
 from api.errors import MethodNotAllowed, answer_to, missing_route, refusal_of
+from api.limits import Counted, Limited, key_of, tier
 from api.parts import Parts
 from api.proxies import client_of
 from api.requestlog import RequestLog
@@ -27,6 +30,7 @@ from api.routes import ROUTES, Row
 from eventstore.refusals import Refused
 from eventstore.view import STALE_AFTER
 from heroctl.domain.errors import Forbidden, Invalid, Refusal, TooMany, Unauthenticated, Unavailable
+from heroctl.domain.policy import Scope
 
 GIVE_UP: Final = 600.0  # seconds without the log after which what is known is too old to be told
 _MOST_PATHS: Final = 4096
@@ -36,17 +40,15 @@ _LOGIN: Final = "/v1/auth/login"
 _TOLD: Final = frozenset({Unauthenticated.status, Forbidden.status, TooMany.status})  # to the audit
 
 
-class Ready(NamedTuple):
-    """A path whose plain GET may be answered from the front: by which row, from which page."""
-
-    row: Row
-    key: object
+def page_key(path: str, filters: tuple[tuple[str, str], ...], scope: Scope) -> object:
+    """Name a page: what is asked, and how far whoever asks may see. Nobody else gets it."""
+    return path, filters, scope
 
 
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("answer", "client", "index", "principal", "refusal", "request_id", "row", "status")
+    __slots__ = ("answer", "client", "counted", "index", "principal", "refusal", "request_id", "row", "status")
 
     def __init__(self, identity: bytes, client: str) -> None:
         self.request_id = identity
@@ -56,6 +58,7 @@ class Exchange:
         self.status = 0
         self.answer: Answer | None = None
         self.refusal: Refusal | None = None  # that the answer tells of
+        self.counted: Counted | None = None  # against which limit
         self.index = 0  # of the topic asked for, for answers that have none of their own
 
     def fail(self, error: Exception) -> None:
@@ -73,27 +76,32 @@ class Front:
     def __init__(self, router: Litestar, parts: Parts, log: RequestLog) -> None:
         self.open = 0
         self._quiet = asyncio.Event()
-        self.ready: dict[str, Ready] = {}
+        self.ready: dict[str, Row] = {}
         self._router = router
         self._parts = parts
         self._log = log
         self._gate = parts.gate
         self._pages = parts.pages
         self._view = parts.view
+        self._limits = parts.limits
+        self._crowd = Crowd(parts.bounds.connections)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""
         began = time.perf_counter()
         exchange = Exchange(request_id.of(scope["headers"]), client_of(scope, self._parts.trusted))
         page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None
-        if page is not None:
+        counted = self._limits.at_hand(exchange.principal.actor) if page is not None else None
+        if page is not None and counted is not None:
             exchange.status = 200
-            await send(page.start((request_id.HEADER, exchange.request_id)))
+            limits = counted.headers(self._limits.clock())
+            await send(page.start((request_id.HEADER, exchange.request_id), *limits))
             await send(page.end)
         else:
             self.open += 1
             try:
-                await self._serve(scope, receive, send, exchange)
+                with self._crowd.one_more(exchange.client):
+                    await self._serve(scope, receive, send, exchange)
             finally:
                 self.open -= 1
                 if not self.open:
@@ -140,17 +148,17 @@ class Front:
             self._quiet.clear()
             await self._quiet.wait()
 
-    def keep(self, path: str, row: Row, key: object) -> None:
-        """Learn that a plain GET of a path is answered by this page, while that is good."""
+    def keep(self, path: str, row: Row) -> None:
+        """Learn that a plain GET of a path is answered by this row's pages, while those are good."""
         if len(self.ready) >= _MOST_PATHS:
             self.ready.clear()
-        self.ready[path] = Ready(row, key)
+        self.ready[path] = row
 
     # ── ready pages ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _page(self, scope: Any, exchange: Exchange) -> Answer | None:  # noqa: ANN401 - ASGI
-        ready = self.ready.get(scope["path"])
-        if ready is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
+        row = self.ready.get(scope["path"])
+        if row is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
             return None
         token = None
         for name, value in scope["headers"]:
@@ -164,9 +172,9 @@ class Front:
             elif name in (b"if-none-match", b"x-heroctl-token"):
                 return None
         principal = self._gate.known(token) if token else None
-        if principal is None or not access.allows(ready.row.access, principal):
+        if principal is None or not access.allows(row.access, principal):
             return None
-        page = self._pages.find(ready.key)
+        page = self._pages.find(page_key(scope["path"], (), principal.scope(row.access.right)))
         if page is None:
             return None
         exchange.principal = principal
@@ -183,6 +191,8 @@ class Front:
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
             if exchange.status:
                 raise
+            if isinstance(error, Limited):
+                exchange.counted = error.counted
             exchange.fail(error)
         made = exchange.answer
         if made is not None:
@@ -191,15 +201,35 @@ class Front:
             await made.finish(send)
 
     async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
-        """Find the row and who asks, and refuse who may not."""
+        """Find the row and who asks, count the request, and refuse who may not."""
+        self._parts.bounds.judge(scope)
         row = exchange.row = self._row(scope["method"], scope["path"])
+        principal = await self._counted(scope, exchange)
         if row is None or row.access.kind != "public":
-            principal = await self._principal(scope)
             if row is None and (principal is not None or not scope["path"].startswith(_ROOT)):
                 raise self._no_route(scope["method"], scope["path"])
             exchange.principal = principal or NOBODY
             access.check(row.access if row else access.ANYONE, principal)
         await self._abreast(scope["headers"], row)
+
+    async def _counted(self, scope: Any, exchange: Exchange) -> Principal | None:  # noqa: ANN401 - ASGI
+        """Find who asks, and count the request: against a token that is good, else against the address."""
+        row, client = exchange.row, exchange.client
+        if row is not None and row.path.startswith(_HEALTH):
+            return None
+        principal, refusal = None, None
+        if row is None or row.access.kind != "public":
+            try:
+                principal = await self._principal(scope)
+            except Unauthenticated as error:
+                refusal = error
+        if principal is None or not principal.node:
+            self._crowd.check(client)
+        key, kind = (key_of(client), "address") if principal is None else (principal.actor, tier(principal))
+        exchange.counted = await self._limits.admit(key, kind)
+        if refusal is not None:
+            raise refusal
+        return principal
 
     async def _principal(self, scope: Any) -> Principal | None:  # noqa: ANN401 - ASGI
         if not scope["path"].startswith(_ROOT):
@@ -243,12 +273,14 @@ class Front:
         return stamped
 
     def _stamps(self, exchange: Exchange, status: int, scope: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - ASGI
-        stamps = [(request_id.HEADER, exchange.request_id)]
+        stamps: list[Header] = [(request_id.HEADER, exchange.request_id)]
+        if exchange.counted is not None:
+            stamps.extend(exchange.counted.headers(self._limits.clock()))
         if exchange.index and status >= 400:
             stamps.append((INDEX, b"%d" % exchange.index))
         stale = self._view.stale_seconds
         if stale > STALE_AFTER and exchange.row is not None and exchange.row.read is not None:
             stamps.append((b"x-heroctl-stale", b"%d" % stale))
-        if self._parts.waiters.draining and scope["http_version"].startswith("1"):
+        if (self._parts.waiters.draining or status == TooSlow.status) and scope["http_version"].startswith("1"):
             stamps.append((b"connection", b"close"))
         return stamps

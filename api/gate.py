@@ -13,16 +13,18 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from api import tokens
-from api.access import Principal, expired, no_token, rights_of
+from api.access import Principal, expired, no_token
 from api.answer import Header
 from api.keys import Keyring
 from api.tokens import Claims, Keys, Opaque
+from api.uses import LastUses
 from eventstore.sessions import Session
 from eventstore.vault import Vault
 from eventstore.view import View
 from heroctl.domain.credentials import good
 from heroctl.domain.errors import Gone, Refusal, Unavailable
-from heroctl.domain.state import ACL, JoinToken, State
+from heroctl.domain.holders import JoinToken, grants_of
+from heroctl.domain.state import ACL, State
 
 T = TypeVar("T")
 
@@ -32,14 +34,19 @@ _BEARER: Final = b"bearer "
 
 
 def token_of(headers: Iterable[Header]) -> bytes | None:
-    """Find the token of a request: `Authorization: Bearer …`, or `X-HeroCtl-Token`."""
-    other = None
+    """Find the token of a request: `Authorization: Bearer …`, or `X-HeroCtl-Token`. Raises where it says two."""
+    found = None
     for name, value in headers:
         if name == b"authorization":
-            return value[7:].strip() if value[:7].lower() == _BEARER else b""
-        if name == b"x-heroctl-token":
-            other = value
-    return other
+            given = value[7:].strip() if value[:7].lower() == _BEARER else b""
+        elif name == b"x-heroctl-token":
+            given = value.strip()
+        else:
+            continue
+        if found is not None and found != given:
+            raise no_token()
+        found = given
+    return found
 
 
 class Gate:
@@ -52,6 +59,7 @@ class Gate:
         self._clock = clock
         self._known: dict[bytes, Principal] = {}
         self._hashes: dict[str, bytes] = {}
+        self.uses = LastUses(clock)
         self._acl = 0
         self._revoked: frozenset[str] = frozenset()
         self._keys = self.keys.headers
@@ -68,7 +76,11 @@ class Gate:
             self._known.clear()
             self._acl = acl
         principal = self._known.get(token)
-        return principal if principal is not None and principal.until > self._clock() else None
+        if principal is None or principal.until <= self._clock():
+            return None
+        if principal.token:
+            self.uses.note(principal.token)
+        return principal
 
     async def principal(self, headers: Iterable[Header]) -> Principal | None:
         """Give the principal of a request; None: it carries no token. Raises `token_invalid` or `token_expired`."""
@@ -88,6 +100,8 @@ class Gate:
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[token] = principal
+        if principal.token:
+            self.uses.note(principal.token)
         return principal
 
     async def verify(self, token: bytes) -> Principal:
@@ -122,17 +136,22 @@ class Gate:
 
     def still(self, principal: Principal) -> bool:
         """Tell whether a principal admitted earlier would be admitted now, with the same rights."""
+        now = self.now(principal)
+        return now is not None and now.grants == principal.grants
+
+    def now(self, principal: Principal) -> Principal | None:
+        """Give a principal admitted earlier as it would be admitted now; None: it would not be."""
         state = self._view.state
         if principal.until <= self._clock():
-            return False
+            return None
         if principal.node:
-            return principal.node in state.nodes
+            return principal if principal.node in state.nodes else None
         if principal.session and (
             principal.key not in self.keys.headers or not good(state, principal, principal.session)
         ):
-            return False
-        now = self._user(state, principal.user, principal.token, principal.session)
-        return now is not None and now.rights == principal.rights
+            return None
+        found = self._user(state, principal.user, principal.token, principal.session)
+        return found and replace(principal, grants=found.grants, roles=found.roles, kind=found.kind)
 
     async def join_token(self, text: str) -> JoinToken:
         """Find the join token that a server shows. Raises `join_token_invalid`."""
@@ -151,17 +170,21 @@ class Gate:
         found = self._user(state, login.user, login.token, login.id) if good(state, login, login.id) else None
         if found is None:
             return None
-        whose = Principal(found.actor, found.rights, claims.exp, login.user, login.token, login.id)
-        return replace(whose, credential=login.credential)
+        return replace(found, until=claims.exp, session=login.id, credential=login.credential)
 
     def _user(self, state: State, user: str, token: str, session: str) -> Principal | None:
         record = state.users.get(user)
         if record is None or session in self._revoked:
             return None
+        own = grants_of(record, state.roles, state.policies)
         if not token:
-            return Principal(f"user:{user}", rights_of(record.roles))
+            return Principal(f"user:{user}", (own,), user=user, roles=record.roles)
         made_from = state.tokens.get(token)
-        return None if made_from is None else Principal(f"token:{token}", rights_of(made_from.roles))
+        if made_from is None:
+            return None
+        given = grants_of(made_from, state.roles, state.policies)
+        grants = (given,) if made_from.kind == "service" else (given, own)
+        return Principal(f"token:{token}", grants, user=user, token=token, roles=made_from.roles, kind=made_from.kind)
 
     async def _of_token(self, opaque: Opaque) -> Principal:
         token = await self._sure(lambda state: state.tokens.get(opaque.id))
@@ -173,7 +196,7 @@ class Gate:
         found = self._user(self._view.state, token.user, token.id, "")
         if found is None:
             raise no_token()
-        return Principal(found.actor, found.rights, until, token.user, token.id)
+        return replace(found, until=until)
 
     async def _of_node(self, opaque: Opaque) -> Principal:
         if opaque.id in self._view.state.removed_nodes:

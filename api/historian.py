@@ -26,6 +26,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from heroctl.domain.errors import Conflict, Gone, NotFound, Problem, Refusal, Unavailable
+from heroctl.domain.policy import Scope
 from heroctl.domain.state import State
 
 _COLLECT: Final = (50_000, 20, 50)  # as in an api
@@ -64,6 +65,7 @@ class Question(Struct, frozen=True):
     reader: str
     path: dict[str, str]
     args: dict[str, str]
+    scope: Scope  # how far the asker may see
     index: int
 
 
@@ -111,7 +113,7 @@ class Historian:
         index = question.index
         try:
             state = await self._past.go(index)
-            return READERS[question.reader](Then(state), Query(question.path, question.args)).make()
+            return READERS[question.reader](Then(state), Query(question.path, question.args, question.scope)).make()
         except (NotFound, Conflict) as refusal:
             raise type(refusal)(refusal.code, f"at index {index}: {refusal.message}", details=refusal.details) from None
         except Compacted as gone:

@@ -93,6 +93,7 @@ async def _again(row: Row, call: Call, place: Appended) -> Answer:
     if row.again is None:
         raise _already_done(place.last, "its answer held what is shown once")
     done = await _done(call, place)
+    call.judge_again(done.events)
     try:
         answer = await row.again(call, done)
     except NotFound:  # it changed nothing, so that no event tells what it was about

@@ -48,13 +48,14 @@ def listing(world: Sight, query: Query) -> Reading:
 
 
 def _list(world: Sight, query: Query) -> bytes:
-    state = world.state
+    state, sees = world.state, query.sees
     chosen = (state.jobs[uid] for _, uid in sorted(state.names.items()))
     return joined(
         [
             world.items.get(job.uid, state.topic_index(job_topic(job.namespace, job.name)), item, state, job)
             for job in chosen
             if query.passes("namespace", job.namespace)
+            and sees(job.namespace, job.name)
             and ("status" not in query.args or job_status(state, job) == query.args["status"])
         ]
     )
@@ -63,22 +64,27 @@ def _list(world: Sight, query: Query) -> bytes:
 @tells(JobDetail, "job_not_found")
 def detail(world: Sight, query: Query) -> Reading:
     """One job, with its spec."""
+    state = world.state
+    return _of_one(query, lambda namespace, name: encode(_detail(state, intents.find_job(state, namespace, name))))
+
+
+def _of_one(query: Query, show: Callable[[str, str], bytes]) -> Reading:
+    """Read of one job. One that the asker may not see is a job that is not there, in all that is told of it."""
     namespace, name = query.namespace, query.path["name"]
-    return Reading(
-        job_topic(namespace, name), lambda: encode(_detail(world.state, intents.find_job(world.state, namespace, name)))
-    )
+    if query.sees(namespace, name):
+        return Reading(job_topic(namespace, name), lambda: show(namespace, name))
+    return Reading(job_topic("", name), lambda: show("", name))
 
 
 @tells(list[VersionItem], "job_not_found")
 def versions(world: Sight, query: Query) -> Reading:
     """The kept versions of a job, newest first."""
-    namespace, name = query.namespace, query.path["name"]
 
-    def make() -> bytes:
+    def show(namespace: str, name: str) -> bytes:
         job = intents.find_job(world.state, namespace, name)
         return encode([_version(version) for version in reversed(job.versions)])
 
-    return Reading(job_topic(namespace, name), make)
+    return _of_one(query, show)
 
 
 def item(state: State, job: Job) -> JobItem:
@@ -166,6 +172,7 @@ def _version(version: Version) -> VersionItem:
 async def submit(call: Call) -> Answer:
     """Make a job so: 201 where its name is new, 200 where it changed or was so already."""
     spec = await _spec(call)
+    call.allow_spec(spec, absent=not_found("namespace", spec.namespace))
     guard = call.number("check_index")
     actor = call.principal.actor
     done = await call.change(
@@ -176,7 +183,9 @@ async def submit(call: Call) -> Answer:
 
 async def submitted(call: Call, done: Done) -> Answer:
     """Say again what became of a submit."""
-    return _submitted(call, await _spec(call), done)
+    spec = await _spec(call)
+    call.allow_spec(spec, absent=not_found("namespace", spec.namespace))
+    return _submitted(call, spec, done)
 
 
 async def _spec(call: Call) -> specs.Job:
@@ -230,6 +239,7 @@ def _named(document: Any, namespace: str | None) -> Any:  # noqa: ANN401 - a spe
 async def validate(call: Call) -> Answer:
     """Judge a spec and do nothing: `{problems, warnings}`."""
     document = await call.document()
+    call.allow_nothing()
     try:
         spec = parse(document)
     except Invalid as refusal:
@@ -252,6 +262,7 @@ async def delete(call: Call) -> Answer:
 
 async def _write(call: Call, decide: Intent) -> Answer:
     namespace, name, guard = call.namespace, call.path["name"], call.number("check_index")
+    call.allow(namespace, name, absent=not_found("job", name))
     return await written(
         call, await call.change(job_stream(namespace, name), lambda state: decide(state, namespace, name, guard))
     )
@@ -260,6 +271,7 @@ async def _write(call: Call, decide: Intent) -> Answer:
 async def written(call: Call, done: Done) -> Answer:
     """Say where a change of a job stands."""
     namespace, name = call.namespace, call.path["name"]
+    call.allow(namespace, name, absent=not_found("job", name))
     index = done.index or call.parts.view.state.topic_index(job_topic(namespace, name))
     body = Written(index, name=name, namespace=namespace, warnings=call.parts.doubts())
     return answer(body, index=index)

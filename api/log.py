@@ -59,7 +59,7 @@ async def _wait(call: Call, after: int) -> None:
     poll = poll_of({"index": str(max(after, 1)), "wait": call.args["wait"]})
     if poll is not None and after <= (await parts.view.head()).index:
         until = who.until - parts.clock()
-        parts.heed(await parts.waiters.reach(after + 1, poll, who, call.receive, until), who)
+        parts.heed(await parts.waiters.reach(after + 1, poll, who, call.receive, until), who, call.access)
 
 
 async def _rows(log: Log, after: int, limit: int) -> list[Row]:
@@ -127,6 +127,7 @@ async def verify(call: Call) -> Answer:
     """Check all that is kept: lines of JSON while it goes on, the verdict last. Raises `verify_running`."""
     if call.parts.prover.busy:
         raise Conflict("verify_running", "this process is checking the log already: wait for that, or ask another one")
+    call.parts.waiters.check(call.principal)
     return Flow(_proof(call))
 
 

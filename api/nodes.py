@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import UNSET, Struct, UnsetType
 
-from api.allocations import SHORTEST_PREFIX, one_of
+from api.allocations import SHORTEST_PREFIX, hidden, one_of
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
@@ -19,6 +19,8 @@ from heroctl.domain.events import NodeEligibilitySet
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import Change, node_stream
 from heroctl.domain.state import NODES, Node, State, Usage, node_topic
+
+Sees = Callable[[str], bool]  # by name
 
 
 class Eligibility(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,30 +36,35 @@ def listing(world: Sight, query: Query) -> Reading:
 
 
 def _list(world: Sight, query: Query) -> bytes:
-    state = world.state
-    chosen = (state.nodes[node] for _, node in sorted(state.node_names.items()))
+    state, sees = world.state, query.sees
+    chosen = (state.nodes[node] for name, node in sorted(state.node_names.items()) if sees(name))
     return encode([_show(world, node) for node in chosen if query.passes("status", node.status)])
 
 
 @tells(NodeItem, "node_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
     """One node, by id, name or a prefix of its id."""
-    wanted = query.path["id"]
-    found = find(world.state, wanted)
+    wanted, sees = query.path["id"], query.sees
+    found = find(world.state, wanted, sees)
     full = found.id if found else wanted
-    return Reading(node_topic(full), lambda: encode(_show(world, _need(world.state, full))), fresh=A_SECOND)
+    topic = node_topic(full if found else hidden(wanted, world.state.nodes))
+    return Reading(topic, lambda: encode(_show(world, _need(world.state, full, sees))), fresh=A_SECOND)
 
 
-def find(state: State, wanted: str) -> Node | None:
-    """Find a node by id, name, or a prefix of at least 4 that no other id has. Raises `ambiguous_id`."""
+def find(state: State, wanted: str, sees: Sees) -> Node | None:
+    """Find a node that may be seen by id, name, or a prefix of at least 4 that no other such one's id has.
+
+    Raises `ambiguous_id`.
+    """
     found = state.nodes.get(state.node_names.get(wanted, wanted))
     if found is not None or len(wanted) < SHORTEST_PREFIX:
-        return found
-    return one_of([node for node in state.nodes.values() if node.id.startswith(wanted)], wanted)
+        return found if found is not None and sees(found.name) else None
+    begins = (node for node in state.nodes.values() if node.id.startswith(wanted))
+    return one_of([node for node in begins if sees(node.name)], wanted)
 
 
-def _need(state: State, wanted: str) -> Node:
-    found = find(state, wanted)
+def _need(state: State, wanted: str, sees: Sees) -> Node:
+    found = find(state, wanted, sees)
     if found is None:
         raise not_found("node", wanted)
     return found
@@ -102,8 +109,8 @@ async def remove(call: Call) -> Answer:
 
 
 async def _write(call: Call, decide: Callable[[Node], Change]) -> Answer:
-    node = _need(call.parts.view.state, call.path["id"])
-    done = await call.change(node_stream(node.id), lambda state: decide(_need(state, node.id)))
+    node = _asked(call)
+    done = await call.change(node_stream(node.id), lambda state: decide(_need(state, node.id, call.sees)))
     return _written(call, done, node.id, node.name)
 
 
@@ -111,9 +118,18 @@ async def written(call: Call, done: Done) -> Answer:
     """Say again where a change of a node stands; a node that has been removed since has no name any more."""
     state = call.parts.view.state
     named = next((event.node for event in done.events if isinstance(event, NodeEligibilitySet)), "")
-    identity = named or _need(state, call.path["id"]).id
+    identity = named or _asked(call).id
     node = state.nodes.get(identity)
+    call.allow(node.name if node else identity, absent=not_found("node", identity))
     return _written(call, done, identity, node.name if node else UNSET)
+
+
+def _asked(call: Call) -> Node:
+    """Find the node that a call is about, for a caller who may do to it what it asks."""
+    wanted = call.path["id"]
+    node = _need(call.parts.view.state, wanted, call.sees)
+    call.allow(node.name, absent=not_found("node", wanted))
+    return node
 
 
 def _written(call: Call, done: Done, node: str, name: str | UnsetType) -> Answer:

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from api.access import Principal, expired, no_token
+from api.access import Access, Principal, check, expired
 from api.auth import Passwords
+from api.bounds import Bounds
 from api.gate import Gate
 from api.idempotency import Marks
+from api.limits import Limits, Sizes
 from api.past import Archive
 from api.prover import Prover
 from api.proxies import Network
 from api.pulse import Pulse
 from api.reads import Pages
 from api.streams import Streams
+from api.throttle import Throttle
 from api.trail import Trail
 from api.wait import ClientLeft, Waiters
 from api.wait import Outcome as Ended
@@ -57,19 +60,26 @@ class Parts:
     archive: Archive
     prover: Prover
     trail: Trail
+    limits: Limits = field(default_factory=lambda: Limits(Sizes()))
+    throttle: Throttle = field(default_factory=Throttle)
+    bounds: Bounds = field(default_factory=Bounds)
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict
     )  # by node: its last answered reports
 
-    def heed(self, outcome: Ended, who: Principal) -> None:
-        """Raise what the end of a wait means to its caller: the client has gone, or the token is no good any more."""
+    def heed(self, outcome: Ended, who: Principal, access: Access) -> Principal:
+        """Say who the caller of a wait that has ended is now.
+
+        Raises what the end means to it: the client has gone, the token is no good any more, or may no more.
+        """
         if outcome == "gone":
             raise ClientLeft
         if who.until <= self.clock():
             raise expired()
-        if outcome == "ended" and not self.gate.still(who):
-            raise no_token()
+        now = self.gate.now(who) if outcome == "ended" else who
+        check(access, now)
+        return now or who
 
     async def abreast(self, index: int) -> None:
         """Let the view reach an index that a client has seen elsewhere. Raises `behind` when that takes over 2 s.

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from api.answer import Answer
 from api.wire import encode
+from heroctl.domain.policy import Scope
 from heroctl.domain.state import State
 
 if TYPE_CHECKING:
@@ -29,11 +30,28 @@ _MOST_BYTES: Final = 256 << 20
 _MOST_ITEMS: Final = 200_000
 
 
-class Query(NamedTuple):
-    """What is asked: words of the path, and arguments other than `index` and `wait`."""
+class Query:
+    """What is asked: words of the path, and arguments other than `index` and `wait`; and how far the asker may see.
 
-    path: Mapping[str, str]
-    args: Mapping[str, str]
+    A reader takes `sees` and passes by what that denies. An answer for which nobody took it is never given.
+    """
+
+    __slots__ = ("args", "judged", "path", "scope")
+
+    def __init__(self, path: Mapping[str, str], args: Mapping[str, str], scope: Scope) -> None:
+        self.path = path
+        self.args = args
+        self.scope = scope
+        self.judged = False
+
+    @property
+    def sees(self) -> Callable[..., bool]:
+        """What tells whether the asker may see a thing: by namespace and job, or by its name."""
+        self.judged = True
+        return self._sees
+
+    def _sees(self, place: str, job: str | None = None) -> bool:
+        return all(reach.covers(place, job) for reach in self.scope)
 
     @property
     def namespace(self) -> str:

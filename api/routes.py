@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from api import (
     acl,
+    acl_tokens,
     agent,
     allocations,
     audit,
@@ -24,8 +25,11 @@ from api import (
     jobs,
     joining,
     log,
+    namespaces,
     nodes,
     rotation,
+    users,
+    whoami,
 )
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
@@ -82,7 +86,9 @@ class Row(Struct, frozen=True, eq=False):
 
 
 def read(path: str, access: Access, reader: Reader, *args: str) -> Row:
-    """Make a row for a GET of state."""
+    """Make a row for a GET of state. Its pages are shared by those whom its right shows the same: it needs one."""
+    if access.kind == "user" and not access.right:
+        raise ValueError(f"{path} is shared, and nothing tells by whom")
     return Row("GET", path, access, (*args, *WAITING), read=reader)
 
 
@@ -106,9 +112,34 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/auth/logout", ANYONE, auth.logout),
     do("GET", "/v1/acl/keys", may("acl:read"), rotation.listing),
     do("POST", "/v1/acl/keys/rotate", may("acl:write"), rotation.rotate),
-    read("/v1/acl/tokens", may("acl:read"), acl.listing),
-    do("POST", "/v1/acl/tokens", may("acl:write"), acl.create),
-    do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl.delete),
+    do("GET", "/v1/acl/self", ANYONE, whoami.show),
+    do("POST", "/v1/acl/self/password", ANYONE, users.change_own_password),
+    read("/v1/acl/users", may("acl:read"), users.listing),
+    do("POST", "/v1/acl/users", may("acl:write"), users.create, again=users.created),
+    read("/v1/acl/users/{name}", may("acl:read"), users.detail),
+    do("PUT", "/v1/acl/users/{name}", may("acl:write"), users.update),
+    do("DELETE", "/v1/acl/users/{name}", may("acl:write"), users.delete),
+    do("PUT", "/v1/acl/users/{name}/password", may("acl:write"), users.set_password),
+    read("/v1/acl/tokens", may("acl:read"), acl_tokens.listing),
+    do("POST", "/v1/acl/tokens", may("acl:write"), acl_tokens.create),
+    read("/v1/acl/tokens/{id}", may("acl:read"), acl_tokens.detail),
+    do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl_tokens.delete),
+    read("/v1/acl/roles", may("acl:read"), acl.list_roles),
+    do("POST", "/v1/acl/roles", may("acl:write"), acl.create_role, again=acl.role_created),
+    read("/v1/acl/roles/{name}", may("acl:read"), acl.show_role),
+    do("PUT", "/v1/acl/roles/{name}", may("acl:write"), acl.update_role),
+    do("DELETE", "/v1/acl/roles/{name}", may("acl:write"), acl.delete_role),
+    read("/v1/acl/policies", may("acl:read"), acl.list_policies),
+    do("POST", "/v1/acl/policies", may("acl:write"), acl.create_policy, again=acl.policy_created),
+    read("/v1/acl/policies/{name}", may("acl:read"), acl.show_policy),
+    do("PUT", "/v1/acl/policies/{name}", may("acl:write"), acl.update_policy),
+    do("DELETE", "/v1/acl/policies/{name}", may("acl:write"), acl.delete_policy),
+    # namespaces
+    read("/v1/namespaces", may("namespace:read"), namespaces.listing),
+    do("POST", "/v1/namespaces", may("namespace:write"), namespaces.create, again=namespaces.created),
+    read("/v1/namespaces/{name}", may("namespace:read"), namespaces.detail),
+    do("PUT", "/v1/namespaces/{name}", may("namespace:write"), namespaces.update),
+    do("DELETE", "/v1/namespaces/{name}", may("namespace:write"), namespaces.delete),
     # jobs
     read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status", AT),
     do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index", again=jobs.submitted),
@@ -135,9 +166,9 @@ ROUTES: Final[tuple[Row, ...]] = (
     read("/v1/cluster/status", may("cluster:read"), cluster.status),
     read("/v1/cluster/peers", may("cluster:read"), cluster.peers),
     # the log
-    do("GET", "/v1/log", may("log:read"), log.listing, "after", "limit", "wait"),
-    do("GET", "/v1/log/{index}", may("log:read"), log.detail),
-    do("GET", "/v1/log/verify", may("log:verify"), log.verify),
+    do("GET", "/v1/log", may("cluster:log"), log.listing, "after", "limit", "wait"),
+    do("GET", "/v1/log/{index}", may("cluster:log"), log.detail),
+    do("GET", "/v1/log/verify", may("cluster:log"), log.verify),
     # who did what
     do("GET", "/v1/audit", may("audit:read"), audit.listing, *audit.FILTERS, *PAGING, *WAITING),
     # agents

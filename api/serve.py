@@ -24,6 +24,7 @@ from api.disk import Disk
 from api.front import Front
 from api.gate import Gate
 from api.keys import FileKeys, VaultKeys, keyring
+from api.limits import Counters, Limits
 from api.parts import Parts
 from api.past import Archive, Historians, Teller
 from api.prover import ProverProcess
@@ -34,6 +35,7 @@ from api.requestlog import RequestLog, to_stdout
 from api.server import Server, claim
 from api.settings import Settings
 from api.streams import Streams
+from api.throttle import Throttle
 from api.trail import Trail
 from api.wait import Waiters
 from api.world import World
@@ -50,6 +52,7 @@ from eventstore.refusals import PostgresRefusals
 from eventstore.sessions import PostgresSessions
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
+from eventstore.uses import PostgresUses
 from eventstore.vault import PostgresVault
 from eventstore.view import View
 from heroctl.domain.state import Member
@@ -115,6 +118,9 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         streams = Streams(settings.redis_url, settings.redis_advertise) if settings.redis_url else None
         if streams is not None:
             await stack.enter_async_context(streams)
+        counters = Counters(settings.redis_url) if settings.redis_url else None
+        if counters is not None:
+            await stack.enter_async_context(counters)
         view = View(log, Snapshots(PostgresShelf(database), log))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         following = tasks.create_task(view.run())
@@ -123,8 +129,10 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         historians = Historians(settings.dsn, settings.direct_dsn, most=settings.historians)
         await stack.enter_async_context(historians)
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians))
+        _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
-        for work in (parts.pulse.run(), parts.trail.run()):
+        uses = parts.gate.uses.run(PostgresUses(database), view)
+        for work in (parts.pulse.run(), parts.trail.run(), uses):
             stack.callback(tasks.create_task(work).cancel)
         requests = RequestLog(to_stdout)
         stack.push_async_callback(parts.pulse.leave)
@@ -137,7 +145,7 @@ async def _parts(
     vault, sessions = PostgresVault(database), PostgresSessions(database)
     source = FileKeys(Path(settings.signing_key_file)) if settings.signing_key_file else VaultKeys(vault)
     gate = Gate(view, vault, await keyring(source, time.time), time.time)
-    waiters = Waiters(view)
+    waiters = Waiters(view, waiters=settings.token_waiters, streams=settings.token_streams)
     disk = Disk(Path(settings.database_folder) if settings.database_folder else None, settings.disk_reserve.bytes)
     member = Member(f"api-{secrets.token_hex(4)}", "api", settings.advertise or settings.listen, version("heroctl"))
 
@@ -168,7 +176,7 @@ async def _parts(
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, member.version, disk),
+        world=World(view, pulse, member.version, gate.uses, disk),
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,
         streams=streams,
@@ -179,6 +187,17 @@ async def _parts(
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         trusted=networks(settings.trusted_proxies),
     )
+
+
+def _bound(settings: Settings, parts: Parts, counters: Counters | None) -> None:
+    """Set the limits of an api that shares them with all others that live."""
+
+    def apis() -> int:
+        return sum(present.member.role == "api" for present in parts.pulse.members)
+
+    parts.limits = Limits(settings.sizes, counters, apis=apis)
+    parts.throttle = Throttle(counters)
+    parts.bounds = settings.bounds
 
 
 async def _admin(settings: Settings, log: PostgresLog, parts: Parts) -> None:

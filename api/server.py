@@ -11,13 +11,13 @@ from typing import Final
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server as Granian
 
 from api.front import Front
 from api.settings import Address, Settings
 
-_HEADERS: Final = 10_000  # ms for a request's headers to arrive
+_PINGS: Final = 30_000  # ms between pings on HTTP/2: a peer that does not answer is gone
 _BACKLOG: Final = 8192
 _LOOK: Final = 5.0  # seconds between looks at the certificate
 _log: Final = structlog.get_logger(__name__)
@@ -36,8 +36,12 @@ class Server:
             http=HTTPModes.auto if settings.tls else HTTPModes.http1,
             websockets=False,
             backlog=_BACKLOG,
-            backpressure=settings.waiters,  # it counts requests that are open, and long polls are
-            http1_settings=HTTP1Settings(header_read_timeout=_HEADERS),
+            backpressure=settings.waiters,  # it counts connections; one more is not accepted until another ends
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(settings.head_timeout * 1000),  # and for an idle connection's next request
+                max_buffer_size=_room(settings),
+            ),
+            http2_settings=HTTP2Settings(max_headers_size=_room(settings), keep_alive_interval=_PINGS),
             log_enabled=False,
             ssl_cert=self._files[0] if self._files else None,
             ssl_key=self._files[1] if self._files else None,
@@ -78,6 +82,11 @@ class Server:
             _log.warning("certificate_unusable", error=str(error))
             return False
         return True
+
+
+def _room(settings: Settings) -> int:
+    """Say how much of a head is read: twice what is taken, so that most who send too much are told why."""
+    return 2 * (settings.head_limit.bytes + settings.url_limit.bytes)
 
 
 def claim(address: Address) -> None:

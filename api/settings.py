@@ -8,7 +8,9 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Struct
 
+from api.bounds import Bounds
 from api.keys import lines
+from api.limits import Sizes
 from api.proxies import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
@@ -74,14 +76,29 @@ class Settings(Struct, frozen=True, kw_only=True):
         Size, describe("what is to stay free on that disk for what the cluster itself must write")
     ] = Size(256 << 20)
     connections: Annotated[int, describe("connections to Postgres for short statements")] = 8
-    waiters: Annotated[int, describe("open requests at most, long polls included")] = 30_000
+    waiters: Annotated[int, describe("open connections at most, those of long polls included")] = 30_000
+    limit_user: Annotated[int, describe("requests that a user, or a user's token, may make in a window")] = 1_000
+    limit_service: Annotated[int, describe("requests that a service token may make in a window")] = 5_000
+    limit_admin: Annotated[int, describe("requests that an admin may make in a window")] = 10_000
+    limit_node: Annotated[int, describe("requests that a node may make in a window")] = 3_000
+    limit_address: Annotated[
+        int, describe("requests without a valid token that an address, or a /64 of IPv6, may make in a window")
+    ] = 600
+    limit_window: Annotated[float, describe("the window of these limits, in seconds: any such stretch of time")] = 60.0
+    token_waiters: Annotated[int, describe("long polls that one token may have open here at a time")] = 1_000
+    token_streams: Annotated[int, describe("streams that one token may have open here at a time")] = 100
+    address_connections: Annotated[int, describe("requests that one address may have open here at a time")] = 1_000
+    body_limit: Annotated[Size, describe("size of a request's body at most")] = Size(1 << 20)
+    head_limit: Annotated[Size, describe("size of a request's headers at most")] = Size(32 << 10)
+    url_limit: Annotated[Size, describe("size of a request's path and query at most")] = Size(8 << 10)
+    head_timeout: Annotated[float, describe("seconds for a request's headers to come, or for the next request")] = 10.0
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
     log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
-        problems = [*self._past(), *self._listening(), *self._files(), *self._keys(), *self._proxies()]
+        problems = [*self._past(), *self._limits(), *self._listening(), *self._files(), *self._keys(), *self._proxies()]
         if self.log_level not in ("debug", "info", "warning", "error"):
             problems.append("--log-level: debug, info, warning or error")
         if problems:
@@ -97,6 +114,51 @@ class Settings(Struct, frozen=True, kw_only=True):
     def tls(self) -> bool:
         """Whether to speak TLS."""
         return bool(self.tls_cert)
+
+    @property
+    def sizes(self) -> Sizes:
+        """The limits."""
+        return Sizes(
+            self.limit_user,
+            self.limit_service,
+            self.limit_admin,
+            self.limit_node,
+            self.limit_address,
+            self.limit_window,
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is taken of one request."""
+        return Bounds(self.url_limit.bytes, self.head_limit.bytes, self.body_limit.bytes, self.address_connections)
+
+    def _limits(self) -> list[str]:
+        counts = (
+            "waiters",
+            "limit_user",
+            "limit_service",
+            "limit_admin",
+            "limit_node",
+            "limit_address",
+            "token_waiters",
+            "token_streams",
+            "address_connections",
+        )
+        problems = [f"--{name.replace('_', '-')}: 1 or more" for name in counts if getattr(self, name) < 1]
+        if not 1 <= self.limit_window <= 3600:
+            problems.append("--limit-window: 1 to 3600 seconds")
+        if not 1 <= self.head_timeout <= 60:
+            problems.append("--head-timeout: 1 to 60 seconds")
+        sizes = {
+            "--body-limit": (self.body_limit, 1 << 10, 64 << 20),
+            "--head-limit": (self.head_limit, 4 << 10, 256 << 10),
+            "--url-limit": (self.url_limit, 1 << 10, 32 << 10),
+        }
+        return problems + [
+            f"{flag}: {Size(least)} to {Size(most)}"
+            for flag, (size, least, most) in sizes.items()
+            if not least <= size.bytes <= most
+        ]
 
     def _listening(self) -> list[str]:
         host, _, port = self.listen.rpartition(":")

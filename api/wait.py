@@ -120,6 +120,10 @@ class Waiters:
                 return "moved" if reaching.result() else "timeout"
             return "ended" if listening.cancelled() else "gone"
 
+    def check(self, principal: Principal) -> None:
+        """Raise `too_many_streams` where one more would be too many, for who must know before the answer begins."""
+        self._streams.check(principal.actor)
+
     def hold(self, principal: Principal, receive: Receive) -> contextlib.AbstractContextManager[asyncio.Task[None]]:
         """Count a stream; the task is done when its client has left, cancelled when it is to end."""
         return self._held(principal, receive, self._streams)
@@ -165,10 +169,13 @@ class _Heads:
 
     def enter(self, who: str) -> None:
         """Count one more. Raises TooMany."""
-        count = self._open.get(who, 0)
-        if count >= self._most:
+        self.check(who)
+        self._open[who] = self._open.get(who, 0) + 1
+
+    def check(self, who: str) -> None:
+        """Raise TooMany where one more would be too many."""
+        if self._open.get(who, 0) >= self._most:
             raise TooMany(self._code, f"a token may have {self._most} {self._what} open at a time", retry_after=1)
-        self._open[who] = count + 1
 
     def leave(self, who: str) -> None:
         """Count one less."""

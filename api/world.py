@@ -8,6 +8,7 @@ from typing import Protocol
 from api.disk import Disk
 from api.pulse import Pulse
 from api.reads import Items
+from api.uses import LastUses
 from eventstore.view import View
 from heroctl.domain.state import State
 
@@ -50,6 +51,7 @@ class World:
     view: View
     pulse: Pulse
     release: str
+    uses: LastUses
     disk: Disk = field(default_factory=Disk)
     items: Items = field(default_factory=Items)
 

@@ -30,6 +30,7 @@ TABLES: Final[dict[str, str]] = {
     "vault": "SELECT, INSERT, DELETE",
     "sessions": _ROWS,
     "refusals": "SELECT",
+    "uses": _ROWS,
     "snapshots": _ROWS,
     "snapshot_rows": "SELECT, INSERT, DELETE",
     "_yoyo_migration": "SELECT",  # a process looks whether the database is of its release

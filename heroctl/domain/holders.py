@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from heroctl.domain.events import TokenKind
-from heroctl.domain.policy import BUILT_IN, EVERYWHERE, Rule
+from heroctl.domain.policy import BUILT_IN, EVERYWHERE, Grants, Rule, grants
 
 
 class User(Struct, frozen=True, gc=False):
@@ -83,3 +83,9 @@ def _policies(role: Role | None) -> tuple[str, ...]:
 
 def _rules(policy: Policy | None) -> tuple[Rule, ...]:
     return policy.rules if policy is not None else ()
+
+
+def grants_of(holder: User | Token, own: Mapping[str, Role], policies: Mapping[str, Policy]) -> Grants:
+    """Say what a user's or a token's roles amount to, with its namespaces and jobs."""
+    jobs = holder.jobs if isinstance(holder, Token) else EVERYWHERE
+    return grants(rules_of(holder.roles, own, policies), holder.namespaces, jobs)

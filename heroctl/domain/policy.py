@@ -26,7 +26,7 @@ class Resource(Struct, frozen=True):
     """Something that can be done to a kind of thing. `named_by`: the field of a rule that says which ones.
 
     `bounded`: a holder has these rights in its own namespaces only; `of_jobs`: for its own jobs only. `spelled`: the
-    capability `*` does not give them, each must be named.
+    capability `*` does not give them, each must be named. `seen_by`: who has it knows that a thing is there.
     """
 
     capabilities: tuple[str, ...]
@@ -34,14 +34,15 @@ class Resource(Struct, frozen=True):
     bounded: bool = False
     of_jobs: bool = False
     spelled: bool = False
+    seen_by: str = "read"
 
 
 def _of_jobs(*capabilities: str, spelled: bool = False) -> Resource:
     return Resource(capabilities, "namespace", bounded=True, of_jobs=True, spelled=spelled)
 
 
-def _of_namespaces(*capabilities: str) -> Resource:
-    return Resource(capabilities, "namespace", bounded=True)
+def _of_namespaces(*capabilities: str, seen_by: str = "read") -> Resource:
+    return Resource(capabilities, "namespace", bounded=True, seen_by=seen_by)
 
 
 RESOURCES: Final[dict[str, Resource]] = {
@@ -56,7 +57,7 @@ RESOURCES: Final[dict[str, Resource]] = {
     "container": _of_jobs(
         "privileged", "host-network", "host-namespaces", "devices", "capabilities", "host-paths", spelled=True
     ),
-    "secret": _of_namespaces("list", "use", "write", "read"),
+    "secret": _of_namespaces("list", "use", "write", "read", seen_by="list"),
     "webhook": _of_namespaces("read", "write"),
     "namespace": Resource(("read", "write"), "name", bounded=True),
     "node": Resource(("read", "eligibility", "drain", "remove", "join"), "name"),
@@ -70,6 +71,11 @@ RIGHTS: Final = tuple(f"{name}:{each}" for name, resource in RESOURCES.items() f
 def resource_of(right: str) -> Resource:
     """Return the resource of a right. KeyError: there is no such right."""
     return RESOURCES[right.partition(":")[0]]
+
+
+def seeing(right: str) -> str:
+    """Return the right without which nothing is told of what this right is about, not even that it is there."""
+    return f"{right.partition(':')[0]}:{resource_of(right).seen_by}"
 
 
 def placed(right: str) -> bool:
@@ -170,6 +176,11 @@ class Reach(Struct, frozen=True, gc=False):
         ) and all(any(contains(mine, job) for mine in self.jobs) for job in other.jobs)
 
 
+EVERY: Final = Reach(EVERYWHERE)
+NOWHERE: Final = Reach(())
+Scope = tuple[Reach, ...]  # where all of these hold; none of them: everywhere
+
+
 class Grants:
     """What one holder may: immutable, compared by what it gives. Made by `grants`, which keeps one of each."""
 
@@ -201,9 +212,9 @@ class Grants:
         """Tell whether a right holds at every place and for every job."""
         return self.allows(right)
 
-    def reach(self, right: str) -> Reach | None:
-        """Return where a right holds; None: nowhere."""
-        return self._reaches.get(right)
+    def reach(self, right: str) -> Reach:
+        """Return where a right holds."""
+        return self._reaches.get(right, NOWHERE)
 
     def hold(self, other: Grants) -> bool:
         """Tell whether all that another gives is given here, too. A doubt is a no."""

@@ -12,9 +12,11 @@ from typing import Any, Final, TypedDict, Unpack
 from api import bootstrap
 from api.app import build
 from api.auth import Passwords
+from api.bounds import Bounds
 from api.front import Front
 from api.gate import Gate
 from api.keys import VaultKeys, keyring
+from api.limits import Limits, Sizes
 from api.parts import Parts
 from api.past import Archive
 from api.pulse import Pulse
@@ -42,6 +44,7 @@ from tests.waiting import eventually
 
 EPOCH: Final = 1_790_000_000.0
 PASSWORD: Final = "correct horse"
+PLENTY: Final = 1_000_000  # of what is limited
 HELD: Final = 60.0  # seconds after which a request that should have been answered is a failure
 
 
@@ -294,7 +297,7 @@ async def _running(log: MemoryLog, clock: Clock, vault: Vault, sessions: MemoryS
 async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions) -> Rig:
     beats, members, leases = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryLeases(log, clock.monotonic)
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
-    waiters = Waiters(view, chance=lambda: 0.0)
+    waiters = Waiters(view, chance=lambda: 0.0, waiters=PLENTY)
 
     def revoked(ended: frozenset[str]) -> None:
         if gate.revoke(ended):
@@ -322,7 +325,7 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, "1.2.3"),
+        world=World(view, pulse, "1.2.3", gate.uses),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
         streams=None,
@@ -330,6 +333,8 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         log=log,
         archive=Archive(log, teller, clock.wall),
         prover=prover,
+        limits=Limits(Sizes(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)),
+        bounds=Bounds(connections=PLENTY),
         trail=Trail(MemoryActs(log), MemoryRefusals(clock.wall), clock.wall),
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)

@@ -186,9 +186,10 @@ async def test_an_acl_token_works_in_both_headers_and_for_a_login(api: Rig) -> N
     assert begun.status == 200
     assert await allowed(api, begun.body["token"])
     listed = (await api.get("/v1/acl/tokens")).body
-    assert listed == [shown]
-    expected = {"id": shown["id"], "name": "ci", "user": "admin", "roles": ["deployer"], "expires_at": None}
-    assert shown == expected
+    assert listed == [shown | {"last_used_at": shown["created_at"]}]
+    whose = {"id": shown["id"], "name": "ci", "kind": "user", "user": "admin", "roles": ["deployer"]}
+    limits = {"namespaces": ["*"], "jobs": ["*"], "expires_at": None}
+    assert shown == whose | limits | {"created_at": shown["created_at"], "last_used_at": None}
 
 
 async def test_a_deleted_acl_token_ends_what_was_made_of_it(api: Rig) -> None:

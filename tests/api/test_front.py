@@ -38,7 +38,9 @@ PATHS: Final = (
 
 def told(reply: Reply) -> object:
     """What a reply says, without what belongs to its request."""
-    headers = {key: value for key, value in reply.headers.items() if key != "x-request-id"}
+    headers = {key: value for key, value in reply.headers.items() if key not in ("x-request-id", "ratelimit")}
+    if reply.status >= 400:
+        del headers["content-length"]  # ids of requests grow
     body = (
         {key: value for key, value in reply.body.items() if key != "request_id"} if reply.status >= 400 else reply.raw
     )

@@ -92,12 +92,26 @@ async def _an_eligible_node(api: Rig) -> Ask:
     return Ask("/v1/nodes/node-1/eligibility", {"eligible": True})
 
 
+def _new(path: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
+    async def begin(_: Rig) -> Ask:
+        return Ask(path, {"name": "new", **body})
+
+    begin.__name__ = f"_new_{path.rpartition('/')[2]}"
+    return begin
+
+
+_RULE: Final = {"resource": "job", "namespace": "*", "capabilities": ["read"]}
+
 # Every POST that can be answered again, with something that it changes, and something that it does not.
 AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     "/v1/jobs": (_nothing, _a_job, _the_same_job),
     "/v1/jobs/{name}/stop": (_a_running_job, _a_stopped_job),
     "/v1/allocations/{id}/stop": (_an_alloc, _a_stopping_alloc),
     "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
+    "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),
+    "/v1/acl/roles": (_new("/v1/acl/roles", policies=["viewer"]),),
+    "/v1/acl/policies": (_new("/v1/acl/policies", rules=[_RULE]),),
+    "/v1/namespaces": (_new("/v1/namespaces", description="for tests"),),
 }
 # What shows a secret once, and what changes nothing.
 NOT_AGAIN: Final = {
@@ -106,6 +120,7 @@ NOT_AGAIN: Final = {
     "/v1/jobs/validate",
     "/v1/auth/logout",
     "/v1/acl/keys/rotate",
+    "/v1/acl/self/password",  # ends the login that it was asked with
 }
 
 every_ask = pytest.mark.parametrize(
@@ -164,7 +179,9 @@ async def test_asked_once_more_when_all_is_gone(api: Rig, begin: Callable[[Rig],
     changed = first.index > before
     if ask.path.startswith(("/v1/allocations", "/v1/nodes")):
         assert (await api.do("DELETE", "/v1/nodes/node-1")).status == 200
-    if not ask.path.startswith("/v1/nodes"):
+    if ask.path.startswith(("/v1/acl", "/v1/namespaces")):
+        assert (await api.do("DELETE", f"{ask.path}/new")).status == 200
+    elif not ask.path.startswith("/v1/nodes"):
         assert (await api.do("DELETE", "/v1/jobs/web")).status == 200
     again = await ask.of(api)
     if changed and ask.path.startswith("/v1/nodes"):
@@ -330,8 +347,8 @@ async def test_a_call_that_writes_twice_is_not_taken_for_its_own_repetition(api:
     who = Principal("user:admin")
     before = (await api.log.head()).index
     for _ in range(2):
-        headers = [(b"idempotency-key", KEY.encode())]
-        call = Call(api.parts, who, "req_1", path={}, args={}, headers=headers, receive=_no_body, client="")
+        key = [(b"idempotency-key", KEY.encode())]
+        call = Call(api.parts, who, "req_1", access=ANYONE, path={}, args={}, headers=key, receive=_no_body, client="")
         with contextlib.suppress(Conflict):
             await perform(row, call)
     assert (await api.log.head()).index == before + 2

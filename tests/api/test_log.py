@@ -144,6 +144,7 @@ _SECRET = re.compile(r"secret|password|hash|credential|token|key|bytes", re.IGNO
 # Each is the id of a row of the vault, or of a token: it opens nothing.
 _IDS = {
     ("user.created", "credential"),
+    ("user.password_changed", "credential"),
     ("token.created", "credential"),
     ("join_token.created", "credential"),
     ("session.opened", "token"),

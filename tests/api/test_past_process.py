@@ -90,7 +90,7 @@ def filled(postgres_dsn: str) -> str:
 
 
 def nodes(index: int) -> Question:
-    return Question("api.nodes.listing", {}, {}, index)
+    return Question("api.nodes.listing", {}, {}, (), index)
 
 
 async def test_a_child_that_nobody_asks_gives_its_memory_back(filled: str) -> None:
@@ -113,7 +113,7 @@ async def test_there_are_no_more_children_than_were_allowed(filled: str) -> None
 async def test_a_refusal_of_a_child_is_the_answer_and_a_caller_who_left_costs_only_the_child(filled: str) -> None:
     async with Historians(filled) as historians:
         with pytest.raises(NotFound, match="at index 9: node 'x'"):
-            await historians.tell(Question("api.nodes.detail", {"id": "x"}, {}, 9))
+            await historians.tell(Question("api.nodes.detail", {"id": "x"}, {}, (), 9))
         [child] = children(os.getpid())
         os.kill(child, signal.SIGSTOP)
         asking = asyncio.create_task(historians.tell(nodes(20)))

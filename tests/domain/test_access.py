@@ -74,13 +74,13 @@ def test_a_user_goes_with_its_tokens_also_one_that_came_at_the_same_time() -> No
         access.create_token(world.state, token)
 
 
-def test_a_password_ends_what_was_before_it() -> None:
+def test_a_password_is_another_row_of_the_vault() -> None:
     world = people("kim")
     created = world.state.users["zoe"]
-    assert created.created_at == world.state.time
     world.do(access.change_password(world.state, "zoe", "vault-2"), seconds=60)
     changed = world.state.users["zoe"]
     assert (changed.credential, changed.created_at) == ("vault-2", created.created_at)
+    assert created.credential == "vault-zoe"
 
 
 def test_what_is_so_already_is_no_event() -> None:
