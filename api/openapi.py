@@ -20,7 +20,7 @@ from api.samples import Sampler
 from api.wire import Refused
 from heroctl.domain import jobschema
 from heroctl.domain import spec as specs
-from heroctl.domain.shape import DIALECT, Schema, Shapes
+from heroctl.domain.shape import Schema, Shapes
 
 _AT: Final = "#/components/schemas/"
 _SPEC: Final = "JobSpec"
@@ -58,9 +58,7 @@ def document(rows: Iterable[Row], version: str) -> Schema:
         paths.setdefault(row.path, {})[row.method.lower()] = book.operation(row)
     return {
         "openapi": "3.1.0",
-        "jsonSchemaDialect": DIALECT,
         "info": {"title": "HeroCtl", "version": version, "description": _INTRODUCTION},
-        "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in sorted({_tag(row) for row in rows})],
         "paths": paths,
         "components": {
@@ -75,7 +73,7 @@ def document(rows: Iterable[Row], version: str) -> Schema:
 
 def _refusal(code: str) -> Schema:
     value = {"error": code, "message": known(code).meaning, "request_id": "req_a1b2c3"}
-    return {"summary": known(code).remedy, "value": value}
+    return {"summary": code, "description": known(code).remedy, "value": value}
 
 
 def _tag(row: Row) -> str:
