@@ -61,6 +61,7 @@ class Row(Struct, frozen=True, eq=False):
     read: Reader | None = None
     do: Action = _nothing
     again: Again | None = None
+    order: tuple[str, ...] = ()  # of a list: the fields that it is sorted by, `-`: backwards
 
     @property
     def keyed(self) -> bool:
@@ -92,6 +93,11 @@ def read(path: str, access: Access, reader: Reader, *args: str) -> Row:
     return Row("GET", path, access, (*args, *WAITING), read=reader)
 
 
+def lists(path: str, access: Access, reader: Reader, order: str, *args: str) -> Row:
+    """Make a row for a GET of a list, sorted by these fields of its things; it comes in pages, too."""
+    return Row("GET", path, access, (*args, *PAGING, *WAITING), read=reader, order=tuple(order.split()))
+
+
 def do(method: str, path: str, access: Access, action: Action, *args: str, again: Again | None = None) -> Row:
     """Make a row for anything else."""
     return Row(method, path, access, args, do=action, again=again)
@@ -113,50 +119,69 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("GET", "/v1/acl/keys", may("acl:read"), rotation.listing),
     do("POST", "/v1/acl/keys/rotate", may("acl:write"), rotation.rotate),
     do("GET", "/v1/acl/self", ANYONE, whoami.show),
-    do("POST", "/v1/acl/self/password", ANYONE, users.change_own_password),
-    read("/v1/acl/users", may("acl:read"), users.listing),
+    do("POST", "/v1/acl/self/password", ANYONE, users.change_own_password, again=users.own_password_changed),
+    lists("/v1/acl/users", may("acl:read"), users.listing, "name"),
     do("POST", "/v1/acl/users", may("acl:write"), users.create, again=users.created),
     read("/v1/acl/users/{name}", may("acl:read"), users.detail),
     do("PUT", "/v1/acl/users/{name}", may("acl:write"), users.update),
     do("DELETE", "/v1/acl/users/{name}", may("acl:write"), users.delete),
     do("PUT", "/v1/acl/users/{name}/password", may("acl:write"), users.set_password),
-    read("/v1/acl/tokens", may("acl:read"), acl_tokens.listing),
+    lists("/v1/acl/tokens", may("acl:read"), acl_tokens.listing, "created_at id"),
     do("POST", "/v1/acl/tokens", may("acl:write"), acl_tokens.create),
     read("/v1/acl/tokens/{id}", may("acl:read"), acl_tokens.detail),
     do("DELETE", "/v1/acl/tokens/{id}", may("acl:write"), acl_tokens.delete),
-    read("/v1/acl/roles", may("acl:read"), acl.list_roles),
+    lists("/v1/acl/roles", may("acl:read"), acl.list_roles, "-built_in name"),
     do("POST", "/v1/acl/roles", may("acl:write"), acl.create_role, again=acl.role_created),
     read("/v1/acl/roles/{name}", may("acl:read"), acl.show_role),
     do("PUT", "/v1/acl/roles/{name}", may("acl:write"), acl.update_role),
     do("DELETE", "/v1/acl/roles/{name}", may("acl:write"), acl.delete_role),
-    read("/v1/acl/policies", may("acl:read"), acl.list_policies),
+    lists("/v1/acl/policies", may("acl:read"), acl.list_policies, "-built_in name"),
     do("POST", "/v1/acl/policies", may("acl:write"), acl.create_policy, again=acl.policy_created),
     read("/v1/acl/policies/{name}", may("acl:read"), acl.show_policy),
     do("PUT", "/v1/acl/policies/{name}", may("acl:write"), acl.update_policy),
     do("DELETE", "/v1/acl/policies/{name}", may("acl:write"), acl.delete_policy),
     # namespaces
-    read("/v1/namespaces", may("namespace:read"), namespaces.listing),
+    lists("/v1/namespaces", may("namespace:read"), namespaces.listing, "name"),
     do("POST", "/v1/namespaces", may("namespace:write"), namespaces.create, again=namespaces.created),
     read("/v1/namespaces/{name}", may("namespace:read"), namespaces.detail),
     do("PUT", "/v1/namespaces/{name}", may("namespace:write"), namespaces.update),
     do("DELETE", "/v1/namespaces/{name}", may("namespace:write"), namespaces.delete),
     # jobs
-    read("/v1/jobs", may("job:read"), jobs.listing, "namespace", "status", AT),
+    lists("/v1/jobs", may("job:read"), jobs.listing, "namespace name", "namespace", "status", AT),
     do("POST", "/v1/jobs", may("job:submit"), jobs.submit, "namespace", "check_index", again=jobs.submitted),
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
     read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace", AT),
     do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
     do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index", again=jobs.written),
-    read("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "namespace", AT),
+    lists("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "-version", "namespace", AT),
     # deployments
-    read("/v1/deployments", may("deployment:read"), deployments.listing, "job", "namespace", "status", AT),
+    lists(
+        "/v1/deployments",
+        may("deployment:read"),
+        deployments.listing,
+        "-create_index id",
+        "job",
+        "namespace",
+        "status",
+        AT,
+    ),
     read("/v1/deployments/{id}", may("deployment:read"), deployments.detail, AT),
     # allocations
-    read("/v1/allocations", may("alloc:read"), allocations.listing, "job", "namespace", "node", "status", AT),
+    lists(
+        "/v1/allocations",
+        may("alloc:read"),
+        allocations.listing,
+        "create_index id",
+        "job",
+        "namespace",
+        "node",
+        "status",
+        AT,
+    ),
     read("/v1/allocations/{id}", may("alloc:read"), allocations.detail, AT),
     do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.stopped),
     # nodes
-    read("/v1/nodes", may("node:read"), nodes.listing, "status", AT),
+    lists("/v1/nodes", may("node:read"), nodes.listing, "name", "status", AT),
     read("/v1/nodes/{id}", may("node:read"), nodes.detail, AT),
     do("DELETE", "/v1/nodes/{id}", may("node:remove"), nodes.remove),
     do("POST", "/v1/nodes/{id}/eligibility", may("node:eligibility"), nodes.eligibility, again=nodes.written),
@@ -164,7 +189,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/cluster/join-tokens", may("node:join"), joining.create_token),
     # the cluster
     read("/v1/cluster/status", may("cluster:read"), cluster.status),
-    read("/v1/cluster/peers", may("cluster:read"), cluster.peers),
+    lists("/v1/cluster/peers", may("cluster:read"), cluster.peers, "role id"),
     # the log
     do("GET", "/v1/log", may("cluster:log"), log.listing, "after", "limit", "wait"),
     do("GET", "/v1/log/{index}", may("cluster:log"), log.detail),

@@ -172,9 +172,15 @@ async def set_password(call: Call) -> Answer:
     """Give a user another password; all of its logins are over."""
     wanted, name = await call.body(NewPassword), call.path["name"]
     refuse(password_problems(wanted.password, "password"))
-    # Whoever knows a user's password is that user.
-    refuse_more_to(call.parts.view.state, call.principal.grants, intents.find_user(call.parts.view.state, name))
-    return await _change_password(call, name, wanted.password)
+
+    def decide(state: State, credential: str) -> Change:
+        refuse_more_to(state, call.principal.grants, intents.find_user(state, name))  # who knows it is that user
+        return intents.change_password(state, name, credential)
+
+    decide(call.parts.view.state, "")  # what is refused anyway needs no hash
+    credential = await _kept(call, wanted.password)
+    done = await call.change(claim_stream("user", name), lambda state: decide(state, credential))
+    return written(call, done, name)
 
 
 @tells(Written, "wrong_password", "not_a_password_login", "busy", body=OwnPassword)
@@ -188,14 +194,20 @@ async def change_own_password(call: Call) -> Answer:
     user = intents.find_user(call.parts.view.state, who.user)
     if not await call.parts.passwords.match(await call.parts.vault.get(user.credential), wanted.current):
         raise Forbidden("wrong_password", "current: this is not the password of the user who is logged in")
-    return await _change_password(call, user.name, wanted.new, who.session[:SPARED])
+    credential, session = await _kept(call, wanted.new), who.session[:SPARED]
+    stream = claim_stream("user", user.name)
+
+    def decide(state: State) -> Change:
+        if intents.find_user(state, user.name).credential != user.credential:  # another change came first
+            raise Forbidden("wrong_password", "current: this was the password, until a moment ago")
+        return intents.change_password(state, user.name, credential, session)
+
+    return await own_password_changed(call, await call.change(stream, decide))
 
 
-async def _change_password(call: Call, name: str, password: str, session: str = "") -> Answer:
-    credential = await _kept(call, password)
-    stream = claim_stream("user", name)
-    done = await call.change(stream, lambda state: intents.change_password(state, name, credential, session))
-    return written(call, done, name)
+async def own_password_changed(call: Call, done: Done) -> Answer:
+    """Say again where the change of the caller's password stands."""
+    return written(call, done, call.principal.user)
 
 
 async def _kept(call: Call, password: str) -> str:
