@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -92,7 +93,11 @@ class PolicyItem(Struct, frozen=True):
 @tells(list[RoleItem])
 def list_roles(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
     """All roles: those that are built in, and one's own by name."""
-    return Reading(ACL, lambda: encode([_role(world.state, name) for name in (*BUILT_IN, *sorted(world.state.roles))]))
+    return Reading(ACL, lambda: encode([_role(world.state, name) for name in _names(world.state.roles)]))
+
+
+def _names(own: Iterable[str]) -> list[str]:
+    return [*sorted(BUILT_IN), *sorted(own)]
 
 
 @tells(RoleItem, "role_not_found")
@@ -156,8 +161,7 @@ async def delete_role(call: Call) -> Answer:
 @tells(list[PolicyItem])
 def list_policies(world: World, query: Query) -> Reading:  # noqa: ARG001 - a reader's signature
     """All policies: those that are built in, and one's own by name."""
-    names = (*BUILT_IN, *sorted(world.state.policies))
-    return Reading(ACL, lambda: encode([_policy(world.state, name) for name in names]))
+    return Reading(ACL, lambda: encode([_policy(world.state, name) for name in _names(world.state.policies)]))
 
 
 @tells(PolicyItem, "policy_not_found")

@@ -9,6 +9,7 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from api import paging
 from api.access import Principal
 from api.answer import INDEX, Answer, Header
 from api.call import Call, arguments
@@ -99,8 +100,12 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
         scope = request.scope
         path, given = scope["path"], scope["query_string"]
         args = arguments(given, row.args)
+        part = paging.wanted(parts.marks, path, args, row.order)
         if AT in args:
-            return _unless_known(await _as_it_was(row, exchange, parts, path, args), scope["headers"])
+            then = await _as_it_was(row, exchange, parts, path, args)
+            if part is not None:
+                then = paging.cut(parts.marks, part, then, then.index)
+            return _unless_known(then, scope["headers"])
         poll = poll_of(args)
         filters = tuple(sorted(pair for pair in args.items() if pair[0] not in WAITING))
         words, sought = row.placeholders(path), dict(filters)
@@ -117,6 +122,8 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
             page = parts.pages.page(key, reading._replace(make=lambda: _judged(row, query, reading)))
         if not given:
             front.keep(path, row)
+        if part is not None:
+            page = paging.cut(parts.marks, part, page)
         return _unless_known(page, scope["headers"])
 
     return make

@@ -176,7 +176,7 @@ async def _wait(call: Call, poll: Poll) -> None:
         until = who.until - parts.clock()
         following = Poll(poll.index, left)
         outcome = await parts.waiters.reach(parts.view.index + 1, following, who, call.receive, until)
-        parts.heed(outcome, who)
+        parts.heed(outcome, who, call.access)
         if outcome != "moved":
             return
         await asyncio.sleep(_PAUSE)

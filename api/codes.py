@@ -98,7 +98,9 @@ CODES: Final[dict[str, Code]] = {
     ),
     "invalid_from": Code(Invalid, "`from` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
     "invalid_to": Code(Invalid, "`to` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
-    "invalid_outcome": Code(Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."),
+    "invalid_outcome": Code(
+        Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."
+    ),
     "invalid_check_index": Code(
         Invalid, "`check_index` is not a whole number, 0 or more.", "Give the `spec_index` that you have seen."
     ),

@@ -153,6 +153,8 @@ class _Book:
             names += ["X-HeroCtl-Index"]
         if caches(row):
             names += ["ETag"]
+        if "cursor" in row.args:
+            names += ["Link", "X-HeroCtl-Next-Cursor"]
         if AT in row.args:
             names += ["X-HeroCtl-At"]
         if row.keyed and writes(row):

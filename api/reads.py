@@ -97,6 +97,11 @@ class Page(Struct, frozen=True, gc=False):
     until: float  # of the loop's clock
 
 
+def tag_of(body: bytes) -> bytes:
+    """Make the ETag of a body."""
+    return b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
+
+
 class Pages:
     """Keeps the newest page of each query. `index_of` gives a topic's index, `now` the loop's clock."""
 
@@ -120,7 +125,7 @@ class Pages:
     def _make(self, key: object, reading: Reading) -> Page:
         index = self._index_of(reading.topic)
         body = reading.make()
-        tag = b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
+        tag = tag_of(body)
         page = Page(
             Answer(body, index=index, headers=[(b"etag", tag)]), tag, reading.topic, index, self._now() + reading.fresh
         )
