@@ -104,6 +104,7 @@ class Passwords:
     "token_expired",
     "node_removed",
     "invalid_credentials",
+    "too_many_logins",
     "busy",
     "outdated",
     body=Login,
@@ -120,7 +121,9 @@ async def login(call: Call) -> Answer:
     if given.username is None or given.password is None or given.acl_token is not None:
         problem = Problem("", "required", "send username and password, or acl_token")
         raise Invalid("invalid_body", problem.message, details=(problem,))
+    await call.parts.throttle.attempt(given.username, call.client)
     user = await _user_of(call, given.username, given.password)
+    await call.parts.throttle.good(given.username, call.client)
     return await _begin(call, user.name, "", float("inf"), user.credential)
 
 

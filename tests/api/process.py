@@ -20,6 +20,13 @@ from tests.e2e.parts import Part
 from tests.servers import free_port
 from tests.waiting import until
 
+# One machine and one token ask for what a cluster's clients ask for.
+PLENTY: Final = (
+    "--limit-admin=1000000",
+    "--limit-address=1000000",
+    "--token-waiters=100000",
+    "--address-connections=100000",
+)
 _STARTED: Final = 30.0  # seconds
 
 
@@ -97,7 +104,7 @@ def api(folder: Path, dsn: str, redis_url: str = "", *flags: str, **environ: str
     """Run an api process; `flags` are more of its flags."""
     port, name = free_port(), f"api-{secrets.token_hex(3)}"
     password = folder / "password"
-    given = ("--dsn", dsn, "--listen", f"127.0.0.1:{port}", "--admin-password-file", str(password), *flags)
+    given = ("--dsn", dsn, "--listen", f"127.0.0.1:{port}", "--admin-password-file", str(password), *PLENTY, *flags)
     redis = ("--redis-url", redis_url) if redis_url else ()
     secure = "--tls-cert" in flags
     made = Api(

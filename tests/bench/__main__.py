@@ -18,10 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import curves, log, path, place, rows
+from tests.bench import curves, door, log, path, place, rows
 from tests.bench.rows import Case, Failure, Result, Row
 
-GROUPS: Final[dict[str, tuple[Case, ...]]] = {"path": path.CASES, "place": place.CASES, "log": log.CASES}
+GROUPS: Final[dict[str, tuple[Case, ...]]] = {
+    "path": path.CASES,
+    "place": place.CASES,
+    "log": log.CASES,
+    "door": door.CASES,
+}
 
 
 def main(argv: list[str]) -> int:

@@ -27,6 +27,13 @@ from tests.e2e.runtimes import Containers, Runtime, Workload
 from tests.pooler import Pooler
 from tests.waiting import until
 
+# One machine and one token ask for what a cluster's clients ask for.
+_PLENTY: Final = {
+    "HEROCTL_LIMIT_ADMIN": "1000000",
+    "HEROCTL_LIMIT_ADDRESS": "1000000",
+    "HEROCTL_TOKEN_WAITERS": "100000",
+    "HEROCTL_ADDRESS_CONNECTIONS": "100000",
+}
 PORTS_EACH: Final = 400
 ADMIN: Final = "admin"
 
@@ -240,7 +247,7 @@ class Cluster:
 
     def _api(self, number: int) -> Part:
         flags = ("--listen", f"127.0.0.1:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret))
-        return Part(f"api-{number}", self._module("api"), flags, self.folder, self._stores)
+        return Part(f"api-{number}", self._module("api"), flags, self.folder, {**self._stores, **_PLENTY})
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"
