@@ -17,10 +17,15 @@ from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore import export
 from eventstore.database import Database
 from eventstore.log import LogUnavailable, Position, Row
+from eventstore.postgres import PostgresLog
+from eventstore.shelf import PostgresShelf
+from eventstore.snapshots import Snapshots
+from eventstore.states import states
 from eventstore.verify import Check, Ends, Fault, Found, Line, Progress, Verdict, prove, verdict
 from heroctl.domain.settings import Ended, SettingsError, begin, describe
 
@@ -132,10 +137,23 @@ async def _all(dsn: str, against: Sequence[Path]) -> AsyncIterator[Line | Broken
                     yield line
             async for line in prove(source):
                 yield line
+            if isinstance(line, Verdict) and line.ok:
+                async for each in _states(database, line):
+                    yield each
     except LogUnavailable as error:
         yield Broken("log_unavailable", str(error))
     except OSError as error:
         yield Broken("unreadable", str(error))
+
+
+async def _states(database: Database, sound: Verdict) -> AsyncIterator[Line]:
+    """Check the snapshots of a log that is sound; says nothing where they are, too."""
+    log = PostgresLog(database)
+    async for fault in states(log, Snapshots(PostgresShelf(database), log)):
+        yield _found(fault)
+        yield replace(
+            sound, ok=False, index=fault.index, last=fault.last, code=fault.code, problem=fault.problem, faults=1
+        )
 
 
 def _sorted(against: Sequence[Path]) -> tuple[list[Path], list[export.Entry]]:

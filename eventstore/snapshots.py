@@ -98,12 +98,22 @@ class Snapshots:
         Compared are the hash, and the bytes that its state would be written as: they prove that nothing was left out.
         """
         try:
-            state = await self._read(snapshot)
+            state = await self.read(snapshot)
             _compare(state, snapshot)
         except Unreadable as error:
             await self._refuse(snapshot, error)
             raise
         await self._shelf.verify(snapshot.id)
+        return state
+
+    async def read(self, snapshot: Snapshot) -> State:
+        """Give the state of one. Raises Unreadable where its bytes are not those that were written, Newer too."""
+        reading = Reading()
+        async for row in self._shelf.rows(snapshot.id):
+            reading.feed(row)
+        state = reading.end()
+        if reading.position != snapshot.position or reading.hash != snapshot.hash:
+            raise Unreadable("it is not the one that was written down")
         return state
 
     async def forget(self, below: int) -> int:
@@ -119,16 +129,7 @@ class Snapshots:
     async def _fitting(self, snapshot: Snapshot) -> State:
         if not await continues(self._log, snapshot.position):
             raise Unreadable("the log does not go on from it: it is of another history, or what followed is gone")
-        return await self._read(snapshot)
-
-    async def _read(self, snapshot: Snapshot) -> State:
-        reading = Reading()
-        async for row in self._shelf.rows(snapshot.id):
-            reading.feed(row)
-        state = reading.end()
-        if reading.position != snapshot.position or reading.hash != snapshot.hash:
-            raise Unreadable("it is not the one that was written down")
-        return state
+        return await self.read(snapshot)
 
     async def _refuse(self, snapshot: Snapshot, error: Unreadable) -> None:
         _log.error("snapshot_refused", index=snapshot.index, snapshot=snapshot.id, reason=str(error))

@@ -28,7 +28,7 @@ class Fault(Struct, frozen=True):
 
     index: int
     last: int
-    code: str  # missing, changed, torn, reversed, head, beyond, cut, mark
+    code: str  # missing, changed, torn, reversed, head, beyond, cut, mark, snapshot
     problem: str
 
 
