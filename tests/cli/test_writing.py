@@ -120,6 +120,14 @@ def test_attempts_of_one_write_carry_one_key_and_each_write_its_own(heroctl_here
     assert all("Idempotency-Key" not in request.headers for request in api.requests if request.method == "GET")
 
 
+def test_a_limit_is_waited_out_as_long_as_it_says(heroctl_here: Run, api: FakeApi) -> None:
+    limited = refusal(429, "rate_limited", "slow down", retry_after="0.01")
+    api.act("POST", "/v1/jobs/web/stop", limited, limited, written())
+    result = heroctl_here("job", "stop", "web", "-d")
+    assert (result.code, len(api.requests)) == (0, 3)
+    assert "slow down; trying again in 0 s" in result.err
+
+
 def test_patience_has_an_end(heroctl_here: Run, api: FakeApi) -> None:
     api.act("POST", "/v1/jobs/web/stop", refusal(429, "rate_limited", "slow down", retry_after="900"))
     result = heroctl_here("job", "stop", "web", "-d")
