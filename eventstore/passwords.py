@@ -8,7 +8,16 @@ from typing import Final
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+SHORTEST: Final = 12  # characters; no other rule makes a password better
+LONGEST: Final = 256
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+
+
+def wrong(password: str) -> str | None:
+    """Say what is wrong with a password that somebody chose; None: nothing."""
+    if SHORTEST <= len(password) <= LONGEST:
+        return None
+    return f"a password has {SHORTEST} to {LONGEST} characters, of any kind"
 
 
 def hashed(password: str) -> bytes:

@@ -36,12 +36,16 @@ Renew = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the body as it was sent, the index it stands for (0: none was told), and of the past its time."""
+    """What came back: the body as it was sent, and the index it stands for (0: none was told).
+
+    `at`: of the past, its time; `date`: the server's clock, as HTTP spells it.
+    """
 
     status: int
     raw: bytes
     index: int
     at: str = ""
+    date: str = ""
 
 
 def path(*parts: str) -> str:
@@ -74,7 +78,7 @@ class Client:
         self._told_stale = False
         self._http = httpx2.Client(
             base_url=caller.address,
-            verify=_trust(ca_cert) if caller.address.startswith("https://") else False,
+            verify=trust(ca_cert) if caller.address.startswith("https://") else False,
             timeout=httpx2.Timeout(_TIMEOUT_S, connect=_CONNECT_S),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8),
             headers={"Accept": "application/json", "User-Agent": "heroctl"},
@@ -109,8 +113,12 @@ class Client:
         content: bytes | None = None,
         content_type: str = "application/json",
         timeout: float = _TIMEOUT_S,
+        patience: float = _PATIENCE_S,
     ) -> Answer:
-        """Ask, and ask again where that is safe and the API says so; `Refused` and `Unreachable` tell why not."""
+        """Ask, and ask again where that is safe and the API says so; `Refused` and `Unreachable` tell why not.
+
+        `patience` is for how many seconds in all it waits when it is asked to come back later.
+        """
         body = msgspec.json.encode(json) if json is not None else content
         headers = {"Content-Type": content_type} if body is not None else {}
         if method == "POST":
@@ -123,7 +131,6 @@ class Client:
             headers=headers,
             timeout=httpx2.Timeout(timeout, connect=_CONNECT_S),
         )
-        patience = _PATIENCE_S
         while True:
             try:
                 return self._once(request)
@@ -185,7 +192,7 @@ class Client:
             self._say(f"this may be old: the API has been out of touch with its log for {stale} s")
         index = _index(response.headers.get(INDEX))
         self.seen = max(self.seen, index)
-        return Answer(status, raw, index, response.headers.get("X-HeroCtl-At", ""))
+        return Answer(status, raw, index, response.headers.get("X-HeroCtl-At", ""), response.headers.get("Date", ""))
 
 
 def decode(answer: Answer, kind: type[T], caller: Caller) -> T:
@@ -197,9 +204,10 @@ def decode(answer: Answer, kind: type[T], caller: Caller) -> T:
         raise Unreachable(f"the answer of {caller.address} cannot be read", hints=[hint]) from error
 
 
-def _trust(ca_cert: str | None) -> ssl.SSLContext | bool:
+def trust(ca_cert: str | None) -> ssl.SSLContext:
+    """Say which certificates are believed: the usual authorities', or those of this file."""
     if ca_cert is None:
-        return True
+        return httpx2.create_ssl_context()
     try:
         return ssl.create_default_context(cafile=ca_cert)
     except (OSError, ssl.SSLError) as error:

@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from heroctl.cli import config, output
-from heroctl.cli.client import Client, decode, path
+from heroctl.cli.client import Answer, Client, decode, path
 from heroctl.cli.config import Context
 from heroctl.cli.faults import Caller, Fault, Refused
 from heroctl.cli.options import GLOBAL, Output, normalise
@@ -24,11 +24,14 @@ _PORTS: Final = (":80", ":443")
 
 
 def login(
-    addr: Annotated[str | None, Parameter(help="The API's address; the current context's if left out.")] = None,
-    /,
+    addr: Annotated[
+        str | None,
+        Parameter(name="--url", help="The API's address; the current context's if left out."),
+    ] = None,
     *,
     username: Annotated[
-        str | None, Parameter(name=("--username", "-u"), metavar="NAME", help="Who logs in; asked if left out.")
+        str | None,
+        Parameter(name=("--username", "--user", "-u"), metavar="NAME", help="Who logs in; asked if left out."),
     ] = None,
     password_stdin: Annotated[Switch, Parameter(help="Read the password from stdin.")] = False,
     token_stdin: Annotated[Switch, Parameter(help="Read an ACL token (ht_...) from stdin and use that.")] = False,
@@ -67,6 +70,44 @@ def login(
         contexts[name] = made
     config.select(place, name)
     output.note(f"logged in to {address}{f' as {made.username}' if made.username else ''} (context {name})")
+
+
+def logout(
+    *, context: Annotated[str | None, Parameter(metavar="NAME", help="Of which context; of the current one.")] = None
+) -> None:
+    """End the session of a context, on the server too; its address is kept."""
+    place = config.place(os.environ)
+    with config.changing(place) as contexts:
+        name = context or config.load(place).current
+        known = contexts.get(name)
+        if known is None or not known.token:
+            raise Fault(f"nobody is logged in to {name or 'any cluster'}", hints=["heroctl context list"])
+        if known.refresh_token:
+            _end(known, name)
+        contexts[name] = msgspec.structs.replace(known, token="", refresh_token="", expires_at="")
+    what = "logged out of" if known.refresh_token else "forgot the ACL token of"
+    output.note(f"{what} {known.address} (context {name})")
+
+
+def _end(known: Context, name: str) -> None:
+    """End a session where it is kept; one that is over already is no matter."""
+    caller = Caller(known.address, name, name)
+    try:
+        try:
+            _ask_as(known, caller, known.token, "logout")
+        except Refused as fault:
+            if fault.status != 401:
+                raise
+            fresh = decode(_ask_as(known, caller, known.refresh_token, "refresh"), Grant, caller)
+            _ask_as(known, caller, fresh.token, "logout")
+    except Refused as fault:
+        if fault.status != 401:
+            raise
+
+
+def _ask_as(known: Context, caller: Caller, token: str, what: str) -> Answer:
+    with contextlib.closing(Client(caller, token, ca_cert=known.ca_cert or None, say=output.note)) as client:
+        return client.ask("POST", path("auth", what))
 
 
 @app.command(name="list")
@@ -111,7 +152,27 @@ def use(name: Annotated[str, Parameter(help="The context.")], /) -> None:
 
 
 @app.command
-def remove(name: Annotated[str, Parameter(help="The context.")], /) -> None:
+def show(name: Annotated[str | None, Parameter(help="The context; the current one if left out.")] = None, /) -> None:
+    """Show a context; never its token."""
+    known = config.load(config.place(os.environ))
+    context = known.contexts.get(name or known.current)
+    if context is None:
+        raise Fault(f"there is no context {name!r}" if name else "no context is chosen", hints=["heroctl context list"])
+    kind = "session" if context.refresh_token else "ACL token" if context.token else "none"
+    facts = [
+        ("Name", name or known.current),
+        ("Address", context.address),
+        ("User", context.username),
+        ("Namespace", context.namespace),
+        ("Authority", context.ca_cert),
+        ("Login", kind),
+        ("Token ends", context.expires_at),
+    ]
+    output.show([output.Facts(facts)])
+
+
+@app.command(name=("delete", "remove"))
+def delete(name: Annotated[str, Parameter(help="The context.")], /) -> None:
     """Forget a context and its token."""
     with config.changing(config.place(os.environ)) as contexts:
         if contexts.pop(name, None) is None:

@@ -70,6 +70,7 @@ class Target(NamedTuple):
     context: str = ""
     namespace: str | None = None
     ca_cert: str | None = None
+    expires_at: str = ""
 
     @property
     def caller(self) -> Caller:
@@ -103,7 +104,7 @@ def resolve(access: Access, environ: Mapping[str, str], contexts: Contexts) -> T
         name, context = _at(contexts, address)
     if context is None or not context.token:
         return target
-    return target._replace(token=context.token, origin=name, context=name)
+    return target._replace(token=context.token, origin=name, context=name, expires_at=context.expires_at)
 
 
 def normalise(address: str) -> str:
@@ -111,7 +112,7 @@ def normalise(address: str) -> str:
     given, lowered = address.strip(), address.strip().lower()
     if "://" not in given:
         host = given.partition("/")[0]
-        given = f"{'http' if _loopback(host) else 'https'}://{given}"
+        given = f"{'http' if is_loopback(host) else 'https'}://{given}"
     elif not lowered.startswith(("http://", "https://")):
         raise Fault(f"{address} is no address of an API", hints=["it looks like https://manage.example.com"])
     scheme, _, rest = given.partition("://")
@@ -137,7 +138,8 @@ def _at(contexts: Contexts, address: str) -> tuple[str, Context | None]:
     return "", None
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, with a port or without, is this machine."""
     bare = host.rpartition(":")[0] if host.count(":") == 1 else host
     bare = bare.partition("]")[0].lstrip("[")
     try:

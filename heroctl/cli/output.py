@@ -20,8 +20,18 @@ from heroctl.cli.options import Output
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _GOOD: Final = {"running", "healthy", "ready", "ok", "successful", "eligible", "yes", "complete"}
-_BAD: Final = {"failed", "unhealthy", "down", "lost", "no", "reverted"}
-_DOUBTFUL: Final = {"pending", "starting", "stopping", "blocked", "draining", "degraded", "ineligible", "paused"}
+_BAD: Final = {"fail", "failed", "unhealthy", "down", "lost", "no", "reverted"}
+_DOUBTFUL: Final = {
+    "pending",
+    "starting",
+    "stopping",
+    "blocked",
+    "draining",
+    "degraded",
+    "ineligible",
+    "warn",
+    "paused",
+}
 
 Cell = str | int | float | datetime | None
 

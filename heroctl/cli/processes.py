@@ -1,4 +1,4 @@
-"""The commands that become a process of the cluster: `serve api`, `serve reconciler`, `agent`, `dev`.
+"""The commands that become a process of the cluster: `serve api`, `serve reconciler`, `agent`, `dev`, `admin …`.
 
 They hand over every word as it is. Settings, `--help` and `--show-config` are the process's own.
 """
@@ -12,10 +12,11 @@ from importlib import metadata
 from typing import Final, NoReturn
 
 MODULES: Final = {
-    ("serve", "api"): "api",
-    ("serve", "reconciler"): "reconciler",
-    ("agent",): "agents",
-    ("dev",): "heroctl.dev",
+    ("serve", "api"): ("api",),
+    ("serve", "reconciler"): ("reconciler",),
+    ("agent",): ("agents",),
+    ("dev",): ("heroctl.dev",),
+    ("admin", "reset-password"): ("eventstore", "reset-password"),
 }
 
 
@@ -29,7 +30,7 @@ def command(words: Sequence[str]) -> list[str] | None:
     for name, module in MODULES.items():
         if tuple(words[: len(name)]) == name:
             # -P: a folder named `api` where the user happens to stand is not our api.
-            return [sys.executable, "-P", "-m", module, *words[len(name) :]]
+            return [sys.executable, "-P", "-m", *module, *words[len(name) :]]
     return None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Self
+from datetime import UTC, datetime
+from typing import Final, Self
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +16,8 @@ from heroctl.cli.client import Client, Query, decode, path
 from heroctl.cli.faults import Refused
 from heroctl.cli.options import Access, Scope, Target, resolve
 from heroctl.cli.output import note
+
+EARLY_S: Final = 900.0  # seconds before its end that a token is renewed
 
 
 class Grant(Struct, frozen=True):
@@ -31,14 +34,18 @@ class Session:
     def __init__(self, access: Access) -> None:
         place = config.place(os.environ)
         self.target = resolve(access, os.environ, config.load(place))
+        renew = _renewer(self.target)
+        token = self.target.token
+        if renew is not None and _ends_soon(self.target.expires_at, datetime.now(UTC)):
+            token = renew(token) or token
         self.namespace = self.target.namespace
         # What queries on things in namespaces carry.
         self.scope: Query = {"namespace": self.namespace} if isinstance(access, Scope) else {}
         self.client = Client(
             self.target.caller,
-            self.target.token,
+            token,
             ca_cert=self.target.ca_cert,
-            renew=_renewer(self.target),
+            renew=renew,
             say=note,
         )
 
@@ -63,7 +70,9 @@ def _renewer(target: Target) -> Callable[[str], str | None] | None:
                 return context.token  # another process was faster
             if not context.refresh_token:
                 return None
-            grant = _refresh(target, context.refresh_token)
+            # By the access token while that is good: nothing rotates then, and no answer that is lost ends the session.
+            good = _ends_soon(context.expires_at, datetime.now(UTC))
+            grant = _refresh(target, context.token if good else context.refresh_token)
             if grant is None:
                 return None
             contexts[target.context] = msgspec.structs.replace(
@@ -75,6 +84,15 @@ def _renewer(target: Target) -> Callable[[str], str | None] | None:
             return grant.token
 
     return renew
+
+
+def _ends_soon(expires_at: str, now: datetime) -> bool:
+    """Tell whether a token is still good, and shortly will not be."""
+    try:
+        left = (datetime.fromisoformat(expires_at) - now).total_seconds()
+    except (ValueError, TypeError):
+        return False
+    return 0 < left < EARLY_S
 
 
 def _refresh(target: Target, refresh_token: str) -> Grant | None:

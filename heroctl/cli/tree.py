@@ -17,10 +17,14 @@ NOUNS: Final = {
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, hold them out of placement, remove them."),
     "log": ("heroctl.cli.log:app", "Read the cluster's history, prove it, and play it again."),
     "schema": ("heroctl.cli.schema:app", "Print the schemas that files are written by."),
+    "namespace": ("heroctl.cli.namespaces:app", "Look at namespaces, make and remove them."),
+    "acl": ("heroctl.cli.acl:app", "Say who may use the cluster, and what they may: users, tokens, roles, policies."),
     "context": ("heroctl.cli.contexts:app", "Choose among the clusters that this machine knows."),
 }
 VERBS: Final = {
     "login": ("heroctl.cli.contexts:login", "Log in to a cluster and save it as a context."),
+    "logout": ("heroctl.cli.contexts:logout", "End the session of a context."),
+    "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
 }
 _EXITS: Final = "Exit codes: 0 done, 1 usage or refused by the API, 2 failed, 3 timed out, 4 blocked, 130 interrupted."
@@ -47,6 +51,9 @@ def make(*, plain: bool) -> App:
     serve.command(_api, name="api")
     serve.command(_reconciler, name="reconciler")
     app.command(serve)
+    admin = App(name="admin", help="What is done on a server, beside the API.")
+    admin.command(_reset_password, name="reset-password")
+    app.command(admin)
     app.command(_agent, name="agent")
     app.command(_dev, name="dev")
     app.command(_version, name="version")
@@ -71,6 +78,15 @@ def _agent(*settings: Words) -> None:
 def _dev(*settings: Words) -> None:
     """Run a whole cluster on this machine: Postgres, Valkey, api, reconciler and agents."""
     _become("dev", *settings)
+
+
+def _reset_password(*settings: Words) -> None:
+    """Give a user another password, with the database alone: for who is locked out.
+
+    `--dsn` names the database, `--user` whom (admin unless given). The password is read from stdin with
+    `--password-stdin`, never from the command line; without that one is made, and shown once.
+    """
+    _become("admin", "reset-password", *settings)
 
 
 def _version() -> None:

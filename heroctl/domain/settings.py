@@ -275,6 +275,7 @@ def _from_flags(settings: list[Setting], argv: Sequence[str], problems: list[str
             found[off[flag].name] = (flag, "false")
         elif (setting := by_flag.get(flag)) is None:
             problems.append(f"{flag}: there is no such flag")
+            del words[: bool(words) and not equals and not words[0].startswith("-")]  # its value; it may be a secret
         elif setting.shape == "switch":
             found[setting.name] = (flag, value if equals else "true")
         elif not equals and not words:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -193,3 +197,97 @@ def test_any_text_survives_the_file(tmp_path_factory: pytest.TempPathFactory, co
         kept.update(contexts)
     loaded = contexts_file.load(place).contexts
     assert msgspec.to_builtins(loaded) == msgspec.to_builtins(contexts)
+
+
+# ── renewing early, and logging out ──────────────────────────────────────────────────────────────────────────────────
+
+
+def ends_in(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.fixture
+def ending(heroctl: Run, api: FakeApi) -> FakeApi:
+    """Logged in, with a token that ends within minutes."""
+    api.act("POST", "/v1/auth/login", Reply(200, {**GRANT, "expires_at": ends_in(300)}))
+    words = ("login", "--url", api.address, "--user", "admin", "--password-stdin", "--context", "here")
+    assert heroctl(*words, stdin="secret\n").code == 0
+    api.page("/v1/jobs", [])
+    return api
+
+
+def test_a_token_is_renewed_by_itself_before_its_end_and_nothing_rotates(
+    ending: FakeApi, heroctl: Run, config: Path
+) -> None:
+    ending.act("POST", "/v1/auth/refresh", Reply(200, {"token": "jwt-2", "expires_at": ends_in(86_400)}))
+    for _ in range(2):
+        assert heroctl("job", "list").code == 0
+    sent = [(request.path, request.headers.get("Authorization")) for request in ending.requests[1:]]
+    assert sent == [("/v1/auth/refresh", "Bearer jwt-1"), *[("/v1/jobs", "Bearer jwt-2")] * 2]
+    kept = contexts_file.load(config).contexts["here"]
+    assert (kept.token, kept.refresh_token) == ("jwt-2", "rt_1")
+
+
+def test_where_it_cannot_be_renewed_early_it_serves_to_its_end(ending: FakeApi, heroctl: Run) -> None:
+    ending.act("POST", "/v1/auth/refresh", refusal(401, "token_invalid", "no"))
+    assert heroctl("job", "list").code == 0
+    assert ending.asked("GET", "/v1/jobs")[0].headers["Authorization"] == "Bearer jwt-1"
+
+
+def test_many_at_once_renew_once(ending: FakeApi, config: Path) -> None:
+    ending.act("POST", "/v1/auth/refresh", Reply(200, {"token": "jwt-2", "expires_at": ends_in(86_400)}))
+    command = [sys.executable, "-P", "-m", "heroctl.cli", "job", "list"]
+    environ = {**os.environ, "HEROCTL_CONTEXTS": str(config)}
+    started = [subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) for _ in range(6)]
+    assert [each.wait(60) for each in started] == [0] * 6
+    assert len(ending.asked("POST", "/v1/auth/refresh")) == 1
+    assert {request.headers["Authorization"] for request in ending.asked("GET", "/v1/jobs")} == {"Bearer jwt-2"}
+
+
+def test_logout_ends_the_session_and_keeps_the_address(logged_in: FakeApi, heroctl: Run, config: Path) -> None:
+    logged_in.act("POST", "/v1/auth/logout", Reply(200, {"session": "ended"}))
+    assert heroctl("logout").code == 0
+    assert logged_in.requests[-1].headers["Authorization"] == "Bearer jwt-1"
+    assert contexts_file.load(config).contexts["here"] == Context(logged_in.address, username="admin")
+    again = heroctl("logout")
+    assert (again.code, "nobody is logged in to here" in again.err) == (1, True)
+
+
+def test_logout_of_a_token_that_ran_out_ends_its_session_too(logged_in: FakeApi, heroctl: Run) -> None:
+    expired = refusal(401, "token_expired", "the token has expired")
+    logged_in.act("POST", "/v1/auth/logout", expired, Reply(200, {"session": "ended"}))
+    logged_in.act("POST", "/v1/auth/refresh", Reply(200, {**GRANT, "token": "jwt-2"}))
+    assert heroctl("logout").code == 0
+    sent = [request.headers["Authorization"] for request in logged_in.requests[1:]]
+    assert sent == ["Bearer jwt-1", "Bearer rt_1", "Bearer jwt-2"]
+
+
+def test_logout_that_reaches_nobody_forgets_nothing(logged_in: FakeApi, heroctl: Run, config: Path) -> None:
+    logged_in.act("POST", "/v1/auth/logout", refusal(500, "internal", "oh"))
+    assert heroctl("logout").code == 1
+    assert contexts_file.load(config).contexts["here"].token == "jwt-1"
+
+
+def test_logout_of_an_acl_token_only_forgets_it(heroctl: Run, api: FakeApi, config: Path) -> None:
+    api.act("POST", "/v1/auth/login", Reply(200, GRANT))
+    heroctl("login", api.address, "--token-stdin", "--context", "ci", stdin="ht_secret\n")
+    result = heroctl("logout", "--context", "ci")
+    assert (result.code, "forgot the ACL token" in result.err) == (0, True)
+    assert not api.asked("POST", "/v1/auth/logout")
+    assert "ht_secret" not in config.read_text()
+
+
+def test_a_context_is_shown_without_its_token_and_deleted(logged_in: FakeApi, heroctl: Run) -> None:
+    shown = heroctl("context", "show")
+    assert shown.out == (
+        f"Name\there\nAddress\t{logged_in.address}\nUser\tadmin\nLogin\tsession\nToken ends\t2026-03-02T12:00:00Z\n"
+    )
+    assert heroctl("context", "show", "nowhere").code == 1
+    assert heroctl("context", "delete", "here").code == 0
+    assert heroctl("context", "show").code == 1
+
+
+def test_a_password_is_never_taken_from_the_command_line(heroctl: Run, api: FakeApi) -> None:
+    for flag in ("--password", "--token", "--acl-token"):
+        assert heroctl("login", api.address, "--user", "admin", flag, "secret").code == 1
+    assert not api.requests
