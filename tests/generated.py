@@ -18,6 +18,7 @@ from api.routes import ROUTES
 from heroctl.dev import settings as dev
 from heroctl.domain.events import EVENTS
 from heroctl.domain.lifecycle import RANK, TERMINAL
+from heroctl.domain.policy import BUILT_IN, RIGHTS, grants, resource_of
 from heroctl.domain.settings import table
 from reconciler import settings as reconciler
 from tests.growth import losses
@@ -120,7 +121,37 @@ def errors() -> str:
     return text
 
 
-DOCUMENTS: Final = {"errors.md": errors, "settings.md": settings, "events.md": events, "lifecycle.md": lifecycle}
+_RIGHTS_HEAD: Final = """\
+# Rights
+
+Every right there is, and which of the built-in roles give it; [access.md](access.md) tells how they are used. Made from
+`heroctl/domain/policy.py`. Rights of a *namespace* hold in the holder's namespaces only; a rule names them by
+`namespace`. Rules on nodes and namespaces themselves may name them by `name`; without one they are about all. Where a
+right is *of jobs*, a token's `jobs` bound it, too.
+
+| right | named by | of jobs | viewer | deployer | operator | admin |
+|---|---|---|---|---|---|---|
+"""
+
+
+def rights() -> str:
+    """Write a table of all rights."""
+    held = {role: grants(frozenset(rules)) for role, rules in BUILT_IN.items()}
+    rows = []
+    for right in RIGHTS:
+        resource = resource_of(right)
+        marks = " | ".join("yes" if each.everywhere(right) else "" for each in held.values())
+        rows.append(f"| `{right}` | {resource.named_by} | {'yes' if resource.of_jobs else ''} | {marks} |\n")
+    return _RIGHTS_HEAD + "".join(rows)
+
+
+DOCUMENTS: Final = {
+    "rights.md": rights,
+    "errors.md": errors,
+    "settings.md": settings,
+    "events.md": events,
+    "lifecycle.md": lifecycle,
+}
 
 
 def main() -> None:

@@ -161,8 +161,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _hints(status: int, error: str, caller: Caller, retry_after: float) -> Iterator[str]:
     if status == 401:
         yield from _unauthorized(caller)
+    elif error in _TO_DO:
+        yield _TO_DO[error]
     elif status == 403:
-        yield "ask an admin for a role that allows this"
+        yield "see what you may: heroctl acl self; ask an admin for a role that allows this"
     elif status == 404 and error in _LISTS:
         yield f"see what there is: {_LISTS[error]}"
     elif status in (404, 405):
@@ -182,6 +184,21 @@ _LISTS: Final = {
     "node_not_found": "heroctl node list",
     "deployment_not_found": "heroctl deployment list",
     "event_not_found": "heroctl log tail",
+    "user_not_found": "heroctl acl user list",
+    "token_not_found": "heroctl acl token list",
+    "role_not_found": "heroctl acl role list",
+    "policy_not_found": "heroctl acl policy list",
+    "namespace_not_found": "heroctl namespace list",
+}
+_TO_DO: Final = {
+    "exceeds_own_rights": "see what you may: heroctl acl self; an admin may give everything",
+    "wrong_password": "type the password that you log in with",
+    "not_a_password_login": "log in with your name and password: heroctl login",
+    "last_admin": "make another admin first: heroctl acl user update NAME --role admin",
+    "role_in_use": "take it from them first: heroctl acl user update, heroctl acl token delete",
+    "policy_in_use": "take it from those roles first: heroctl acl role update",
+    "built_in": "make one of your own: heroctl acl policy create, heroctl acl role create",
+    "namespace_not_empty": "remove its jobs first: heroctl job list -n NAME",
 }
 
 
