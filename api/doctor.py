@@ -42,21 +42,21 @@ def main(argv: list[str]) -> int:
 def findings(url: str) -> Iterator[Finding]:
     """Look at everything; never writes."""
     if not url:
-        yield skip("redis", "no --redis-url is given: agents poll")
+        yield skip("redis_server", "no --redis-url is given: agents poll")
         return
     try:
         with Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT) as redis:
             yield from judged(dict(redis.info()))
     except (RedisError, OSError, ValueError) as error:
         mend = "check --redis-url, that Redis runs, and that this server may reach it; agents poll meanwhile"
-        yield fail("redis", str(error), mend)
+        yield fail("redis_server", str(error), mend)
 
 
 def judged(info: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge what `INFO` says."""
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info["redis_version"])
-    yield ok("redis", f"reached, {name} {version}")
+    yield ok("redis_server", f"reached, {name} {version}")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         yield fail("redis_version", f"{version} is too old: it knows no users", "use Redis 6.2, or any Valkey")
     if info["role"] != "master":

@@ -69,11 +69,11 @@ def _log(connection: psycopg.Connection) -> Iterator[Finding]:
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         row = None
     if row is None:
-        yield fail("log", "there is no log in this database", "run: python -m eventstore migrate --dsn DSN")
+        yield fail("postgres_log", "there is no log in this database", "run: python -m eventstore migrate --dsn DSN")
         return
     index, level, floor, size, standby = row
     kept = f"events {floor + 1} to {index} at level {level}, {size / (1 << 20):.0f} MiB in all"
     if standby:
-        yield fail("log", f"this is a standby ({kept})", "name the primary, or all hosts, in the DSN")
+        yield fail("postgres_log", f"this is a standby ({kept})", "name the primary, or all hosts, in the DSN")
     else:
-        yield ok("log", kept)
+        yield ok("postgres_log", kept)

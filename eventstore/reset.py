@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import psycopg
+
 from eventstore import passwords
 from eventstore.database import Database
 from eventstore.log import Append, Conflicted
@@ -30,6 +32,7 @@ async def reset(dsn: str, user: str, given: Callable[[], str]) -> str:
 
     Nothing is asked for unless there is such a user.
     """
+    _reached(dsn)
     async with Database(dsn, connections=2) as database, open_log(database) as log:
         view = View(log, Snapshots(PostgresShelf(database), log))
         await view.catch_up()
@@ -51,3 +54,8 @@ async def reset(dsn: str, user: str, given: Callable[[], str]) -> str:
             else:
                 return password
     raise Unavailable("busy", f"others change user '{user}' at the same time: try again")
+
+
+def _reached(dsn: str) -> None:
+    """Raise psycopg.OperationalError where nobody answers: a pool would try for long, and say so each time."""
+    psycopg.connect(dsn, connect_timeout=5).close()

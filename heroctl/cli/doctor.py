@@ -203,14 +203,21 @@ def versions(own: str, api: str, peers: Sequence[Peer]) -> Iterator[Finding]:
 
 
 def _checks(cluster: Cluster) -> Iterator[Finding]:
+    said = {
+        "log": f"answers, at index {cluster.index}",
+        "events": "all of them are understood",
+        "coordinator": f"{cluster.coordinator}, epoch {cluster.epoch}",
+        "redis": "answers the api",
+        "disk": "has room",
+        "nodes": f"{cluster.nodes.ready} ready, {cluster.nodes.draining} draining",
+        "brake": "off",
+    }
     for check in cluster.checks:
         if not check.ok:
             made = warn if check.name in ("redis", "nodes", "brake", "disk") else fail
             yield made(check.name, check.message, _MEND.get(check.name, "heroctl status"))
-        elif check.name == "coordinator":
-            yield ok(check.name, f"{cluster.coordinator}, epoch {cluster.epoch}")
         else:
-            yield ok(check.name)
+            yield ok(check.name, said.get(check.name, ""))
 
 
 def lagging(peers: Sequence[Peer]) -> Iterator[Finding]:

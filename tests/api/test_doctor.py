@@ -23,12 +23,12 @@ def test_a_server_that_is_well(postgres_dsn: str, redis_url: str, capsys: pytest
     migrate(postgres_dsn)
     assert server.main(["--dsn", postgres_dsn, "--redis-url", redis_url]) in (0, 1)
     found = [msgspec.json.decode(line, type=Finding) for line in capsys.readouterr().out.splitlines()]
-    assert states(found).items() >= {"postgres": "ok", "log": "ok", "redis": "ok"}.items()
+    assert states(found).items() >= {"postgres": "ok", "postgres_log": "ok", "redis_server": "ok"}.items()
     assert all(each.mend for each in found if each.state in ("warn", "fail"))
 
 
 def test_an_empty_database_is_told_from_a_log(postgres_dsn: str) -> None:
-    [log] = [each for each in postgres.findings(postgres_dsn) if each.name == "log"]
+    [log] = [each for each in postgres.findings(postgres_dsn) if each.name == "postgres_log"]
     assert (log.state, log.mend) == ("fail", "run: python -m eventstore migrate --dsn DSN")
 
 
@@ -36,7 +36,7 @@ def test_parts_that_are_away_are_told_with_what_to_do(capsys: pytest.CaptureFixt
     away = ["--dsn", "postgresql://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1/0"]
     assert server.main(away) == 1
     found = [msgspec.json.decode(line, type=Finding) for line in capsys.readouterr().out.splitlines()]
-    assert states(found) == {"postgres": "fail", "redis": "fail"}
+    assert states(found) == {"postgres": "fail", "redis_server": "fail"}
     assert all("check --" in each.mend for each in found)
 
 
@@ -77,7 +77,7 @@ WELL = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "used_memory
     ],
 )
 def test_a_redis_that_would_lose_rings_is_found(change: dict[str, Any], expected: dict[str, str]) -> None:
-    assert states(list(server.judged(WELL | change))) == {"redis": "ok"} | expected
+    assert states(list(server.judged(WELL | change))) == {"redis_server": "ok"} | expected
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,8 @@ def test_on_a_server_its_own_settings_are_looked_at(heroctl: Run, monkeypatch: p
     monkeypatch.setenv("HEROCTL_DSN", "postgresql://127.0.0.1:1/x")
     code, checks = found(heroctl)
     assert code == 2
-    states = {name: checks[name]["state"] for name in ("address", "postgres", "redis")}
-    assert states == {"address": "skip", "postgres": "fail", "redis": "skip"}
+    states = {name: checks[name]["state"] for name in ("address", "postgres", "redis_server")}
+    assert states == {"address": "skip", "postgres": "fail", "redis_server": "skip"}
 
 
 def test_settings_that_cannot_be_used_are_told(heroctl: Run) -> None:
