@@ -65,6 +65,10 @@ class Exchange:
         """Answer whatever was raised."""
         self.refusal = refusal_of(error)
         self.answer = answer_to(error, self.request_id.decode())
+        if self.refusal is not None:
+            # Its frames hold the request, and that holds this: as long as such a ring lives, a body that is still to
+            # come is waited for, and the connection stays.
+            self.refusal.__traceback__ = self.refusal.__context__ = self.refusal.__cause__ = None
 
 
 class Front:
@@ -217,18 +221,18 @@ class Front:
         row, client = exchange.row, exchange.client
         if row is not None and row.path.startswith(_HEALTH):
             return None
-        principal, refusal = None, None
+        principal = None
         if row is None or row.access.kind != "public":
             try:
                 principal = await self._principal(scope)
-            except Unauthenticated as error:
-                refusal = error
+            except Unauthenticated:
+                self._crowd.check(client)
+                exchange.counted = await self._limits.admit(key_of(client), "address")
+                raise
         if principal is None or not principal.node:
             self._crowd.check(client)
         key, kind = (key_of(client), "address") if principal is None else (principal.actor, tier(principal))
         exchange.counted = await self._limits.admit(key, kind)
-        if refusal is not None:
-            raise refusal
         return principal
 
     async def _principal(self, scope: Any) -> Principal | None:  # noqa: ANN401 - ASGI

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pytest
 
 from api import body
 from api.bounds import Bounds, Crowd
+from api.front import Exchange
 from api.limits import Limits, Sizes
 from api.proxies import networks
 from heroctl.domain.errors import Refusal
@@ -224,6 +226,57 @@ async def test_a_url_and_headers_have_bounds(api: Rig) -> None:
     large = await api.get("/v1/jobs?namespace=x", headers={f"x-{n}": "y" * 1000 for n in range(40)})
     assert (large.status, large.error) == (431, "headers_too_large")
     assert (await api.get("/v1/jobs?namespace=" + "x" * 1000, headers={"x-a": "y" * 30_000})).status != 431
+
+
+async def test_what_is_refused_is_gone_at_once(api: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits for the collector keeps its connection as long as its client has not sent the whole body."""
+    monkeypatch.setattr(body, "_GRACE", 0.01)
+    gc.collect()
+    gc.disable()
+    try:
+        for path, token, sent in (
+            ("/v1/jobs", "x", b"{}"),
+            ("/v1/jobs", api.token, b"{"),
+            ("/v1/none", api.token, b""),
+            ("/v1/jobs", api.token, b"{}"),
+        ):
+            assert (await api.post(path, sent, token=token)).status >= 400
+        assert await _half(api, "/v1/jobs") == 408
+        await asyncio.sleep(0)
+        assert [each for each in gc.get_objects() if isinstance(each, Exchange)] == []
+    finally:
+        gc.enable()
+
+
+async def _half(api: Rig, path: str) -> int:
+    """Send half of a body; give the status of the answer."""
+    statuses: list[int] = []
+    sent = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        return sent.pop() if sent else await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    headers = [(b"host", b"test"), (b"authorization", f"Bearer {api.token}".encode())]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("192.0.2.7", 4711),
+        "server": ("test", 80),
+        "state": {},
+    }
+    await api.app(scope, receive, send)
+    return statuses[0]
 
 
 async def test_a_body_may_be_bounded_lower(api: Rig) -> None:
