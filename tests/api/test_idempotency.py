@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -24,100 +24,13 @@ from eventstore.log import Append, Appended, Conflicted, Fenced, KeyReused
 from heroctl.domain.errors import Conflict
 from heroctl.domain.events import NodeEligibilitySet
 from heroctl.domain.intents.change import Change
-from tests.api.rig import PASSWORD, Reply, Rig, beside
-from tests.api.specs import join, open_session, place, spec, submit
+from tests.api.asks import AGAIN, KEY, UNDER, Ask
+from tests.api.rig import Reply, Rig, beside
+from tests.api.specs import spec, submit
 from tests.waiting import eventually
 
-KEY: Final = "8f14e45f-ceea-467f-a187-1c0e3b2d6f9a"
-UNDER: Final = {"Idempotency-Key": KEY}
 DAY: Final = 24 * 3600.0
 
-
-class Ask(NamedTuple):
-    """A POST with a key."""
-
-    path: str
-    body: Any = None
-
-    async def of(self, api: Rig, key: str = KEY, **more: Any) -> Reply:  # noqa: ANN401 - see Rig.ask
-        """Send it."""
-        return await api.post(self.path, self.body, headers={"Idempotency-Key": key}, **more)
-
-
-async def _nothing(api: Rig) -> Ask:
-    return Ask("/v1/jobs", spec())
-
-
-async def _a_job(api: Rig) -> Ask:
-    await submit(api)
-    return Ask("/v1/jobs", spec(meta={"a": "b"}))
-
-
-async def _the_same_job(api: Rig) -> Ask:
-    await submit(api)
-    return Ask("/v1/jobs", spec())
-
-
-async def _a_running_job(api: Rig) -> Ask:
-    await submit(api)
-    return Ask("/v1/jobs/web/stop")
-
-
-async def _a_stopped_job(api: Rig) -> Ask:
-    await submit(api)
-    await api.post("/v1/jobs/web/stop")
-    return Ask("/v1/jobs/web/stop", {})
-
-
-async def _an_alloc(api: Rig) -> Ask:
-    node, token = await join(api)
-    await open_session(api, token)
-    await submit(api)
-    return Ask(f"/v1/allocations/{(await place(api, node))[:6]}/stop")
-
-
-async def _a_stopping_alloc(api: Rig) -> Ask:
-    ask = await _an_alloc(api)
-    await api.post(ask.path)
-    return ask
-
-
-async def _a_node(api: Rig) -> Ask:
-    await join(api)
-    return Ask("/v1/nodes/node-1/eligibility", {"eligible": False})
-
-
-async def _an_eligible_node(api: Rig) -> Ask:
-    await join(api)
-    return Ask("/v1/nodes/node-1/eligibility", {"eligible": True})
-
-
-def _new(path: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
-    async def begin(_: Rig) -> Ask:
-        return Ask(path, {"name": "new", **body})
-
-    begin.__name__ = f"_new_{path.rpartition('/')[2]}"
-    return begin
-
-
-async def _a_password(_: Rig) -> Ask:
-    return Ask("/v1/acl/self/password", {"current": PASSWORD, "new": "another long one"})
-
-
-_RULE: Final = {"resource": "job", "namespace": "*", "capabilities": ["read"]}
-
-# Every POST that can be answered again, with something that it changes, and something that it does not.
-AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
-    "/v1/jobs": (_nothing, _a_job, _the_same_job),
-    "/v1/jobs/{name}/stop": (_a_running_job, _a_stopped_job),
-    "/v1/allocations/{id}/stop": (_an_alloc, _a_stopping_alloc),
-    "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
-    "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),
-    "/v1/acl/roles": (_new("/v1/acl/roles", policies=["viewer"]),),
-    "/v1/acl/policies": (_new("/v1/acl/policies", rules=[_RULE]),),
-    "/v1/acl/self/password": (_a_password,),
-    "/v1/namespaces": (_new("/v1/namespaces", description="for tests"),),
-}
 # What shows a secret once, and what changes nothing.
 NOT_AGAIN: Final = {
     "/v1/acl/tokens",
