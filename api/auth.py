@@ -21,6 +21,7 @@ from api.wire import whole_stamp
 from eventstore import passwords
 from eventstore.sessions import LIFE as SESSION_LIFE
 from eventstore.sessions import Session
+from eventstore.view import View
 from heroctl.domain.credentials import good
 from heroctl.domain.errors import Invalid, Problem, Unauthenticated, Unavailable
 from heroctl.domain.events import Event, Meta, SessionEnded, SessionOpened
@@ -199,9 +200,16 @@ async def refresh(call: Call) -> Answer:
     if given is None:
         given = (bearer or b"").decode("latin-1")
     session = await _rotated(call, given)
-    if session is None or not good(call.parts.view.state, session, session.id):
+    if session is None or not await _is_good(call.parts.view, session):
         raise no_token()
     return _both(call, session)
+
+
+async def _is_good(view: View, session: Session) -> bool:
+    """Tell whether a session is good; one that does not look so may rest on what this process has not heard of yet."""
+    if not good(view.state, session, session.id):
+        await view.catch_up()
+    return good(view.state, session, session.id)
 
 
 async def _rotated(call: Call, given: str) -> Session | None:

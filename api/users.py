@@ -15,6 +15,7 @@ from api.reads import Query, Reading
 from api.wire import Written, encode, stamp
 from api.world import World
 from api.write import Done
+from eventstore import passwords
 from heroctl.domain import pattern
 from heroctl.domain.credentials import SPARED
 from heroctl.domain.errors import Forbidden, Invalid, Problem
@@ -26,8 +27,6 @@ from heroctl.domain.intents.change import Change, claim_stream
 from heroctl.domain.policy import usual_namespaces
 from heroctl.domain.state import ACL, State
 
-SHORTEST: Final = 12  # characters of a password; no other rule makes one better
-LONGEST: Final = 256
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,62}")
 
 
@@ -219,9 +218,8 @@ async def _kept(call: Call, password: str) -> str:
 
 def password_problems(password: str, path: str) -> list[Problem]:
     """Say what is wrong with a password: its length, nothing else."""
-    if SHORTEST <= len(password) <= LONGEST:
-        return []
-    return [Problem(path, "invalid_password", f"a password has {SHORTEST} to {LONGEST} characters, of any kind")]
+    wrong = passwords.wrong(password)
+    return [Problem(path, "invalid_password", wrong)] if wrong else []
 
 
 def place_problems(path: str, patterns: tuple[str, ...] | None) -> list[Problem]:

@@ -12,8 +12,8 @@ import pytest
 
 from api import bootstrap, tokens
 from eventstore.log import Append
-from eventstore.sessions import GRACE
-from heroctl.domain.events import TokenCreated, UserCreated
+from eventstore.sessions import GRACE, Session
+from heroctl.domain.events import TokenCreated, UserCreated, UserPasswordChanged
 from heroctl.domain.intents.change import claim_stream
 from tests.api.rig import EPOCH, PASSWORD, Reply, Rig
 
@@ -169,6 +169,18 @@ async def test_a_logout_elsewhere_is_known_after_the_next_look(api: Rig) -> None
     await api.sessions.revoke(api.parts.gate.keys.read(token).sid)
     await api.parts.pulse.look()
     assert not await allowed(api, token)
+
+
+async def test_a_session_of_a_password_that_this_process_has_not_heard_of_is_refreshed(api: Rig) -> None:
+    """Logged in elsewhere, right after a change of the password."""
+    credential = await api.parts.vault.put("password", await api.parts.passwords.hashed("another"))
+    api.log._bell.ring = lambda _=0: None  # type: ignore[method-assign,assignment] # nobody tells the view
+    await api.log.append(Append((UserPasswordChanged("admin", credential),)))
+    begun = Session(tokens.new_session(), "admin", "", EPOCH + DAY, credential)
+    await api.sessions.open(begun)
+    assert api.parts.view.state.users["admin"].credential != credential
+    held = api.parts.gate.keys.refresh_token(tokens.Refresh(begun.id, 0))
+    assert (await refresh(api, held)).status == 200
 
 
 # ── ACL tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────

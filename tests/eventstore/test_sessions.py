@@ -9,7 +9,7 @@ import pytest
 
 from eventstore.database import Database
 from eventstore.migrate import migrate
-from eventstore.sessions import GRACE, MemorySessions, PostgresSessions, Session, Sessions
+from eventstore.sessions import GRACE, REMEMBERED, MemorySessions, PostgresSessions, Session, Sessions
 
 Age = Callable[[float], Awaitable[None]]  # lets so many seconds pass
 
@@ -116,3 +116,15 @@ async def test_a_revoked_session_is_forgotten_when_it_would_have_ended(postgres_
         await sessions.revoke("a")
         await sessions.open(session("b"))
         assert await sessions.revoked() == frozenset()
+
+
+async def test_a_revoked_session_is_remembered_as_long_as_a_token_of_it_may_live(store: tuple[Sessions, Age]) -> None:
+    sessions, age = store
+    await sessions.open(session("a", 30 * 24 * 3600))
+    await sessions.revoke("a")
+    await age(24 * 3600)
+    await sessions.revoke("a")
+    assert await sessions.revoked() == {"a"}
+    await age(REMEMBERED - 24 * 3600 + 1)
+    assert await sessions.revoked() == frozenset()
+    assert await sessions.rotate("a", 0) is None
