@@ -99,6 +99,7 @@ def _every(state: State) -> float:
     "session_replaced",
     "session_unknown",
     "session_lapsed",
+    "too_many_waiters",
     body=SyncRequest,
 )
 async def sync(call: Call) -> Answer:
