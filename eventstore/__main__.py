@@ -1,9 +1,9 @@
 """`python -m eventstore`: what is done to a database beside the running processes.
 
 `migrate` brings it to this release, as the owner of the schema. `verify` proves that nobody has changed, removed, moved
-or added an event, or changed a snapshot (`eventstore.audit`). `export` writes what is full of the log into a folder, as described in
-`eventstore.export`. `snapshot` makes the snapshots that are due; the coordinator begins it (`eventstore.maker`).
-`reset-password` gives a user another password (`eventstore.reset`).
+or added an event, or changed a snapshot (`eventstore.audit`). `export` writes what is full of the log into a folder, as
+described in `eventstore.export`. `snapshot` makes the snapshots that are due; the coordinator begins it
+(`eventstore.maker`). `reset-password` gives a user another password (`eventstore.reset`).
 """
 
 from __future__ import annotations
