@@ -93,9 +93,9 @@ def new(kind: str) -> str:
 # ── what succeeds ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def succeed(fuzz: Fuzz, row: Row) -> requests.Response:
+def succeed(fuzz: Fuzz, row: Row, headers: dict[str, str] | None = None) -> requests.Response:
     """Ask a route so that it does what it is for."""
-    return fuzz.ask(row.method, _path(fuzz, row), **_given(fuzz, row))
+    return fuzz.ask(row.method, _path(fuzz, row), **_given(fuzz, row), headers=headers or {})
 
 
 def _path(fuzz: Fuzz, row: Row) -> str:
@@ -207,7 +207,7 @@ def refused(fuzz: Fuzz, row: Row, removed: str) -> None:
     _expect(fuzz.ask(row.method, f"{path}?long={'x' * 9000}", token=own), 414)
     if row.method in ("POST", "PUT", "PATCH"):
         _expect(fuzz.ask(row.method, path, data=b" " * ((1 << 20) + 1), token=own), 413)
-    if "404" in _told(row) and row.access.kind == "user" and "{" in row.path:
+    if "404" in _told(row) and row.access.kind != "node" and "{" in row.path:
         nothing = filled(row, "999999999" if row.path.startswith("/v1/log/") else "nothing-there")
         _expect(fuzz.ask(row.method, nothing, **_given(fuzz, row)), 404)
 
@@ -221,8 +221,8 @@ def _expect(reply: requests.Response, status: int) -> None:
     assert reply.status_code == status, (reply.request.method, reply.request.url, reply.status_code, reply.text[:300])
 
 
-def each_once(fuzz: Fuzz, times: int = 1) -> None:
-    """Ask every route so that it succeeds, and so that it refuses for each reason."""
+def each_once(fuzz: Fuzz, times: int = 1) -> str:
+    """Ask every route so that it succeeds, and so that it refuses; return the token of a node that was removed."""
     gone, removed = joined(fuzz)
     fuzz.ask("DELETE", f"/v1/nodes/{gone}")
     for row in ROUTES:
@@ -233,3 +233,40 @@ def each_once(fuzz: Fuzz, times: int = 1) -> None:
             reply = replies[-1]
             _expect(fuzz.ask(row.method, reply.request.path_url, headers={"If-None-Match": reply.headers["ETag"]}), 304)
         refused(fuzz, row, removed)
+    return removed
+
+
+# Path, what is sent, and the status that must come of it. `{new}` stands for a name that nothing has.
+_CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
+    ("DELETE", "/v1/jobs/web?check_index=1", {}, 409),
+    ("POST", "/v1/jobs/web/stop?check_index=1", {}, 409),
+    ("POST", "/v1/jobs?check_index=0", {"json": spec("web")}, 409),
+    ("POST", "/v1/jobs", {"json": spec("web", namespace="nowhere")}, 404),
+    ("POST", "/v1/acl/roles", {"json": {"name": "viewer", "policies": []}}, 409),
+    ("POST", "/v1/acl/policies", {"json": {"name": "viewer", "rules": []}}, 409),
+    ("POST", "/v1/namespaces", {"json": {"name": "default"}}, 409),
+    ("POST", "/v1/acl/users", {"json": {"name": "admin", "password": _PASSWORD, "roles": ["viewer"]}}, 409),
+    ("POST", "/v1/acl/tokens", {"json": {"name": "x", "roles": ["viewer"], "user": "nobody"}}, 404),
+    ("PUT", "/v1/acl/roles/viewer", {"json": {"policies": []}}, 409),
+    ("PUT", "/v1/acl/policies/viewer", {"json": {"rules": []}}, 409),
+    ("DELETE", "/v1/acl/roles/viewer", {}, 409),
+    ("DELETE", "/v1/acl/policies/viewer", {}, 409),
+    ("DELETE", "/v1/acl/users/admin", {}, 409),
+    ("PUT", "/v1/acl/users/admin", {"json": {"roles": ["viewer"]}}, 409),
+    ("DELETE", "/v1/namespaces/default", {}, 409),
+    ("POST", "/v1/auth/login", {"json": {"username": "admin", "password": "no"}, "token": ""}, 401),
+    ("POST", "/v1/auth/refresh", {"json": {"refresh_token": "rt_no"}, "token": ""}, 401),
+    ("POST", "/v1/nodes/join", {"json": {"token": "no", "name": "n"}, "token": ""}, 401),
+)
+
+
+def conflicts(fuzz: Fuzz, removed: str) -> None:
+    """Ask for what is true elsewhere, or earlier, and not here and now."""
+    for method, path, given, status in _CONFLICTS:
+        _expect(fuzz.ask(method, path, **given), status)
+    _expect(fuzz.ask("POST", "/v1/auth/login", json={"acl_token": removed}, token=""), 410)
+    _expect(fuzz.ask("POST", "/v1/auth/refresh", token=removed), 410)
+    _expect(fuzz.ask("POST", "/v1/agent/sync", json={"session": 10**9, "seq": 1}, token=fuzz.node), 409)
+    name = new("twice")
+    _expect(fuzz.ask("POST", "/v1/nodes/join", json={**_join(fuzz)["json"], "name": name}, token=""), 201)
+    _expect(fuzz.ask("POST", "/v1/nodes/join", json={**_join(fuzz)["json"], "name": name}, token=""), 409)
