@@ -15,23 +15,33 @@ Header = tuple[bytes, bytes]
 
 INDEX: Final = b"x-heroctl-index"
 _JSON: Final[Header] = (b"content-type", b"application/json")
-_GUARDS: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_GUARDS: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+COMPRESSED_FROM: Final = 1024  # bytes of a body
+_VARY: Final[Header] = (b"vary", b"accept-encoding")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Answer:
     """A JSON answer; its two messages are made once, so that one answer may be sent to any number of clients.
 
-    `index` becomes `X-HeroCtl-Index`.
+    `index` becomes `X-HeroCtl-Index`. `packed`: the same, compressed; itself where that does not pay.
     """
 
-    __slots__ = ("body", "end", "headers", "status")
+    __slots__ = ("body", "end", "headers", "packed", "status")
 
     def __init__(self, body: bytes, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> None:
         self.status = status
         self.body = body
         self.end: Message = {"type": "http.response.body", "body": body}
+        self.packed: Answer | None = None
         own = [_JSON, (b"content-length", b"%d" % len(body)), *_GUARDS, *headers]
+        if len(body) >= COMPRESSED_FROM:
+            own.append(_VARY)
         if index:
             own.append((INDEX, b"%d" % index))
         self.headers = own
@@ -43,6 +53,13 @@ class Answer:
     def start(self, *more: Header) -> Message:
         """Make the first message, with the headers that belong to one request."""
         return {"type": "http.response.start", "status": self.status, "headers": [*self.headers, *more]}
+
+
+def empty(status: int, *headers: Header) -> Answer:
+    """Make an answer that has no body, nor anything to say of one."""
+    made = Answer(b"", status)
+    made.headers = [*_GUARDS, *headers]
+    return made
 
 
 class Flow(Answer):

@@ -9,9 +9,9 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api import paging
+from api import encoding, paging
 from api.access import Principal
-from api.answer import INDEX, Answer, Header
+from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, empty
 from api.call import Call, arguments
 from api.errors import answer_to
 from api.front import Exchange, Front, page_key
@@ -164,10 +164,10 @@ async def _wait(parts: Parts, who: Principal, topic: str, poll: Poll, request: R
 def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
     """Send a page, or say that it is the one which the client has."""
     for name, value in headers:
-        if name == b"if-none-match" and page.tag in value:
-            known = Answer(b"", 304)
-            known.headers = [(b"etag", page.tag), (INDEX, b"%d" % page.index)]
-            return known
+        if name == b"if-none-match" and encoding.names(value, page.tag):
+            packed = len(page.answer.body) >= COMPRESSED_FROM and encoding.asked(headers)
+            tag = encoding.tag_of(page.tag) if packed else page.tag
+            return empty(304, (b"etag", tag), (b"vary", b"accept-encoding"), (INDEX, b"%d" % page.index))
     return page.answer
 
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api.answer import Answer, Header
+from api import encoding
+from api.answer import Answer, Header, empty
 from api.call import Call
 from api.contract import tells
 from heroctl.domain import jobschema
@@ -95,9 +96,12 @@ def _library(name: str) -> bytes:
 def _fresh(call: Call, content: bytes, kind: str, headers: Iterable[Header] = ()) -> Answer:
     """Send what changes with a release only: a browser asks whether it has, and is sent it once."""
     tag = b'"%s"' % blake2b(content, digest_size=12).hexdigest().encode()
-    known = any(name == b"if-none-match" and tag in value for name, value in call.headers)
-    made = Answer(b"" if known else content, 304 if known else 200, headers=[(b"etag", tag), *headers])
+    known = any(name == b"if-none-match" and encoding.names(value, tag) for name, value in call.headers)
+    if known:
+        return empty(304, (b"etag", tag))
+    made = Answer(content, headers=[(b"etag", tag)])
     charset = "; charset=utf-8" if kind.startswith("text/") else ""
     own: dict[bytes, bytes] = {b"content-type": f"{kind}{charset}".encode(), b"cache-control": b"no-cache"}
-    made.headers = [(name, own.get(name, value)) for name, value in made.headers]
+    own.update(headers)
+    made.headers = [*((name, value) for name, value in made.headers if name not in own), *own.items()]
     return made

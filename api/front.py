@@ -16,9 +16,9 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.utils import normalize_path
 
-from api import access, request_id, trail
+from api import access, encoding, request_id, trail
 from api.access import NOBODY, Principal
-from api.answer import INDEX, Answer, Header, Message, Receive, Send
+from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, Message, Receive, Send, empty
 from api.body import TooSlow
 from api.bounds import Crowd
 from api.errors import MethodNotAllowed, answer_to, missing_route, refusal_of
@@ -36,6 +36,9 @@ GIVE_UP: Final = 600.0  # seconds without the log after which what is known is t
 _MOST_PATHS: Final = 4096
 _ROOT: Final = "/v1/"
 _HEALTH: Final = "/v1/health/"
+_NOT_IN_FRONT: Final = frozenset({b"if-none-match", b"x-heroctl-token", b"origin"})
+_NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
+_HSTS: Final[Header] = (b"strict-transport-security", b"max-age=31536000")
 _LOGIN: Final = "/v1/auth/login"
 _TOLD: Final = frozenset({Unauthenticated.status, Forbidden.status, TooMany.status})  # to the audit
 
@@ -48,7 +51,7 @@ def page_key(path: str, filters: tuple[tuple[str, str], ...], scope: Scope) -> o
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("answer", "client", "counted", "index", "principal", "refusal", "request_id", "row", "status")
+    __slots__ = ("answer", "client", "counted", "head", "index", "principal", "refusal", "request_id", "row", "status")
 
     def __init__(self, identity: bytes, client: str) -> None:
         self.request_id = identity
@@ -56,6 +59,7 @@ class Exchange:
         self.principal: Principal = NOBODY
         self.row: Row | None = None
         self.status = 0
+        self.head = False  # only the head of the answer is asked for
         self.answer: Answer | None = None
         self.refusal: Refusal | None = None  # that the answer tells of
         self.counted: Counted | None = None  # against which limit
@@ -89,6 +93,8 @@ class Front:
         self._view = parts.view
         self._limits = parts.limits
         self._crowd = Crowd(parts.bounds.connections)
+        self._cors = parts.cors
+        self._always: tuple[Header, ...] = (_HSTS,) if parts.secure else ()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""
@@ -99,13 +105,13 @@ class Front:
         if page is not None and counted is not None:
             exchange.status = 200
             limits = counted.headers(self._limits.clock())
-            await send(page.start((request_id.HEADER, exchange.request_id), *limits))
+            await send(page.start((request_id.HEADER, exchange.request_id), *self._always, *limits))
             await send(page.end)
         else:
             self.open += 1
             try:
                 with self._crowd.one_more(exchange.client):
-                    await self._serve(scope, receive, send, exchange)
+                    await self._serve(self._as_get(scope, exchange), receive, send, exchange)
             finally:
                 self.open -= 1
                 if not self.open:
@@ -164,34 +170,50 @@ class Front:
         row = self.ready.get(scope["path"])
         if row is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
             return None
-        token = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                if token is not None:
-                    return None
-                token = value[7:].strip() if value[:7].lower() == b"bearer " else b""
-            elif name == INDEX:
-                if not value.isdigit() or len(value) > 18 or int(value) > self._view.index:
-                    return None
-            elif name in (b"if-none-match", b"x-heroctl-token"):
-                return None
+        said = self._said(scope["headers"])
+        if said is None:
+            return None
+        token, packed = said
         principal = self._gate.known(token) if token else None
         if principal is None or not access.allows(row.access, principal):
             return None
         page = self._pages.find(page_key(scope["path"], (), principal.scope(row.access.right)))
         if page is None:
             return None
+        answer = page.answer
+        if packed and len(answer.body) >= COMPRESSED_FROM:
+            if answer.packed is None:
+                return None  # for once: that is not done in passing
+            answer = answer.packed
         exchange.principal = principal
-        return page.answer
+        return answer
+
+    def _said(self, headers: list[Header]) -> tuple[bytes | None, bool] | None:
+        """Find the token, and whether the answer may be compressed; None: there is more to it than that."""
+        token, packed = None, False
+        for name, value in headers:
+            if name == b"accept-encoding":
+                packed = encoding.accepts(value)
+            elif name == b"authorization":
+                if token is not None:
+                    return None
+                token = value[7:].strip() if value[:7].lower() == b"bearer " else b""
+            elif name == INDEX:
+                if not value.isdigit() or len(value) > 18 or int(value) > self._view.index:
+                    return None
+            elif name in _NOT_IN_FRONT:
+                return None
+        return token, packed
 
     # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self, scope: Any, receive: Receive, send: Send, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
         try:
             await self._admit(scope, exchange)
-            scope.setdefault("state", {})["exchange"] = exchange
-            await self._router(scope, receive, self._stamped(send, exchange, scope))
-            self._not_for_ever(exchange.row)  # it may have waited long
+            if exchange.answer is None:
+                scope.setdefault("state", {})["exchange"] = exchange
+                await self._router(scope, receive, self._stamped(send, exchange, scope))
+                self._not_for_ever(exchange.row)  # it may have waited long
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
             if exchange.status:
                 raise
@@ -201,14 +223,19 @@ class Front:
         made = exchange.answer
         if made is not None:
             exchange.status = made.status
+            if made.status == 200 and scope["method"] == "GET" and encoding.asked(scope["headers"]):
+                made = await encoding.packed(made)
             await send(made.start(*self._stamps(exchange, made.status, scope)))
-            await made.finish(send)
+            await (send(_NO_BODY) if exchange.head else made.finish(send))
 
     async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
         """Find the row and who asks, count the request, and refuse who may not."""
         self._parts.bounds.judge(scope)
         row = exchange.row = self._row(scope["method"], scope["path"])
         principal = await self._counted(scope, exchange)
+        if scope["method"] == "OPTIONS" and (allowed := _allowed(scope["path"])):
+            exchange.answer = empty(204, (b"allow", allowed.encode()))
+            return
         if row is None or row.access.kind != "public":
             if row is None and (principal is not None or not scope["path"].startswith(_ROOT)):
                 raise self._no_route(scope["method"], scope["path"])
@@ -240,6 +267,13 @@ class Front:
             return None
         return await self._gate.principal(scope["headers"])
 
+    def _as_get(self, scope: Any, exchange: Exchange) -> Any:  # noqa: ANN401 - ASGI
+        """Serve a HEAD as the GET of the same path, if there is one, without its body."""
+        exchange.head = scope["method"] == "HEAD"
+        if not exchange.head or self._row("GET", scope["path"]) is None:
+            return scope
+        return {**scope, "method": "GET"}
+
     def _row(self, method: str, path: str) -> Row | None:
         """Ask the router which row serves a request; None: none does."""
         try:
@@ -250,8 +284,8 @@ class Front:
         return row
 
     def _no_route(self, method: str, path: str) -> Exception:
-        allowed = sorted({row.method for row in ROUTES if row.takes(normalize_path(path))})
-        return MethodNotAllowed(method, ", ".join(allowed)) if allowed else missing_route()
+        allowed = _allowed(path)
+        return MethodNotAllowed(method, allowed) if allowed else missing_route()
 
     async def _abreast(self, headers: list[tuple[bytes, bytes]], row: Row | None) -> None:
         if row is None or row.path.startswith("/v1/health/"):
@@ -277,7 +311,9 @@ class Front:
         return stamped
 
     def _stamps(self, exchange: Exchange, status: int, scope: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - ASGI
-        stamps: list[Header] = [(request_id.HEADER, exchange.request_id)]
+        stamps: list[Header] = [(request_id.HEADER, exchange.request_id), *self._always]
+        if self._cors:
+            stamps.extend(self._cors.headers(scope["headers"], _allowed(scope["path"]) if status == 204 else ""))
         if exchange.counted is not None:
             stamps.extend(exchange.counted.headers(self._limits.clock()))
         if exchange.index and status >= 400:
@@ -288,3 +324,11 @@ class Front:
         if (self._parts.waiters.draining or status == TooSlow.status) and scope["http_version"].startswith("1"):
             stamps.append((b"connection", b"close"))
         return stamps
+
+
+def _allowed(path: str) -> str:
+    """Name the methods of a path; nothing: there is no such path."""
+    methods = {row.method for row in ROUTES if row.takes(normalize_path(path))}
+    if not methods:
+        return ""
+    return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))

@@ -247,14 +247,14 @@ async def validate(call: Call) -> Answer:
     return answer(Judged(valid=True, problems=[], warnings=warnings(spec)))
 
 
-@tells(Written, "job_not_found", "index_conflict")
+@tells(Written, "job_not_found", "job_exists", "index_conflict")
 async def stop(call: Call) -> Answer:
     """Stop all replicas and keep the job."""
     await call.nothing()
     return await _write(call, intents.stop_job)
 
 
-@tells(Written, "job_not_found", "index_conflict")
+@tells(Written, "job_not_found", "job_exists", "index_conflict")
 async def delete(call: Call) -> Answer:
     """Remove a job and its replicas."""
     return await _write(call, intents.delete_job)

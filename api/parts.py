@@ -11,6 +11,7 @@ from typing import Final, Literal
 from api.access import Access, Principal, check, expired
 from api.auth import Passwords
 from api.bounds import Bounds
+from api.cors import Cors
 from api.gate import Gate
 from api.idempotency import Marks
 from api.limits import Limits, Sizes
@@ -63,6 +64,8 @@ class Parts:
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)
+    cors: Cors = field(default_factory=Cors)
+    secure: bool = False  # clients come by TLS
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict

@@ -20,6 +20,7 @@ import structlog
 from api import bootstrap
 from api.app import build
 from api.auth import Passwords
+from api.cors import Cors
 from api.disk import Disk
 from api.front import Front
 from api.gate import Gate
@@ -185,6 +186,8 @@ async def _parts(
         archive=Archive(log, teller, time.time, patience=settings.past_timeout),
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
+        cors=Cors(settings.cors_origins),
+        secure=settings.tls or settings.behind_proxy,
         trusted=networks(settings.trusted_proxies),
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Struct
 
+from api import cors
 from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
@@ -58,6 +59,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], describe("addresses or networks of proxies whose X-Forwarded-For counts", flag="trusted_proxy")
     ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        describe(
+            "origins whose pages may ask this api from a browser, such as https://console.example.com",
+            flag="cors_origin",
+        ),
+    ] = ()
     admin_password_file: Annotated[
         str,
         describe(
@@ -98,7 +106,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
-        problems = [*self._past(), *self._limits(), *self._listening(), *self._files(), *self._keys(), *self._proxies()]
+        problems = [
+            *self._past(),
+            *self._limits(),
+            *self._listening(),
+            *self._files(),
+            *self._keys(),
+            *self._proxies(),
+            *self._origins(),
+        ]
         if self.log_level not in ("debug", "info", "warning", "error"):
             problems.append("--log-level: debug, info, warning or error")
         if problems:
@@ -178,6 +194,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         if not 0 < self.past_timeout <= 600:
             problems.append("--past-timeout: more than 0, at most 600 seconds")
         return problems
+
+    def _origins(self) -> list[str]:
+        return [f"--cors-origin: {found}" for origin in self.cors_origins if (found := cors.problem(origin))]
 
     def _proxies(self) -> list[str]:
         try:

@@ -79,7 +79,7 @@ def find_job(state: State, namespace: str, name: str) -> Job:
 def stop_job(state: State, namespace: str, name: str, check_index: int | None = None) -> Change:
     """Stop all of a job's replicas and keep the job; stopped already: nothing."""
     job = find_job(state, namespace, name)
-    _guard(job, name, check_index or None)
+    _guard(job, name, check_index)
     if job.stopped:
         return NOTHING
     return Change((JobStopped(job.uid, namespace, name),), (job_stream(namespace, name),))
@@ -88,7 +88,7 @@ def stop_job(state: State, namespace: str, name: str, check_index: int | None = 
 def delete_job(state: State, namespace: str, name: str, check_index: int | None = None) -> Change:
     """Remove a job and its replicas; its name is free from here on."""
     job = find_job(state, namespace, name)
-    _guard(job, name, check_index or None)
+    _guard(job, name, check_index)
     return Change((JobDeleted(job.uid, namespace, name),), (job_stream(namespace, name),))
 
 
