@@ -38,7 +38,7 @@ Renew = Callable[[str], str | None]
 class Answer:
     """What came back: the body as it was sent, and the index it stands for (0: none was told).
 
-    `at`: of the past, its time; `date`: the server's clock, as HTTP spells it.
+    `at`: of the past, its time; `date`: the server's clock, as HTTP spells it; `cursor`: of the next page, if any.
     """
 
     status: int
@@ -46,6 +46,7 @@ class Answer:
     index: int
     at: str = ""
     date: str = ""
+    cursor: str = ""
 
 
 def path(*parts: str) -> str:
@@ -192,7 +193,8 @@ class Client:
             self._say(f"this may be old: the API has been out of touch with its log for {stale} s")
         index = _index(response.headers.get(INDEX))
         self.seen = max(self.seen, index)
-        return Answer(status, raw, index, response.headers.get("X-HeroCtl-At", ""), response.headers.get("Date", ""))
+        said = [response.headers.get(name, "") for name in ("X-HeroCtl-At", "Date", "X-HeroCtl-Next-Cursor")]
+        return Answer(status, raw, index, *said)
 
 
 def decode(answer: Answer, kind: type[T], caller: Caller) -> T:

@@ -218,6 +218,18 @@ class Record(Struct, frozen=True):
     chain: Text = None
 
 
+class Audited(Struct, frozen=True):
+    """Something that somebody did, or was refused."""
+
+    id: str
+    time: datetime
+    type: str
+    actor: str = ""
+    address: str = ""
+    outcome: str = ""
+    summary: str = ""
+
+
 class RecordAppend(Struct, frozen=True):
     """An event, and what stands in one append with it."""
 

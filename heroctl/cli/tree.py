@@ -25,6 +25,7 @@ VERBS: Final = {
     "login": ("heroctl.cli.contexts:login", "Log in to a cluster and save it as a context."),
     "logout": ("heroctl.cli.contexts:logout", "End the session of a context."),
     "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
+    "audit": ("heroctl.cli.audit:audit", "Show who did what, when and from where, and what was refused."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
 }
 _EXITS: Final = "Exit codes: 0 done, 1 usage or refused by the API, 2 failed, 3 timed out, 4 blocked, 130 interrupted."
