@@ -183,7 +183,10 @@ def _tell(owner: str, schema: Schema) -> None:
 
 def _job(schema: Schema) -> None:
     for field in validate.LATER_JOB & schema["properties"].keys():
-        del schema["properties"][field]
+        schema["properties"][field] = {
+            "const": validate.default(specs.Job, field),
+            "description": "What every job has: this release knows no other.",
+        }
     schema["properties"]["name"] = {**_LABEL, "description": "Another word for `job`."}
     schema["required"] = ["tasks"]
     schema["anyOf"] = [{"required": ["job"]}, {"required": ["name"]}]

@@ -142,16 +142,26 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
 def _known(
     fields: object, kind: type[msgspec.Struct], later: frozenset[str], prefix: str, problems: list[Problem]
 ) -> None:
-    """Report fields that the job model does not have, and those that this release does not have yet."""
+    """Report fields that the job model does not have, and those that this release does not have yet.
+
+    One that says what is so anyway is no request: specs that were read here can be sent here.
+    """
     if not isinstance(fields, dict):
         return
     known = kind.__struct_encode_fields__  # (msgspec.structs.fields reads the annotations anew each time: 0.2 ms)
-    for name in fields:
+    for name, value in fields.items():
         if name in later:
+            if name in known and value == default(kind, name):
+                continue
             problems.append(_later(f"{prefix}{name}", f"`{name}`"))
         elif name not in known:
             close = f"; known are {', '.join(sorted(known))}"
             problems.append(Problem(f"{prefix}{name}", "unknown_field", f"there is no field `{name}`{close}"))
+
+
+def default(kind: type[msgspec.Struct], name: str) -> object:
+    """Return what a field has that is not given. It must have something."""
+    return kind.__struct_defaults__[kind.__struct_fields__.index(name) - len(kind.__struct_fields__)]
 
 
 def _known_each(

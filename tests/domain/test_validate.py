@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +93,12 @@ def test_canonical_json_reads_back() -> None:
     raw = spec.encode(read)
     assert spec.decode(raw) == read
     assert spec.encode(spec.decode(raw)) == raw
+
+
+def test_what_is_shown_may_be_sent_again() -> None:
+    """Also what users may not choose yet: it says what is so anyway."""
+    read = validate.parse(job(ports={"http": 80}, health={"http": "/", "port": "http"}))
+    assert validate.parse(msgspec.json.decode(spec.encode(read))) == read
 
 
 def test_content_is_what_a_container_is_made_from() -> None:
