@@ -64,7 +64,10 @@ error: job 'foo' does not exist
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (refusal(403, "forbidden", "this needs job:purge"), "next: see what you may: heroctl acl self; ask an admin for a role that allows this"),
+        (
+            refusal(403, "forbidden", "this needs job:purge"),
+            "next: see what you may: heroctl acl self; ask an admin for a role that allows this",
+        ),
         (refusal(409, "index_conflict", "it moved"), "next: look at the present state, then decide again"),
         (refusal(500, "internal", "it broke"), "next: report it with the request id"),
         (
