@@ -95,6 +95,7 @@ def test_no_page_prints_a_key_that_would_be_taken() -> None:
         (secrets.token_hex(32).encode() + b"\nshort\n", "key 2 has 5 bytes"),
         (None, "No such file"),
     ],
+    ids=["empty", "short", "pattern", "words", "second", "missing"],
 )
 def test_a_process_does_not_start_with_such_a_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
