@@ -12,7 +12,7 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.reads import Query, Reading
-from api.users import refuse, written
+from api.users import Names, refuse, written
 from api.wire import Written, encode
 from api.world import World
 from api.write import Done
@@ -34,14 +34,14 @@ class NewRole(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/acl/roles`."""
 
     name: str
-    policies: tuple[str, ...]
+    policies: Names
     description: str = ""
 
 
 class RoleBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `PUT /v1/acl/roles/:name`: the whole role."""
 
-    policies: tuple[str, ...]
+    policies: Names
     description: str = ""
 
 
@@ -49,7 +49,7 @@ class RuleBody(Struct, frozen=True, forbid_unknown_fields=True):
     """What may be done to a resource in some namespaces, or to those of some names; no capabilities: nothing at all."""
 
     resource: str
-    capabilities: tuple[str, ...]
+    capabilities: Names
     namespace: str | None = None
     name: str | None = None
 

@@ -12,7 +12,7 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.reads import Query, Reading
-from api.users import place_problems, refuse
+from api.users import Names, place_problems, refuse
 from api.wire import Written, encode, stamp, stamp_or_none
 from api.world import World
 from heroctl.domain.duration import Duration
@@ -34,11 +34,11 @@ class NewToken(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
-    roles: tuple[str, ...]
+    roles: Names
     user: str | None = None
     kind: TokenKind = "user"
-    namespaces: tuple[str, ...] | None = None
-    jobs: tuple[str, ...] | None = None
+    namespaces: Names | None = None
+    jobs: Names | None = None
     ttl: str | None = None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from litestar import Litestar
 from litestar.exceptions import HTTPException
@@ -108,6 +107,7 @@ class Front:
             await send(page.start((request_id.HEADER, exchange.request_id), *self._always, *limits))
             await send(page.end)
         else:
+            scope = _spelled(scope)
             self.open += 1
             try:
                 with self._crowd.one_more(exchange.client):
@@ -134,7 +134,7 @@ class Front:
         if refusal is None or (refusal.status == TooMany.status and (row is None or row.path != _LOGIN)):
             return
         path, words = scope["path"], row.placeholders(scope["path"]) if row else {}
-        namespace, job = trail.subject(words, path, parse_qs(scope["query_string"]).get(b"namespace", [b""])[0])
+        namespace, job = trail.subject(words, path, scope["query_string"])
         self._parts.trail.note(
             Refused(
                 actor=who.actor,
@@ -277,7 +277,7 @@ class Front:
     def _row(self, method: str, path: str) -> Row | None:
         """Ask the router which row serves a request; None: none does."""
         try:
-            handler = self._router.asgi_router.handle_routing(path=normalize_path(path), method=method)[1]
+            handler = self._router.asgi_router.handle_routing(path=path, method=method)[1]
         except HTTPException:
             return None
         row: Row | None = handler.opt.get("row")
@@ -326,9 +326,15 @@ class Front:
         return stamps
 
 
+def _spelled(scope: Any) -> Any:  # noqa: ANN401 - ASGI
+    """Spell the path in the router's way, before anybody reads it: all have to find the same words at its places."""
+    path = normalize_path(scope["path"])
+    return scope if path == scope["path"] else {**scope, "path": path}
+
+
 def _allowed(path: str) -> str:
     """Name the methods of a path; nothing: there is no such path."""
-    methods = {row.method for row in ROUTES if row.takes(normalize_path(path))}
+    methods = {row.method for row in ROUTES if row.takes(path)}
     if not methods:
         return ""
     return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))

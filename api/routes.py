@@ -75,7 +75,7 @@ class Row(Struct, frozen=True, eq=False):
 
     def placeholders(self, path: str) -> dict[str, str]:
         """Read the words of a path that stand where this row has placeholders."""
-        pairs = zip(self.words, path.rstrip("/").split("/"), strict=False)
+        pairs = zip(self.words, path.split("/"), strict=False)
         return {word[1:-1]: given for word, given in pairs if word.startswith("{")}
 
     def takes(self, path: str) -> bool:

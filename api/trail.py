@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import parse_qs
 
 import structlog
 from msgspec.structs import replace
@@ -83,9 +84,9 @@ def cleaned(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in cut)
 
 
-def subject(words: Mapping[str, str], path: str, namespace: bytes) -> tuple[str, str]:
+def subject(words: Mapping[str, str], path: str, query: bytes) -> tuple[str, str]:
     """Name the namespace and the job that a path and its query are about, where they are about one."""
-    named = cleaned(namespace.decode("latin-1"))
+    named = cleaned(parse_qs(query.decode("latin-1")).get("namespace", [""])[0])  # a query that is none hides nobody
     if not path.startswith("/v1/jobs/") or "name" not in words:
         return named, ""
     return named or "default", cleaned(words["name"])

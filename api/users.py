@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from api.answer import Answer, answer
@@ -27,6 +27,7 @@ from heroctl.domain.intents.change import Change, claim_stream
 from heroctl.domain.policy import usual_namespaces
 from heroctl.domain.state import ACL, State
 
+Names = Annotated[tuple[str, ...], Meta(max_length=100)]  # roles, patterns …: each is looked at for every other
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,62}")
 
 
@@ -35,15 +36,15 @@ class NewUser(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     password: str
-    roles: tuple[str, ...]
-    namespaces: tuple[str, ...] | None = None
+    roles: Names
+    namespaces: Names | None = None
 
 
 class UserChange(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `PUT /v1/acl/users/:name`; what is not given stays."""
 
-    roles: tuple[str, ...] | None = None
-    namespaces: tuple[str, ...] | None = None
+    roles: Names | None = None
+    namespaces: Names | None = None
 
 
 class NewPassword(Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,7 +183,7 @@ async def set_password(call: Call) -> Answer:
     return written(call, done, name)
 
 
-@tells(Written, "wrong_password", "not_a_password_login", "busy", body=OwnPassword)
+@tells(Written, "wrong_password", "not_a_password_login", "too_many_logins", "busy", body=OwnPassword)
 async def change_own_password(call: Call) -> Answer:
     """Change the password of the user who is logged in; all of its other logins are over."""
     wanted, who = await call.body(OwnPassword), call.principal
@@ -191,8 +192,10 @@ async def change_own_password(call: Call) -> Answer:
         message = "an ACL token changes no password: log in with the one that there is"
         raise Forbidden("not_a_password_login", message)
     user = intents.find_user(call.parts.view.state, who.user)
+    await call.parts.throttle.attempt(user.name, call.client)  # whoever stole a login guesses no faster than others
     if not await call.parts.passwords.match(await call.parts.vault.get(user.credential), wanted.current):
         raise Forbidden("wrong_password", "current: this is not the password of the user who is logged in")
+    await call.parts.throttle.good(user.name, call.client)
     credential, session = await _kept(call, wanted.new), who.session[:SPARED]
     stream = claim_stream("user", user.name)
 

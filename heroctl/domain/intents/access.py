@@ -168,7 +168,10 @@ def _unused(kind: str, name: str, holders: Sequence[str]) -> None:
 
 
 def _roles(state: State, roles: Sequence[str]) -> tuple[str, ...]:
-    return _each("role", roles, BUILT_IN.keys() | state.roles.keys(), "roles")
+    """Name the streams of roles, and of their policies: none of them becomes more while it is being given."""
+    moves = _each("role", roles, BUILT_IN.keys() | state.roles.keys(), "roles")
+    policies = {each for name in roles if name in state.roles for each in state.roles[name].policies}
+    return (*moves, *(claim_stream("policy", name) for name in sorted(policies - BUILT_IN.keys())))
 
 
 def _each(kind: str, names: Sequence[str], known: Iterable[str], field: str) -> tuple[str, ...]:

@@ -1,0 +1,96 @@
+"""What somebody tries who has a token and wants more, or wants not to be seen: each is in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.api.people import LONG, policy, user
+from tests.api.rig import Rig
+from tests.api.specs import submit
+
+# ── more than one's own ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _deputy(api: Rig) -> str:
+    """Make somebody who may say who may what, and little else."""
+    await policy(api, "deputies", {"resource": "acl", "capabilities": ["read", "write"]})
+    return await user(api, "deputy", "deputies", "viewer")
+
+
+async def test_a_policy_does_not_grow_while_its_role_is_being_given(api: Rig) -> None:
+    await policy(api, "grows", {"resource": "job", "namespace": "default", "capabilities": ["read"]})
+    deputy = await _deputy(api)
+    more = {"rules": [{"resource": "cluster", "capabilities": ["*"]}]}
+    given = {"roles": ["deputies", "viewer", "grows"]}
+    replies = await asyncio.gather(
+        api.do("PUT", "/v1/acl/policies/grows", more, token=deputy),
+        api.do("PUT", "/v1/acl/users/deputy", given, token=deputy),
+    )
+    assert sorted(reply.status for reply in replies) == [200, 403]
+    assert (await api.get("/v1/log", token=deputy)).status == 403
+
+
+# ── one path ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1//jobs/web", "/v1/jobs//web", "//v1/jobs/web", "/v1/jobs/web//", "///v1//jobs///web"]
+)
+async def test_who_judges_and_who_does_read_the_same_path(api: Rig, path: str) -> None:
+    for name in ("jobs", "web"):
+        await submit(api, name)
+    assert (await api.get(path)).body["name"] == "web"
+    stopped = await api.post(f"{path}/stop")
+    assert stopped.body["name"] == "web"
+    assert (await api.do("DELETE", path)).body["name"] == "web"
+    assert [each["name"] for each in (await api.get("/v1/jobs")).body] == ["jobs"]
+
+
+# ── unseen ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_query_that_cannot_be_read_hides_nobody(api: Rig) -> None:
+    viewer = await api.role("viewer")
+    refused = await api.get("/v1/audit?actor=\xff", token=viewer)
+    assert refused.status == 403
+    assert (await api.get("/v1/jobs?namespace=\xff", token="ht_none")).status == 401
+    api.app._log.flush()
+    lines = [json.loads(line) for lines in api.lines for line in lines.splitlines()]
+    assert {(line["path"], line["status"]) for line in lines} >= {("/v1/audit", 403), ("/v1/jobs", 401)}
+    await api.parts.trail.write()
+    told = (await api.get("/v1/audit?outcome=refused")).body
+    assert {each["data"]["route"] for each in told} >= {"/v1/audit", "/v1/jobs"}
+
+
+# ── too much ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_patterns_and_roles_are_few(api: Rig) -> None:
+    many = [f"n{number}" for number in range(1_000)]
+    for noun, body in (
+        ("tokens", {"name": "t", "roles": [], "namespaces": many}),
+        ("tokens", {"name": "t", "roles": [], "jobs": many}),
+        ("tokens", {"name": "t", "roles": ["viewer"] * 1_000}),
+        ("users", {"name": "zoe", "password": LONG, "roles": ["viewer"] * 1_000}),
+        ("roles", {"name": "r", "policies": ["viewer"] * 1_000}),
+        ("policies", {"name": "p", "rules": [{"resource": "job", "namespace": "*", "capabilities": ["read"] * 1_000}]}),
+    ):
+        reply = await api.post(f"/v1/acl/{noun}", body)
+        assert reply.status == 400, (noun, [*body])
+        assert reply.body["details"][0]["code"] == "invalid_value"
+
+
+# ── a stolen login ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_stolen_login_is_no_way_to_guess_the_password(api: Rig) -> None:
+    stolen = await user(api, "zoe", "viewer")
+    tried = [
+        await api.post("/v1/acl/self/password", {"current": f"guess number {n}", "new": LONG}, token=stolen)
+        for n in range(12)
+    ]
+    assert tried[0].error == "wrong_password"
+    assert tried[-1].error == "too_many_logins"
