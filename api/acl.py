@@ -131,7 +131,7 @@ async def role_created(call: Call, done: Done) -> Answer:
     return answer(RoleItem(wanted.name, wanted.policies, wanted.description, built_in=False), 201, index=done.index)
 
 
-@tells(Written, "role_not_found", "built_in", "exceeds_own_rights", body=RoleBody)
+@tells(Written, "role_not_found", "built_in", "last_admin", "exceeds_own_rights", body=RoleBody)
 async def update_role(call: Call) -> Answer:
     """Make a role of other policies: for all who have it, at once."""
     wanted, name = await call.body(RoleBody), call.path["name"]
@@ -195,7 +195,7 @@ async def policy_created(call: Call, done: Done) -> Answer:
     return answer(PolicyItem(event.name, event.rules, event.description, built_in=False), 201, index=done.index)
 
 
-@tells(Written, "policy_not_found", "built_in", "exceeds_own_rights", body=PolicyBody)
+@tells(Written, "policy_not_found", "built_in", "last_admin", "exceeds_own_rights", body=PolicyBody)
 async def update_policy(call: Call) -> Answer:
     """Make a policy of other rules: for all who have it in a role, at once."""
     name = call.path["name"]

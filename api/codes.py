@@ -183,7 +183,9 @@ CODES: Final[dict[str, Code]] = {
     ),
     "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
     "built_in": Code(Conflict, "What the product comes with cannot be changed.", "Make one of your own beside it."),
-    "last_admin": Code(Conflict, "Nobody else is admin.", "Give another user the role `admin` first."),
+    "last_admin": Code(
+        Conflict, "Nobody else is admin, in all namespaces.", "Give another user the role `admin` in all of them first."
+    ),
     "default_namespace": Code(Conflict, "The namespace `default` is always there.", "Delete the jobs in it instead."),
     "namespace_not_empty": Code(
         Conflict, "The namespace holds something.", "Delete what `message` names, and wait until it is gone."

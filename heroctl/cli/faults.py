@@ -194,7 +194,7 @@ _TO_DO: Final = {
     "exceeds_own_rights": "see what you may: heroctl acl self; an admin may give everything",
     "wrong_password": "type the password that you log in with",
     "not_a_password_login": "log in with your name and password: heroctl login",
-    "last_admin": "make another admin first: heroctl acl user update NAME --role admin",
+    "last_admin": "make another admin first: heroctl acl user update NAME --role admin --namespace '*'",
     "role_in_use": "take it from them first: heroctl acl user update, heroctl acl token delete",
     "policy_in_use": "take it from those roles first: heroctl acl role update",
     "built_in": "make one of your own: heroctl acl policy create, heroctl acl role create",

@@ -33,6 +33,26 @@ async def test_a_policy_does_not_grow_while_its_role_is_being_given(api: Rig) ->
     assert (await api.get("/v1/log", token=deputy)).status == 403
 
 
+async def test_nobody_gags_the_last_admin(api: Rig) -> None:
+    deputy = await _deputy(api)
+    gag = {"resource": "acl", "capabilities": []}
+    await policy(api, "gag", gag)
+    await policy(api, "tale", {"resource": "cluster", "capabilities": ["read"]})
+    assert (await api.do("PUT", "/v1/acl/users/admin", {"roles": ["admin", "tale"]})).status == 200
+    for path, body in (
+        ("users/admin", {"roles": ["admin", "gag"]}),
+        ("users/admin", {"namespaces": ["nowhere"]}),
+        ("roles/tale", {"policies": ["tale", "gag"]}),
+        ("policies/tale", {"rules": [gag]}),
+    ):
+        for who in (deputy, api.token):
+            refused = await api.do("PUT", f"/v1/acl/{path}", body, token=who)
+            assert (refused.status, refused.error) == (409, "last_admin"), path
+    await user(api, "other", "admin")  # in all namespaces
+    assert (await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["nowhere"]}, token=deputy)).status == 200
+    assert (await api.do("DELETE", "/v1/acl/users/other")).status == 409  # who is left is admin in name only
+
+
 # ── one path ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -40,12 +40,13 @@ def test_the_last_admin_stays_one() -> None:
     ends: list[Callable[[], Change]] = [
         lambda: access.delete_user(world.state, "kim"),
         lambda: access.update_user(world.state, "kim", ("operator",), None),
+        lambda: access.update_user(world.state, "kim", None, ("default",)),  # who has less cannot give it back
     ]
     for change in ends:
         with pytest.raises(Conflict) as refused:
             change()
         assert refused.value.code == "last_admin"
-    assert access.update_user(world.state, "kim", ("admin", "viewer"), ("default",)).events
+    assert access.update_user(world.state, "kim", ("admin", "viewer"), None).events
 
 
 def test_two_admins_cannot_remove_each_other_at_once() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from heroctl.domain.errors import Conflict, Invalid, Problem, not_found
 from heroctl.domain.events import (
@@ -18,13 +20,14 @@ from heroctl.domain.events import (
     UserPasswordChanged,
     UserUpdated,
 )
-from heroctl.domain.holders import User
+from heroctl.domain.holders import Policy, Role, User, grants_of
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream
-from heroctl.domain.policy import ADMIN, BUILT_IN, EVERYWHERE
+from heroctl.domain.policy import ADMIN, BUILT_IN, EVERYWHERE, grants
 from heroctl.domain.state import State
 
 # Whoever makes an admin of somebody less moves it: of two who do that at once, one decides again.
 ADMINS: Final = claim_stream("acl", "admins")
+_EVERYTHING: Final = grants(frozenset(BUILT_IN[ADMIN]))
 
 # ── users ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -49,8 +52,9 @@ def update_user(state: State, name: str, roles: tuple[str, ...] | None, namespac
     )
     if (event.roles, event.namespaces) == (user.roles, user.namespaces):
         return NOTHING
-    demoted = _one_less(state, user) if ADMIN not in event.roles else ()
-    return Change((event,), (claim_stream("user", name), *_roles(state, event.roles), *demoted))
+    now = replace(user, roles=event.roles, namespaces=event.namespaces)
+    less = _one_less(state, users={**state.users, name: now})
+    return Change((event,), (claim_stream("user", name), *_roles(state, event.roles), *less))
 
 
 def change_password(state: State, name: str, credential: str, session: str = "") -> Change:
@@ -61,7 +65,9 @@ def change_password(state: State, name: str, credential: str, session: str = "")
 
 def delete_user(state: State, name: str) -> Change:
     """Remove a user, and with it its tokens. Raises `last_admin`."""
-    return Change((UserDeleted(name),), (claim_stream("user", name), *_one_less(state, find_user(state, name))))
+    find_user(state, name)
+    others = {other: user for other, user in state.users.items() if other != name}
+    return Change((UserDeleted(name),), (claim_stream("user", name), *_one_less(state, users=others)))
 
 
 def find_user(state: State, name: str) -> User:
@@ -72,12 +78,32 @@ def find_user(state: State, name: str) -> User:
     return user
 
 
-def _one_less(state: State, user: User) -> tuple[str, ...]:
-    if ADMIN not in user.roles:
+def _one_less(
+    state: State,
+    *,
+    users: Mapping[str, User] | None = None,
+    roles: Mapping[str, Role] | None = None,
+    policies: Mapping[str, Policy] | None = None,
+) -> tuple[str, ...]:
+    """Name the stream that one admin less moves, whatever makes it one less. Raises `last_admin`."""
+    before = _admins(state.users, state.roles, state.policies)
+    after = _admins(
+        state.users if users is None else users,
+        state.roles if roles is None else roles,
+        state.policies if policies is None else policies,
+    )
+    if not before - after:
         return ()
-    if not any(ADMIN in other.roles for other in state.users.values() if other.name != user.name):
-        raise Conflict("last_admin", f"'{user.name}' is the last admin: give another user the role admin first")
+    if not after:
+        names = ", ".join(sorted(before))
+        message = f"'{names}' is the last admin: give another user the role admin, in all namespaces, first"
+        raise Conflict("last_admin", message)
     return (ADMINS,)
+
+
+def _admins(users: Mapping[str, User], roles: Mapping[str, Role], policies: Mapping[str, Policy]) -> set[str]:
+    """Name those who may everything, everywhere: nobody else can give that to anybody."""
+    return {name for name, user in users.items() if grants_of(user, roles, policies).hold(_EVERYTHING)}
 
 
 # ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,12 +140,13 @@ def update_role(state: State, event: RoleSet) -> Change:
     known = state.roles[event.name]
     if (known.policies, known.description) == (event.policies, event.description):
         return NOTHING
-    return _set_role(state, event)
+    role = Role(event.name, event.policies, event.description)
+    return _set_role(state, event, _one_less(state, roles={**state.roles, event.name: role}))
 
 
-def _set_role(state: State, event: RoleSet) -> Change:
+def _set_role(state: State, event: RoleSet, less: tuple[str, ...] = ()) -> Change:
     moves = _each("policy", event.policies, BUILT_IN.keys() | state.policies.keys(), "policies")
-    return Change((event,), (claim_stream("role", event.name), *moves))
+    return Change((event,), (claim_stream("role", event.name), *moves, *less))
 
 
 def delete_role(state: State, name: str) -> Change:
@@ -144,7 +171,9 @@ def update_policy(state: State, event: PolicySet) -> Change:
     known = state.policies[event.name]
     if (known.rules, known.description) == (event.rules, event.description):
         return NOTHING
-    return Change((event,), (claim_stream("policy", event.name),))
+    policy = Policy(event.name, event.rules, event.description)
+    less = _one_less(state, policies={**state.policies, event.name: policy})
+    return Change((event,), (claim_stream("policy", event.name), *less))
 
 
 def delete_policy(state: State, name: str) -> Change:
