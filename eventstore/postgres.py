@@ -56,7 +56,7 @@ _PAGE: Final = """
     ORDER BY index"""
 _COMPACTED: Final = "22HC1"  # the SQLSTATE that `kept` raises, of the class of bad data
 _FOREIGN: Final = b"SELECT incarnation FROM heroctl.head WHERE origin <> heroctl.origin()"
-_FORGOTTEN: Final = 10_000  # keys at a time
+_FORGOTTEN: Final = 10_000  # batches, and keys, at a time
 _HOUSEKEEPING, _AGAIN = 60.0, 5.0  # seconds between rounds, and after one that failed
 
 _log: Final = structlog.get_logger(__name__)
@@ -172,9 +172,9 @@ class PostgresLog:
         await self.database.fetch("SELECT pg_notify(%b, '')", [channel])
 
     async def _forget(self) -> None:
-        await self.database.fetch("SELECT heroctl.prune_batches()")
-        while await self.database.fetch("SELECT heroctl.prune_keys(%b::bigint)", [_FORGOTTEN]) == [(_FORGOTTEN,)]:
-            pass
+        for prune in ("SELECT heroctl.prune_batches(%b::bigint)", "SELECT heroctl.prune_keys(%b::bigint)"):
+            while await self.database.fetch(prune, [_FORGOTTEN]) == [(_FORGOTTEN,)]:
+                pass
 
     async def _keep(self) -> None:
         """Make partitions ahead, when the head passes half of one; forget old batches and keys."""
@@ -222,7 +222,7 @@ class _Line:
         except psycopg.Error as error:
             if lost(error):
                 await self.close()
-            if lost(error) or temporary(error):
+            if lost(error) or temporary(error) or _unprepared(error):
                 raise LogUnavailable(str(error), unknown=lost(error)) from error
             raise Rejected(str(error)) from error
         return _answers(appends, cast("_Result", row))
@@ -232,6 +232,11 @@ class _Line:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+
+def _unprepared(error: psycopg.Error) -> bool:
+    """Tell whether the head has come to where no partition is yet: the server says so as of a check without a name."""
+    return isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name is None
 
 
 _Result = tuple[int, list[int], list[int], list[int]]  # epoch, firsts, expectations, lasts

@@ -87,10 +87,15 @@ BEGIN
     RETURN (SELECT min((p.first + p.stop) / 2) FROM partitions p WHERE (p.first + p.stop) / 2 > v_head);
 END $$;
 
--- The answers to batches are kept for ten minutes; nobody sends one again for longer than some seconds.
-CREATE FUNCTION heroctl.prune_batches() RETURNS bigint
+-- The answers to batches are kept for ten minutes; nobody sends one again for longer than some seconds. So many at a
+-- time, so that however many there are, some go before the statement's time is up.
+CREATE FUNCTION heroctl.prune_batches(p_most bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
-    WITH gone AS (DELETE FROM batches WHERE at < clock_timestamp() - interval '10 minutes' RETURNING 1)
+    WITH gone AS (
+        DELETE FROM batches b WHERE b.id IN (
+            SELECT o.id FROM batches o WHERE o.at < clock_timestamp() - interval '10 minutes'
+            LIMIT p_most FOR UPDATE SKIP LOCKED)
+        RETURNING 1)
     SELECT count(*) FROM gone
 $$;
 

@@ -6,7 +6,8 @@
 -- Intents are numbered 1..n; `p_*_of` say whose an event, a moved stream, an expectation or a client's key is, in that
 -- order. No intent may expect a stream that an earlier one of the same batch moves, or have its key: the caller begins
 -- another batch before it. Only an intent with a key may be without events. `p_digests` are made by the writers from
--- metas, tags, schemas and datas, so that what is hashed under the lock is small, however much an append says.
+-- metas, tags, schemas and datas, so that what is hashed under the lock is small, however much an append says. They are
+-- believed; arrays that do not add up are an error: they would leave a gap, or skip a fence, an expectation or a key.
 -- Answers for each intent its place, `r_firsts` to `r_lasts` (without events the last is the one before), where
 -- `r_expects` is 0, or -1: that is the place of the key's first append. Where `r_firsts` is 0 nothing was appended:
 -- `r_expects` has the number of the expectation that failed and `r_lasts` its stream's version, or it is 0: fenced, or
@@ -38,7 +39,13 @@ DECLARE
     v_event integer := 0;
     v_expect integer := 1;
     v_key integer := 0;
+    v_added bigint;
 BEGIN
+    IF (cardinality(p_epochs) = v_intents AND -1 <= ALL (p_epochs) AND 0 <= ALL (p_counts) AND 0 <= ALL (p_seen)
+        AND cardinality(p_seen) = cardinality(p_expects)) IS NOT TRUE
+    THEN
+        RAISE EXCEPTION 'the arrays of an append do not add up' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT * INTO STRICT v_head FROM head FOR UPDATE;
     r_epoch := v_head.epoch;
     SELECT * INTO v_batch FROM batches b WHERE b.id = p_batch;
@@ -102,6 +109,9 @@ BEGIN
             r_lasts[i] := v_index;
             IF p_counts[i] > 0 THEN
                 v_lasts[i] := v_index;
+                IF octet_length(p_digests[i]) <> 32 THEN
+                    RAISE EXCEPTION 'a digest has 32 bytes' USING ERRCODE = 'invalid_parameter_value';
+                END IF;
                 v_chain := sha256(
                     v_chain || int8send(r_firsts[i]) || int8send(v_index) || int8send(v_time) || p_digests[i]);
                 v_chains[i] := v_chain;
@@ -109,6 +119,9 @@ BEGIN
         END IF;
         v_event := v_event + p_counts[i];
     END LOOP;
+    IF v_event < cardinality(p_event_of) OR v_expect <= cardinality(p_expects) OR v_key < cardinality(p_keys) THEN
+        RAISE EXCEPTION 'an event, an expectation or a key is of no intent' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
 
     IF v_keyed THEN
         INSERT INTO keys (key, body, first, last, at)
@@ -130,7 +143,11 @@ BEGIN
     SELECT v_shifts[e.i] + e.n, v_lasts[e.i], v_time, e.tag, e.schema, p_metas[e.i], e.data,
         CASE WHEN v_shifts[e.i] + e.n = v_lasts[e.i] THEN v_chains[e.i] END
     FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
-    WHERE v_lasts[e.i] > 0 ORDER BY e.n;
+    WHERE v_shifts[e.i] + e.n BETWEEN r_firsts[e.i] AND v_lasts[e.i] ORDER BY e.n;
+    GET DIAGNOSTICS v_added = ROW_COUNT;
+    IF v_added <> v_index - v_head.index THEN
+        RAISE EXCEPTION 'the events are not as they were counted' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF cardinality(p_moves) > 0 THEN
         INSERT INTO streams (name, last)
         SELECT m.name, max(v_lasts[m.i]) FROM unnest(p_move_of, p_moves) AS m(i, name)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from eventstore.appender import Answer
+from eventstore.arrays import Bigints, Blobs, Integers
 from eventstore.codec import Sealed, seal
 from eventstore.database import Database
 from eventstore.log import Append, Appended, KeyReused, LogUnavailable, Rejected
@@ -18,6 +19,7 @@ from heroctl.domain.events import JobStopped
 from tests.eventstore.conftest import opened
 from tests.eventstore.proxy import Proxy
 from tests.eventstore.samples import intent, key, numbers, unchanged, verified
+from tests.waiting import eventually
 
 _AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 17) + ")"
 
@@ -121,3 +123,51 @@ async def test_append_sent_again_by_its_client_after_a_lost_answer(dsn: str) -> 
                 await log.append(intent(2, under=key("k", "other")))
             proxy.lose_replies = proxy.refuse = False
         assert await numbers(log) == [1, 2]
+
+
+_EPOCHS, _COUNTS, _DIGESTS, _EVENTS_OF, _EXPECTS_OF, _SEEN, _KEYS_OF = 1, 2, 4, 5, 11, 13, 14  # of the parameters
+
+
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [
+        pytest.param(_COUNTS, Integers([2, 3]), id="a gap"),
+        pytest.param(_COUNTS, Integers([2, 1]), id="an event too many"),
+        pytest.param(_COUNTS, Integers([3, 1]), id="ends elsewhere"),
+        pytest.param(_COUNTS, Integers([5, -1]), id="back and forth"),
+        pytest.param(_COUNTS, Integers([2, -2]), id="a step back"),
+        pytest.param(_COUNTS, [2, None], id="an unknown count"),
+        pytest.param(_DIGESTS, Blobs([bytes(32), bytes(31)]), id="a short digest"),
+        pytest.param(_DIGESTS, Blobs([bytes(32)]), id="a missing digest"),
+        pytest.param(_EVENTS_OF, Integers([1, 1, 2, 3]), id="an event of nobody"),
+        pytest.param(_EVENTS_OF, Integers([1, 2, 1, 2]), id="events mixed up"),
+        pytest.param(_EPOCHS, Bigints([-1]), id="a missing epoch"),
+        pytest.param(_EPOCHS, [-1, None], id="an unknown epoch"),
+        pytest.param(_EXPECTS_OF, Integers([2, 1]), id="expectations mixed up"),
+        pytest.param(_SEEN, Bigints([0]), id="a missing expectation"),
+        pytest.param(_SEEN, [0, None], id="an unknown expectation"),
+        pytest.param(_KEYS_OF, Integers([2, 1]), id="keys mixed up"),
+    ],
+)
+async def test_what_does_not_add_up_is_refused(dsn: str, place: int, values: object) -> None:
+    """Whatever a writer says: no gap, no step back, no append without its end, no fence or expectation passed over."""
+    async with opened(dsn) as log:
+        before = await log.append(intent(0))
+        appends = [seal(intent(n, n + 1, stream=f"a:{n}", seen=0, under=key(str(n)))) for n in (1, 3)]
+        parameters = _parameters(uuid4(), appends)
+        parameters[place] = values
+        with pytest.raises((psycopg.DataError, psycopg.IntegrityError)):
+            await log.database.fetch(_AGAIN, parameters)
+        assert (await log.append(intent(5))).first == before.last + 1
+        await verified(log)
+
+
+async def test_without_a_partition_nobody_is_to_blame(dsn: str, admin: psycopg.Connection) -> None:
+    """Whoever makes them may be held up for a while: the append is good, and enters the log when there is one."""
+    async with opened(dsn, patience=0.3) as log:
+        await eventually(lambda: log._due)
+        admin.execute("UPDATE heroctl.head SET index = (SELECT max(stop) - 1 FROM heroctl.partitions)")
+        with pytest.raises(LogUnavailable):
+            await log.append(intent(1))
+        admin.execute("SELECT heroctl.make_partitions(1000000)")
+        assert (await log.append(intent(1))).first == 3_000_001

@@ -95,7 +95,7 @@ async def test_the_application_may_do_its_work(made: Roles) -> None:
         assert await sessions.rotate("s", 0)
         await sessions.revoke("s")
         await log.redraw((await log.head()).incarnation, "restored")
-        await log.database.fetch("SELECT heroctl.prune_batches()")
+        await log.database.fetch("SELECT heroctl.prune_batches(9)")
         await verified(log)
 
 
@@ -123,8 +123,8 @@ def _attacks(made: Roles) -> list[str]:
         "CREATE RULE gone AS ON INSERT TO heroctl.events DO INSTEAD NOTHING",
         "CREATE TRIGGER gone BEFORE INSERT ON heroctl.events_1 EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "CREATE FUNCTION heroctl.gone() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "CREATE OR REPLACE FUNCTION heroctl.prune_batches() RETURNS bigint LANGUAGE sql AS 'SELECT 1'",
-        "ALTER FUNCTION heroctl.prune_batches() SECURITY INVOKER",
+        "CREATE OR REPLACE FUNCTION heroctl.prune_batches(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1'",
+        "ALTER FUNCTION heroctl.prune_batches(bigint) SECURITY INVOKER",
         "SELECT heroctl.append_one(-1, 'x', 1, '')",
         "SET session_replication_role = replica",
         f"SET ROLE {made.owner}",

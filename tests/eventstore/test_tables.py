@@ -106,8 +106,21 @@ async def test_old_batches_are_forgotten(dsn: str, admin: psycopg.Connection) ->
         await log.append(intent(1))
         admin.execute("UPDATE heroctl.batches SET at = at - interval '11 minutes'")
         await log.append(intent(2))
-        await log.database.fetch("SELECT heroctl.prune_batches()")
+        await log.database.fetch("SELECT heroctl.prune_batches(9)")
         assert await log.database.fetch("SELECT count(*) FROM heroctl.batches") == [(1,)]
+
+
+async def test_many_old_batches_are_forgotten_some_at_a_time(
+    dsn: str, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there came to be: what takes longer than a statement may would never end."""
+    admin.execute("""
+        INSERT INTO heroctl.batches SELECT gen_random_uuid(), now() - interval '11 minutes', '{}', '{}', '{}'
+        FROM generate_series(1, 25)""")
+    assert admin.execute("SELECT heroctl.prune_batches(3)").fetchall() == [(3,)]
+    monkeypatch.setattr("eventstore.postgres._FORGOTTEN", 10)
+    async with opened(dsn):
+        await eventually(lambda: _one(admin, "SELECT count(*) FROM heroctl.batches WHERE at < now()") <= 1)
 
 
 async def test_keys_are_forgotten_after_a_day(
