@@ -39,8 +39,9 @@ _SWEEP: Final = """
 _DUE: Final = """
     SELECT e.last FROM heroctl.head h, heroctl.partitions p, heroctl.events e
     WHERE p.stop - 1 <= h.index AND e.index = p.stop - 1 AND NOT EXISTS (
-        SELECT FROM heroctl.snapshots s
-        WHERE s.index = e.last AND s.verified AND s.refused = '' AND s.format = ANY(%b))
+        SELECT FROM heroctl.snapshots s, heroctl.events c
+        WHERE s.index = e.last AND c.index = e.last AND s.chain = c.chain
+        AND s.verified AND s.refused = '' AND s.format = ANY(%b))
     ORDER BY e.last"""
 
 

@@ -234,6 +234,19 @@ async def test_a_refused_one_is_made_again(dsn: str, log: PostgresLog, admin: ps
     assert await snapshots.load() == await folded(log, SIZE)
 
 
+async def test_one_of_another_history_does_not_stand_for_it(
+    dsn: str, log: PostgresLog, admin: psycopg.Connection
+) -> None:
+    """At the same index, from a backup: nobody could begin from it, and retention would wait for one for ever."""
+    await grow(log, 2 * SIZE)
+    end(begin(dsn))
+    admin.execute("UPDATE heroctl.snapshots SET chain = sha256(chain) WHERE index = %s", [SIZE])
+    admin.commit()
+    assert await Snapshots(PostgresShelf(log.database), log).due() == [SIZE]
+    assert [line["index"] for line in said(end(begin(dsn)), "snapshot_made")] == [SIZE]
+    assert await Snapshots(PostgresShelf(log.database), log).due() == []
+
+
 async def test_what_the_log_does_not_reach_back_to_is_passed_over(
     dsn: str, log: PostgresLog, admin: psycopg.Connection
 ) -> None:
