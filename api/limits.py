@@ -8,7 +8,6 @@ It never lets everything through.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import itertools
 import math
 import secrets
@@ -26,6 +25,7 @@ from redis.exceptions import RedisError
 from api.access import Principal
 from api.answer import Header
 from api.permits import Bucket, Draw, Grant, Size
+from api.proxies import whose
 from heroctl.domain.errors import TooMany
 
 T = TypeVar("T")
@@ -164,13 +164,8 @@ def tier(principal: Principal) -> str:
 
 
 def key_of(address: str) -> str:
-    """Name the bucket of an address: of IPv6, where everybody has plenty, the network."""
-    if ":" in address:
-        try:
-            return f"address:{ipaddress.ip_network((address.partition('%')[0], 64), strict=False)}"
-        except ValueError:
-            return f"address:{address}"
-    return f"address:{address}"
+    """Name the bucket of an address."""
+    return f"address:{whose(address)}"
 
 
 # ── buckets ──────────────────────────────────────────────────────────────────────────────────────────────────────────

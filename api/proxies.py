@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from api.answer import Header
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAPPED: Final = "::ffff:"  # how a socket that listens on both spells an address of IPv4
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -23,7 +25,7 @@ def client_of(scope: Any, trusted: Sequence[Network]) -> str:  # noqa: ANN401 - 
     what stands before it was written by the client and proves nothing.
     """
     peer = scope.get("client")
-    here = str(peer[0]) if peer else ""
+    here = _plain(str(peer[0])) if peer else ""
     if not trusted or not _within(here, trusted):
         return here
     for address in reversed(_forwarded(scope["headers"])):
@@ -37,7 +39,22 @@ def client_of(scope: Any, trusted: Sequence[Network]) -> str:  # noqa: ANN401 - 
 
 def _forwarded(headers: Iterable[Header]) -> list[str]:
     values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-    return [address.strip() for value in values for address in value.split(",")]
+    return [_plain(address.strip()) for value in values for address in value.split(",")]
+
+
+def _plain(address: str) -> str:
+    return address.removeprefix(_MAPPED) if "." in address else address
+
+
+@lru_cache(maxsize=4096)
+def whose(address: str) -> str:
+    """Name whom an address belongs to: of IPv6, where everybody has plenty of them, the network."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def _valid(address: str) -> bool:

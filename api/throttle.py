@@ -12,6 +12,7 @@ from typing import Any, Final
 from api import attempts
 from api.attempts import QUIET, RULES, Tally, Verdict
 from api.limits import Away, Counters
+from api.proxies import whose
 from heroctl.domain.errors import TooMany
 
 _KEY: Final = "heroctl:login:"
@@ -38,7 +39,7 @@ class Throttle:
 
     async def attempt(self, name: str, address: str) -> None:
         """Count an attempt, and hold it back if many go for this name. Raises TooMany `too_many_logins`."""
-        verdict = await self._judged(attempts.keys_of(name, address))
+        verdict = await self._judged(attempts.keys_of(name, whose(address)))
         if verdict.wait > 0:
             seconds = math.ceil(verdict.wait)
             raise TooMany(
@@ -49,7 +50,7 @@ class Throttle:
 
     async def good(self, name: str, address: str) -> None:
         """Take an attempt back: it was right."""
-        keys = attempts.keys_of(name, address)
+        keys = attempts.keys_of(name, whose(address))
         self._tally.good(keys, self._clock())
         with contextlib.suppress(Away):
             await self._asked("good", keys)

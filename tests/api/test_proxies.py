@@ -22,6 +22,9 @@ TRUSTED = networks(["10.0.0.0/8", "::1"])
         ("10.0.0.1", [b"10.0.0.3"], "10.0.0.3"),
         ("10.0.0.1", [b"rubbish, 10.0.0.2"], "10.0.0.2"),
         ("::1", [b"2001:db8::7"], "2001:db8::7"),
+        ("::ffff:10.0.0.1", [b"198.51.100.1"], "198.51.100.1"),  # as a socket for both families tells it
+        ("::ffff:203.0.113.9", [b"198.51.100.1"], "203.0.113.9"),
+        ("10.0.0.1", [b"::ffff:198.51.100.1"], "198.51.100.1"),
     ],
 )
 def test_only_a_trusted_proxy_is_believed(peer: str, forwarded: list[bytes], client: str) -> None:

@@ -65,6 +65,14 @@ def quick(api: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     return api
 
 
+async def test_the_addresses_of_one_network_count_as_one(quick: Rig) -> None:
+    for number in range(10):
+        address = f"2001:db8:0:7:{number:x}::1"
+        assert (await login(quick, "admin", "wrong", address)).error == "invalid_credentials"
+    assert (await login(quick, "admin", "wrong", "2001:db8:0:7:ffff::1")).error == "too_many_logins"
+    assert (await login(quick, "admin", PASSWORD, "2001:db8:0:8::1")).status == 200
+
+
 async def test_ten_may_be_wrong_then_each_doubles_the_wait(quick: Rig) -> None:
     for _ in range(10):
         assert (await login(quick, "admin", "wrong")).error == "invalid_credentials"
