@@ -21,6 +21,7 @@ Encoded = tuple[str, int, bytes]  # tag, schema, data
 _PLACE: Final = struct.Struct("!qqq").pack  # first, last, time
 _NUMBER: Final = struct.Struct("!i").pack
 _MAX_BIGINT: Final = 2**63 - 1
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what bytes can do to who reads them
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -116,14 +117,24 @@ def _is_whole(body: Sequence[Row]) -> bool:
 
 
 def records(rows: Iterable[Row]) -> Iterator[Record]:
-    """Decode rows. An event whose payload cannot be read comes back `Opaque`, like one of an unknown tag."""
+    """Decode rows. An event whose payload cannot be read comes back `Opaque`, like one of an unknown tag.
+
+    One whose meta cannot be read is nobody's: who caused it makes no difference to what came of it.
+    """
     known: dict[bytes, Meta] = {}
     for index, last, time, tag, schema, meta, data, _ in rows:
         who = known.get(meta)
         if who is None:
-            who = known[meta] = decode_meta(meta)
+            who = known[meta] = _meta(meta)
         try:
             event = decode(tag, schema, data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except _UNREADABLE:
             event = Opaque(tag, schema, data)
         yield Record(index, last, time, event, who)
+
+
+def _meta(data: bytes) -> Meta:
+    try:
+        return decode_meta(data)
+    except _UNREADABLE:
+        return Meta()

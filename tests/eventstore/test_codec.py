@@ -76,3 +76,19 @@ def test_payload_that_cannot_be_read_comes_back_opaque() -> None:
     assert list(codec.records(rows)) == [Record(1, 1, 0, Opaque("cluster.created", 1, b'{"cluster":'))]
     rows = [(1, 1, 0, "cluster.created", 1, b"{}", b'{"cluster":"c","incarnation":"i"}', b"")]
     assert list(codec.records(rows)) == [Record(1, 1, 0, ClusterCreated("c", "i"))]
+
+
+_DEEP = b'{"new":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize("data", [b"\xff", _DEEP], ids=["no text", "too deep"])
+def test_whatever_a_payload_is_others_are_read(data: bytes) -> None:
+    rows: list[Row] = [(1, 1, 0, "cluster.created", 1, b"{}", data, b"")]
+    assert list(codec.records(rows)) == [Record(1, 1, 0, Opaque("cluster.created", 1, data))]
+
+
+@pytest.mark.parametrize("meta", [b"", b"{", b"\xff", b'{"actor":7}', b'{"actor":"\xff"}', _DEEP], ids=range(6))
+def test_event_counts_though_nobody_can_read_whose_it_is(meta: bytes) -> None:
+    """What is in the log stays there: whoever could not get past it would be out of order for ever."""
+    rows: list[Row] = [(1, 1, 0, "cluster.created", 1, meta, b'{"cluster":"c","incarnation":"i"}', b"")]
+    assert list(codec.records(rows)) == [Record(1, 1, 0, ClusterCreated("c", "i"), Meta())]
