@@ -234,6 +234,8 @@ def arguments(query: bytes, known: Iterable[str]) -> dict[str, str]:
     args = dict(pairs)
     if len(args) != len(pairs):
         raise Invalid("invalid_query", "a name stands twice in the query string")
+    if any("\0" in value for value in args.values()):
+        raise Invalid("invalid_query", "no argument holds a NUL")  # and the database takes none
     for name in args:
         if name not in known:
             problem = Problem(name, "unknown_parameter", f"known here: {', '.join(sorted(known)) or 'none'}")

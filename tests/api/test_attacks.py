@@ -85,6 +85,11 @@ async def test_a_query_that_cannot_be_read_hides_nobody(api: Rig) -> None:
     assert {each["data"]["route"] for each in told} >= {"/v1/audit", "/v1/jobs"}
 
 
+@pytest.mark.parametrize("name", ["type", "actor", "job", "cursor"])
+async def test_what_the_database_takes_for_no_text_does_not_get_there(api: Rig, name: str) -> None:
+    assert (await api.get(f"/v1/audit?{name}=%00")).error == "invalid_query"
+
+
 # ── too much ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
