@@ -18,7 +18,7 @@ from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, KeyReused
 
 MAX_APPENDS: Final = 256
 MAX_BYTES: Final = 1 << 20
-_FIRST_PAUSE, _LAST_PAUSE = 0.05, 1.0  # seconds between attempts
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 0.5  # seconds between attempts
 
 Answer = Appended | Conflicted | Fenced | KeyReused
 

@@ -22,7 +22,7 @@ CALL: Final = 6.0
 _ALWAYS: Final = {
     "application_name": "heroctl",
     "client_encoding": "UTF8",
-    "connect_timeout": "3",
+    "connect_timeout": "2",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
