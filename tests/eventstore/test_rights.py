@@ -139,9 +139,9 @@ async def test_the_application_may_not_change_the_past(made: Roles) -> None:
     async with opened(made.own) as log:
         await log.append(intent(1, stream="a:1", seen=0))
     with psycopg.connect(made.owning, autocommit=True) as owner:
-        before = _past(owner)
         with psycopg.connect(made.own, autocommit=True) as application:
-            application.execute("SELECT heroctl.make_partitions()")
+            application.execute("SELECT heroctl.make_partitions()")  # after whoever is at it still
+            before = _past(owner)
             for attack in _attacks(made):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     application.execute(attack)
