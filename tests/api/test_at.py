@@ -99,7 +99,7 @@ async def test_a_time_finds_the_last_append_at_or_before_it(api: Rig) -> None:
 
 @pytest.mark.parametrize(
     "moment", ["0", "999999", "now", "", "-", "-1", "1h", "2026-02-30T00:00:00Z", "2026-03-01T12:00:00", "1.5", "+3",
-               "2199-01-01T00:00:00Z", "1999-01-01T00:00:00Z", "-300d", "99999999999999999999", "%00", "%D9%A3"],
+               "2199-01-01T00:00:00Z", "1999-01-01T00:00:00Z", "-300d", "99999999999999999999", "%D9%A3"],
 )  # fmt: skip
 async def test_what_is_no_moment_of_the_log_is_refused(api: Rig, moment: str) -> None:
     refused = await api.get(at("/v1/jobs", moment))

@@ -25,6 +25,7 @@ from heroctl.domain.errors import Conflict
 from heroctl.domain.events import NodeEligibilitySet
 from heroctl.domain.intents.change import Change
 from tests.api.asks import AGAIN, KEY, UNDER, Ask
+from tests.api.people import user
 from tests.api.rig import Reply, Rig, beside
 from tests.api.specs import spec, submit
 from tests.waiting import eventually
@@ -97,6 +98,7 @@ async def test_asked_once_more_when_all_is_gone(api: Rig, begin: Callable[[Rig],
     if ask.path.startswith(("/v1/allocations", "/v1/nodes")):
         assert (await api.do("DELETE", "/v1/nodes/node-1")).status == 200
     if ask.path == "/v1/acl/self/password":
+        await user(api, "second", "admin", namespaces=["*"])
         assert (await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["default"]})).status == 200
     elif ask.path.startswith(("/v1/acl", "/v1/namespaces")):
         assert (await api.do("DELETE", f"{ask.path}/new")).status == 200

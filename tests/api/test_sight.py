@@ -70,6 +70,7 @@ async def test_the_past_is_judged_by_todays_rights(api: Rig) -> None:
     assert [each["name"] for each in (await api.get(f"/v1/jobs?{then}")).body] == ["mine", "secret-project"]
     assert [each["name"] for each in (await api.get(f"/v1/jobs?{then}", token=viewer)).body] == ["mine"]
     assert (await api.get(f"/v1/jobs/secret-project?namespace=shop&{then}", token=viewer)).error == "job_not_found"
+    await user(api, "second", "admin", namespaces=["*"])
     await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["shop"]})
     assert [each["name"] for each in (await api.get(f"/v1/jobs?{then}")).body] == ["secret-project"]
 

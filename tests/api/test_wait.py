@@ -230,14 +230,14 @@ async def test_another_history_wakes_everybody(api: Rig) -> None:
     assert (await api.post("/v1/jobs", spec())).status == 201
 
 
-@pytest.mark.parametrize("index", ["-1", "x", "1.5", "", "1e3", "9" * 30, "%201", "%31%00", "0x10", "+1"])
+@pytest.mark.parametrize("index", ["-1", "x", "1.5", "", "1e3", "9" * 30, "%201", "0x10", "+1"])
 async def test_a_bad_index_is_refused(api: Rig, index: str) -> None:
     reply = await api.get(f"/v1/jobs?index={index}")
     assert (reply.status, reply.error) == (400, "invalid_index")
     assert reply.body["details"][0]["path"] == "index"
 
 
-@pytest.mark.parametrize("wait", ["5", "-5s", "x", "", "5y", "1e3s", "5 m", "%00", "5m5"])
+@pytest.mark.parametrize("wait", ["5", "-5s", "x", "", "5y", "1e3s", "5 m", "5m5"])
 async def test_a_bad_wait_is_refused(api: Rig, wait: str) -> None:
     for query in (f"index=1&wait={wait}", f"wait={wait}"):
         reply = await api.get(f"/v1/jobs?{query}")
