@@ -90,6 +90,12 @@ async def test_what_the_database_takes_for_no_text_does_not_get_there(api: Rig, 
     assert (await api.get(f"/v1/audit?{name}=%00")).error == "invalid_query"
 
 
+@pytest.mark.parametrize("query", ["index=%31%00", "index=1&wait=%00", "at=%00", "namespace=a%00"])
+async def test_no_argument_holds_a_nul(api: Rig, query: str) -> None:
+    reply = await api.get(f"/v1/jobs?{query}")
+    assert (reply.status, reply.error) == (400, "invalid_query")
+
+
 # ── too much ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
