@@ -224,7 +224,7 @@ async def _rotated(call: Call, given: str) -> Session | None:
         family = {"session": session.id[:8], "user": session.user}
         _log.warning("refresh_token_reused", **family, address=call.client, request_id=call.request_id)
         await _tell(call, session, SessionEnded(session.id[:8], session.user, "refresh_token_reused"))
-    await call.parts.pulse.look_at_sessions()
+    await call.parts.pulse.look_at_logins()
     return None
 
 
@@ -245,5 +245,5 @@ async def logout(call: Call) -> Answer:
     who = call.principal
     await call.parts.sessions.revoke(who.session)
     await _tell(call, Session(who.session, who.user, who.token, 0.0), SessionEnded(who.session[:8], who.user))
-    await call.parts.pulse.look_at_sessions()
+    await call.parts.pulse.look_at_logins()
     return answer(Ended("ended"))

@@ -27,6 +27,7 @@ from heroctl.domain.events import (
     NodeUnknownContainers,
     SessionEnded,
     SessionOpened,
+    SigningKeyRotated,
     TokenDeleted,
 )
 
@@ -41,6 +42,7 @@ SPARED: Final = frozenset(
         NodeUnknownContainers,
         SessionEnded,
         SessionOpened,
+        SigningKeyRotated,
         TokenDeleted,
     }
 )  # intents that are accepted all the same

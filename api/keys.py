@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,31 +19,45 @@ import structlog
 from api.strength import weakness
 from api.tokens import KEY_BYTES, MARGIN, Claims, Keys, Refresh, SigningKey
 from eventstore.sessions import LIFE as SESSION_LIFE
-from eventstore.vault import Kept, Vault
-from heroctl.domain.errors import Conflict
+from eventstore.vault import SIGNING_KEY, Kept, Vault
+from heroctl.domain.errors import Conflict, Refusal
 
-KIND: Final = "signing_key"
 PREFIX: Final = "signing-key-"
+Tell = Callable[[], Awaitable[None]]
 _log: Final = structlog.get_logger(__name__)
 
 
 class Source(Protocol):
-    """Where signing keys are kept. Raises LogUnavailable where that cannot be reached."""
+    """Where signing keys are kept. Raises LogUnavailable where that cannot be reached.
+
+    `noted`: a change shows in what the vault tells of its keys. `turned`: another key signs, and nobody asked for it.
+    """
+
+    noted: bool
+    turned: bool
 
     async def read(self, now: float) -> list[SigningKey]:
         """Give the keys, newest last, and forget those of which nothing can be about. `now`: since the epoch."""
         ...
 
+    def check(self) -> None:
+        """Raise Conflict where keys are not for us to rotate."""
+        ...
+
     async def rotate(self, *, only: bool) -> None:
-        """Add a key that is newer than all others; `only`: and forget the others at once."""
+        """Add a key that is newer than all others; `only`: and forget the others at once. Raises as `check`."""
         ...
 
 
 class VaultKeys:
     """Signing keys as rows of the vault; see Source."""
 
+    noted = True
+
     def __init__(self, vault: Vault) -> None:
+        self.turned = False
         self._vault = vault
+        self._known = False
 
     async def read(self, now: float) -> list[SigningKey]:
         """See Source.read; makes the first."""
@@ -51,6 +65,8 @@ class VaultKeys:
         if not rows:
             await self._make(1)
             rows = await self._rows()
+            self.turned = self._known  # the first of all replaces none
+        self._known = True
         spent = [old.id for old, newer in pairwise(rows) if newer.age > SESSION_LIFE + MARGIN]
         if spent:
             await self._vault.delete(spent)
@@ -58,6 +74,9 @@ class VaultKeys:
         left = rows[len(spent) :]
         retired = [now - newer.age for newer in left[1:]]
         return [SigningKey(row.data, since) for row, since in zip(left, [*retired, None], strict=True)]
+
+    def check(self) -> None:
+        """See Source.check: they are."""
 
     async def rotate(self, *, only: bool) -> None:
         """See Source.rotate. Of several at once, one makes the key, and all have rotated."""
@@ -67,20 +86,23 @@ class VaultKeys:
             await self._vault.delete([row.id for row in rows])
 
     async def _rows(self) -> list[Kept]:
-        rows = [row for row in await self._vault.all_of(KIND) if row.id.removeprefix(PREFIX).isdecimal()]
+        rows = [row for row in await self._vault.all_of(SIGNING_KEY) if row.id.removeprefix(PREFIX).isdecimal()]
         weak = {row.id: why for row in rows if (why := weakness(row.data))}
         if weak:
             _log.error("signing_key_refused", keys=weak)
         return sorted((row for row in rows if row.id not in weak), key=_number)
 
     async def _make(self, number: int) -> None:
-        await self._vault.keep(f"{PREFIX}{number}", "signing_key", secrets.token_bytes(KEY_BYTES))
+        await self._vault.keep(f"{PREFIX}{number}", SIGNING_KEY, secrets.token_bytes(KEY_BYTES))
 
 
 class FileKeys:
     """Signing keys as lines of a file; see Source. Nobody but its owner adds and removes lines."""
 
+    noted = False
+
     def __init__(self, path: Path) -> None:
+        self.turned = False
         self._path = path
         self._known: list[SigningKey] = []
 
@@ -88,16 +110,23 @@ class FileKeys:
         """See Source.read. A file that cannot be used any more changes nothing."""
         del now
         try:
-            self._known = [SigningKey(line) for line in lines(self._path)]
+            found = [SigningKey(line) for line in lines(self._path)]
         except (OSError, ValueError) as error:
             if not self._known:
                 raise
             _log.error("signing_key_file_unusable", file=str(self._path), error=str(error))
-        return self._known
+            return self._known
+        self.turned = self.turned or (bool(self._known) and found[-1] != self._known[-1])
+        self._known = found
+        return found
 
     async def rotate(self, *, only: bool) -> None:
         """See Source.rotate."""
         del only
+        self.check()
+
+    def check(self) -> None:
+        """See Source.check."""
         raise Conflict(
             "keys_in_file", f"the signing keys are lines of {self._path.name}: add one at its end, on every server"
         )
@@ -115,12 +144,17 @@ def lines(path: Path) -> list[bytes]:
 
 
 class Keyring:
-    """What this process knows of the signing keys. `clock` gives seconds since the epoch."""
+    """What this process knows of the signing keys. `clock` gives seconds since the epoch.
 
-    def __init__(self, source: Source, keys: Keys, clock: Callable[[], float]) -> None:
+    `tell` lets the audit know that another key signs here of which nobody told it.
+    """
+
+    def __init__(self, source: Source, keys: Keys, clock: Callable[[], float], tell: Tell | None = None) -> None:
         self.keys = keys
         self._source = source
         self._clock = clock
+        self._tell = tell
+        self._noted: frozenset[str] | None = None
         self._looking: asyncio.Future[None] | None = None
         self._next: asyncio.Future[None] | None = None
 
@@ -129,6 +163,27 @@ class Keyring:
         if self._next is None:
             self._next = asyncio.ensure_future(self._after(self._looking))
         await asyncio.shield(self._next)
+
+    async def heed(self, noted: frozenset[str]) -> None:
+        """Look again if what the vault tells of its keys has changed, or tells nothing. Raises LogUnavailable."""
+        if noted != self._noted or not self._source.noted:
+            await self.look()
+            self._noted = noted
+
+    async def report(self) -> None:
+        """Tell of what nobody else tells, until it is told. Raises LogUnavailable."""
+        if not self._source.turned or self._tell is None:
+            return
+        try:
+            await self._tell()
+        except Refusal as error:
+            _log.warning("signing_key_not_told", error=str(error))
+        else:
+            self._source.turned = False
+
+    def check(self) -> None:
+        """See Source.check."""
+        self._source.check()
 
     async def rotate(self, *, only: bool) -> None:
         """Sign with a new key from here on; see Source.rotate."""
@@ -156,9 +211,9 @@ class Keyring:
         self.keys.take(await self._source.read(self._clock()))
 
 
-async def keyring(source: Source, clock: Callable[[], float]) -> Keyring:
+async def keyring(source: Source, clock: Callable[[], float], tell: Tell | None = None) -> Keyring:
     """Read the keys, and make the first if there is none."""
-    return Keyring(source, Keys(await source.read(clock()), clock), clock)
+    return Keyring(source, Keys(await source.read(clock()), clock), clock, tell)
 
 
 def _number(row: Kept) -> int:

@@ -25,6 +25,7 @@ from heroctl.domain.assignment import SyncRequest
 
 _WRITE: Final = 1.0  # seconds between writes of beats
 _LOOK: Final = 2.0
+_HOUSEKEEPING: Final = 300.0  # seconds between looks for keys of which nothing is about any more
 _GOODBYE: Final = 1.0
 _log: Final = structlog.get_logger(__name__)
 
@@ -120,8 +121,8 @@ class Pulse:
     async def _look_often(self) -> None:
         if self._view.state.nodes:  # nobody else beats
             self._hear(await self._beats.read())
-        await self._keyring.look()
-        await self.look_at_sessions()  # after the keys: of those that went, it ends what they signed
+        await self.look_at_logins()
+        await self._keyring.report()
         if self._streams is not None:
             self.redis = await self._streams.answers()
 
@@ -131,9 +132,11 @@ class Pulse:
         self._lease_until = asked + lease.remaining
         self.members = await self._members.live()
 
-    async def look_at_sessions(self) -> None:
-        """Learn which sessions are revoked, here or elsewhere. Raises LogUnavailable."""
-        self._revoked(await self._sessions.revoked())
+    async def look_at_logins(self) -> None:
+        """Learn which sessions are revoked and which keys changed, here or elsewhere. Raises LogUnavailable."""
+        standing = await self._sessions.standing()
+        await self._keyring.heed(standing.keys)
+        self._revoked(standing.revoked)  # after the keys: of those that went, it ends what they signed
 
     def _hear(self, beats: dict[str, Beat]) -> None:
         now = self._clock()
@@ -168,6 +171,7 @@ class Pulse:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_again(self.write, _WRITE))
             tasks.create_task(_again(self._look_often, _LOOK))
+            tasks.create_task(_again(self._keyring.look, _HOUSEKEEPING))
             tasks.create_task(_again(self._meet, RENEW))
 
 

@@ -1,4 +1,4 @@
-"""The signing keys as administrators see them: which there are, and a newer one."""
+"""The signing keys as administrators see them: which there are, and a newer one. The audit tells of each rotation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from api.call import Call
 from api.contract import tells
 from api.tokens import SigningKey, key_id
 from api.wire import whole_stamp
+from api.write import Writer
+from heroctl.domain.events import Meta, SigningKeyRotated
+from heroctl.domain.intents.change import Change
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -37,15 +40,22 @@ async def listing(call: Call) -> Answer:
     return answer(_items(call))
 
 
-@tells(tuple[KeyItem, ...], "keys_in_file", body=Rotation, writes=False)
+@tells(tuple[KeyItem, ...], "keys_in_file", "busy", "outdated", body=Rotation, writes=False)
 async def rotate(call: Call) -> Answer:
     """Sign with a new key from here on. Nobody is logged out, unless that is asked for."""
-    wanted = await call.body(Rotation)
-    await call.parts.gate.keyring.rotate(only=wanted.end_sessions)
-    await call.parts.pulse.look_at_sessions()  # what the keys that went have signed ends here at once
+    wanted, parts = await call.body(Rotation), call.parts
+    parts.gate.keyring.check()
+    await tell(parts.writer, call.meta, end_sessions=wanted.end_sessions)  # first: no rotation goes untold
+    await parts.gate.keyring.rotate(only=wanted.end_sessions)
+    await parts.pulse.look_at_logins()  # what the keys that went have signed ends here at once
     by = {"by": call.principal.actor, "address": call.client, "request_id": call.request_id}
     _log.warning("signing_key_rotated", end_sessions=wanted.end_sessions, **by)
     return answer(_items(call))
+
+
+async def tell(writer: Writer, meta: Meta, *, end_sessions: bool = False) -> None:
+    """Let the log say that another key signs from here on, and by whom. The event stands on no stream."""
+    await writer.write("signing-key", lambda _: Change((SigningKeyRotated(end_sessions),)), meta)
 
 
 def _items(call: Call) -> list[KeyItem]:

@@ -11,13 +11,14 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 
-from api import bootstrap
+from api import bootstrap, rotation
 from api.app import build
 from api.auth import Passwords
 from api.cors import Cors
@@ -56,6 +57,7 @@ from eventstore.snapshots import Snapshots
 from eventstore.uses import PostgresUses
 from eventstore.vault import PostgresVault
 from eventstore.view import View
+from heroctl.domain.events import Meta
 from heroctl.domain.state import Member
 
 T = TypeVar("T")
@@ -145,10 +147,12 @@ async def _parts(
 ) -> Parts:
     vault, sessions = PostgresVault(database), PostgresSessions(database)
     source = FileKeys(Path(settings.signing_key_file)) if settings.signing_key_file else VaultKeys(vault)
-    gate = Gate(view, vault, await keyring(source, time.time), time.time)
-    waiters = Waiters(view, waiters=settings.token_waiters, streams=settings.token_streams)
-    disk = Disk(Path(settings.database_folder) if settings.database_folder else None, settings.disk_reserve.bytes)
     member = Member(f"api-{secrets.token_hex(4)}", "api", settings.advertise or settings.listen, version("heroctl"))
+    disk = Disk(Path(settings.database_folder) if settings.database_folder else None, settings.disk_reserve.bytes)
+    writer = Writer(log, view, disk)
+    tell = partial(rotation.tell, writer, Meta("system", address=member.address))
+    gate = Gate(view, vault, await keyring(source, time.time, tell), time.time)
+    waiters = Waiters(view, waiters=settings.token_waiters, streams=settings.token_streams)
 
     def revoked(sessions: frozenset[str]) -> None:
         if gate.revoke(sessions):
@@ -170,7 +174,7 @@ async def _parts(
     await pulse.look()
     return Parts(
         view=view,
-        writer=Writer(log, view, disk),
+        writer=writer,
         vault=vault,
         sessions=sessions,
         gate=gate,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from eventstore.database import Database
+from eventstore.vault import SIGNING_KEY, Vault
 
 LIFE: Final = 30 * 24 * 3600  # seconds from a login to the end of its session
 GRACE: Final = 10.0  # seconds
@@ -38,7 +39,11 @@ _REVOKE: Final = f"""
     UPDATE heroctl.sessions
     SET revoked = true, expires_at = least(expires_at, clock_timestamp() + interval '{REMEMBERED} seconds')
     WHERE id = %b AND NOT revoked"""  # noqa: S608 - a constant
-_REVOKED: Final = "SELECT id FROM heroctl.sessions WHERE revoked AND expires_at > clock_timestamp()"
+# Every api asks this all the time: it is one statement, and no key is in its answer.
+_STANDING: Final = """
+    SELECT id, NULL FROM heroctl.sessions WHERE revoked AND expires_at > clock_timestamp()
+    UNION ALL
+    SELECT NULL, id || ' ' || created_at FROM heroctl.vault WHERE kind = %b"""
 
 
 class Session(Struct, frozen=True):
@@ -56,6 +61,16 @@ class Session(Struct, frozen=True):
     revoked: bool = False
 
 
+class Standing(NamedTuple):
+    """What the tokens of logins rest on: the sessions that are revoked, of which tokens may still be about, and keys.
+
+    `keys` has a word for each signing key of the vault, which tells nothing of it but whether it is still the same.
+    """
+
+    revoked: frozenset[str]
+    keys: frozenset[str]
+
+
 class Sessions(Protocol):
     """Where sessions are kept. Every call raises LogUnavailable when that cannot be reached."""
 
@@ -71,8 +86,8 @@ class Sessions(Protocol):
         """End a session, and with it all of its tokens."""
         ...
 
-    async def revoked(self) -> frozenset[str]:
-        """Name the revoked sessions of which tokens may still be about."""
+    async def standing(self) -> Standing:
+        """Tell which sessions are revoked, and which signing keys there are: both as of one moment."""
         ...
 
 
@@ -96,16 +111,19 @@ class PostgresSessions:
         """See Sessions.revoke."""
         await self._database.fetch(_REVOKE, [session])
 
-    async def revoked(self) -> frozenset[str]:
-        """See Sessions.revoked."""
-        return frozenset(row[0] for row in await self._database.fetch(_REVOKED))
+    async def standing(self) -> Standing:
+        """See Sessions.standing."""
+        rows = await self._database.fetch(_STANDING, [SIGNING_KEY])
+        revoked, keys = (frozenset(row[column] for row in rows if row[column] is not None) for column in (0, 1))
+        return Standing(revoked, keys)
 
 
 class MemorySessions:
-    """Sessions in memory, for tests; see Sessions. `clock` gives seconds since the epoch."""
+    """Sessions in memory, for tests; see Sessions. `clock` gives seconds since the epoch; keys are in the vault."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, vault: Vault | None = None) -> None:
         self._clock = clock
+        self._vault = vault
         self._rows: dict[str, Session] = {}
         self._rotated: dict[str, float] = {}
 
@@ -137,6 +155,8 @@ class MemorySessions:
             until = min(row.until, self._clock() + REMEMBERED)
             self._rows[session] = row if row.revoked else replace(row, revoked=True, until=until)
 
-    async def revoked(self) -> frozenset[str]:
-        """See Sessions.revoked."""
-        return frozenset(row.id for row in self._rows.values() if row.revoked and row.until > self._clock())
+    async def standing(self) -> Standing:
+        """See Sessions.standing."""
+        revoked = frozenset(row.id for row in self._rows.values() if row.revoked and row.until > self._clock())
+        keys = await self._vault.all_of(SIGNING_KEY) if self._vault is not None else []
+        return Standing(revoked, frozenset(f"{key.id} {hash(key.data)}" for key in keys))

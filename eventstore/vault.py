@@ -29,6 +29,7 @@ _ALL_OF: Final = """
     SELECT id, bytes, extract(epoch FROM clock_timestamp() - created_at)::float8 FROM heroctl.vault
     WHERE kind = %b ORDER BY created_at, id LIMIT %b"""
 PAGE: Final = 1_000  # rows that are named at once
+SIGNING_KEY: Final = "signing_key"  # the kind of row that signs and verifies the tokens of logins
 
 
 class Kept(NamedTuple):

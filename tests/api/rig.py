@@ -268,7 +268,8 @@ def _documented(method: str, path: str, reply: Reply) -> None:
 async def rig() -> AsyncIterator[Rig]:
     """Make an api over an empty log, with user admin, and log in."""
     clock = Clock()
-    async with _running(MemoryLog(clock.ms), clock, MemoryVault(clock.monotonic), MemorySessions(clock.wall)) as made:
+    vault = MemoryVault(clock.monotonic)
+    async with _running(MemoryLog(clock.ms), clock, vault, MemorySessions(clock.wall, vault)) as made:
         login = await made.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
         made.token = login.body["token"]
         yield made

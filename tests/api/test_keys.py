@@ -21,10 +21,11 @@ from api.strength import weakness
 from api.tokens import LIFE, MARGIN, Claims, SigningKey
 from eventstore.log import LogUnavailable
 from eventstore.sessions import LIFE as SESSION_LIFE
+from eventstore.sessions import MemorySessions
 from eventstore.vault import Kept, MemoryVault
-from heroctl.domain.errors import Conflict, Unauthenticated
+from heroctl.domain.errors import Conflict, Unauthenticated, Unavailable
 from tests import house
-from tests.api.rig import EPOCH, PASSWORD, Rig, beside
+from tests.api.rig import EPOCH
 
 CLAIMS: Final = Claims("admin", "5" * 32, int(EPOCH), int(EPOCH) + LIFE, int(EPOCH) + LIFE, "1" * 16)
 
@@ -136,6 +137,35 @@ async def test_a_line_added_to_the_file_signs_and_one_removed_verifies_no_more(t
     assert refused.value.code == "keys_in_file"
 
 
+async def test_another_key_in_the_file_is_told_once_however_often_telling_fails(tmp_path: Path) -> None:
+    place, one, two = tmp_path / "keys", secrets.token_hex(32), secrets.token_hex(32)
+    place.write_text(f"{one}\n")
+    fails: list[Exception] = [LogUnavailable("away"), Unavailable("busy", "busy", retry_after=1)]
+    told = 0
+
+    async def tell() -> None:
+        nonlocal told
+        if fails:
+            raise fails.pop(0)
+        told += 1
+
+    ring = await keyring(FileKeys(place), lambda: EPOCH, tell)
+    await ring.heed(frozenset())
+    await ring.report()
+    assert not told, "what it began with is no rotation"
+    place.write_text(f"{one}\n{two}\n")
+    await ring.heed(frozenset())
+    with pytest.raises(LogUnavailable):
+        await ring.report()
+    for expected in (0, 1, 1):
+        await ring.report()
+        assert told == expected
+    place.write_text(f"{two}\n")
+    await ring.heed(frozenset())
+    await ring.report()
+    assert told == 1, "the same one signs"
+
+
 # ── keys in the vault ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,6 +228,58 @@ async def test_an_old_key_stays_until_the_last_of_its_tokens_has_ended() -> None
     assert len((await held.ring()).keys.all) == 2, "the numbers go on"
 
 
+async def test_keys_are_read_again_only_when_the_vault_tells_of_a_change() -> None:
+    held = Held()
+    ring, other, sessions = await held.ring(), await held.ring(), MemorySessions(held.clock, held.vault)
+    read, reads = held.source.read, list[float]()
+
+    async def counted(now: float) -> list[SigningKey]:
+        reads.append(now)
+        return await read(now)
+
+    held.source.read = counted  # type: ignore[method-assign] # the same, counted
+    for _ in range(3):
+        await ring.heed((await sessions.standing()).keys)
+    assert len(reads) == 1
+    await other.rotate(only=True)
+    reads.clear()
+    for _ in range(3):
+        await ring.heed((await sessions.standing()).keys)
+    assert (len(reads), ring.keys.all) == (1, other.keys.all)
+
+
+async def test_a_change_that_could_not_be_read_is_read_the_next_time() -> None:
+    held = Held()
+    ring, other, sessions = await held.ring(), await held.ring(), MemorySessions(held.clock, held.vault)
+    await ring.heed((await sessions.standing()).keys)
+    await other.rotate(only=False)
+    read, held.source.read = held.source.read, away  # type: ignore[method-assign] # a database that is gone
+    with pytest.raises(LogUnavailable):
+        await ring.heed((await sessions.standing()).keys)
+    held.source.read = read  # type: ignore[method-assign] # and back
+    await ring.heed((await sessions.standing()).keys)
+    assert ring.keys.all == other.keys.all
+
+
+async def test_keys_that_vanish_are_made_anew_and_that_is_told() -> None:
+    held, told = Held(), list[int]()
+
+    async def tell() -> None:
+        told.append(1)
+
+    ring = await keyring(held.source, held.clock, tell)
+    await ring.report()
+    await held.vault.delete(["signing-key-1"])
+    await ring.look()
+    await ring.report()
+    await ring.report()
+    assert (len(told), len(ring.keys.all)) == (1, 1)
+
+
+async def away(now: float) -> list[SigningKey]:
+    raise LogUnavailable(f"away at {now}")
+
+
 async def test_a_weak_row_is_no_key_and_another_is_made() -> None:
     held = Held()
     await held.vault.keep("signing-key-7", "signing_key", b"secret" * 8)
@@ -236,10 +318,6 @@ async def test_a_look_that_fails_changes_nothing_and_the_next_may_succeed() -> N
     held = Held()
     ring = await held.ring()
     read = held.source.read
-
-    async def away(now: float) -> list[SigningKey]:
-        raise LogUnavailable("away")
-
     held.source.read = away  # type: ignore[method-assign] # a database that is gone
     for _ in range(2):
         with pytest.raises(LogUnavailable):
@@ -247,69 +325,3 @@ async def test_a_look_that_fails_changes_nothing_and_the_next_may_succeed() -> N
     held.source.read = read  # type: ignore[method-assign] # and back
     await ring.look()
     assert len(ring.keys.all) == 1
-
-
-# ── rotation, by the front door ──────────────────────────────────────────────────────────────────────────────────────
-
-
-async def both(api: Rig) -> dict[str, str]:
-    reply = await api.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
-    return dict(reply.body)
-
-
-async def test_a_rotation_logs_nobody_out_and_every_process_learns_of_it(api: Rig) -> None:
-    async with beside(api) as other:
-        held = await both(api)
-        rotated = await api.post("/v1/acl/keys/rotate")
-        assert rotated.status == 200
-        assert [item["signs"] for item in rotated.body] == [True, False]
-        fresh = await both(api)
-        for token in (held["token"], fresh["token"]):
-            assert (await other.get("/v1/jobs", token=token)).status == 200, "before its next look"
-        for token in (held["refresh_token"], fresh["refresh_token"]):
-            assert (await other.post("/v1/auth/refresh", token=token)).status == 200
-        assert (await other.get("/v1/acl/keys")).body == rotated.body
-        third = (await other.post("/v1/acl/keys/rotate", {})).body
-        assert [item["id"] for item in third][1:] == [item["id"] for item in rotated.body]
-        await api.parts.pulse.look()
-        assert len(api.parts.gate.keys.all) == 3
-
-
-async def test_a_refresh_token_that_a_newer_key_signed_is_known_before_the_next_look(api: Rig) -> None:
-    async with beside(api) as other:
-        await api.post("/v1/acl/keys/rotate")
-        fresh = await both(api)
-        assert (await other.post("/v1/auth/refresh", token=fresh["refresh_token"])).status == 200
-
-
-async def test_keys_that_were_stolen_end_with_all_that_they_signed(api: Rig) -> None:
-    """Also what nobody logged in for: a token that the thief wrote, and its open long poll."""
-    async with beside(api) as other:
-        held = await both(api)
-        index = (await other.get("/v1/jobs", token=held["token"])).index
-        waiting = other.ask("GET", f"/v1/jobs?index={index}&wait=10m", token=held["token"])
-        await other.waiting(1)
-        reply = await api.post("/v1/acl/keys/rotate", {"end_sessions": True})
-        assert (reply.status, len(reply.body)) == (200, 1)
-        await other.parts.pulse.look()
-        assert (await waiting.reply()).error == "token_invalid"
-        for process in (api, other):
-            for token in (held["token"], api.token):
-                assert (await process.get("/v1/jobs", token=token)).error == "token_invalid"
-            assert (await process.post("/v1/auth/refresh", token=held["refresh_token"])).error == "token_invalid"
-        assert (await other.get("/v1/jobs", token=(await both(api))["token"])).status == 200
-
-
-async def test_no_answer_holds_a_key(api: Rig) -> None:
-    await api.post("/v1/acl/keys/rotate")
-    shown = (await api.get("/v1/acl/keys")).raw
-    for key in api.parts.gate.keys.all:
-        assert key.secret not in shown
-        assert key.secret.hex().encode() not in shown
-
-
-async def test_only_who_may_change_the_acl_rotates(api: Rig) -> None:
-    token = await api.role("operator")
-    assert (await api.post("/v1/acl/keys/rotate", token=token)).error == "forbidden"
-    assert (await api.get("/v1/acl/keys", token=token)).error == "forbidden"
-    assert (await api.post("/v1/acl/keys/rotate", {"force": True})).error == "invalid_body"

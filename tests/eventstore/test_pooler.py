@@ -94,7 +94,7 @@ async def test_every_kind_of_row(pool: Pooler) -> None:
             await asyncio.gather(*map(round_, range(start, start + 20)))
         assert await leases.take("me", 15) == 1
         assert (await leases.look("me", 15)).lease.holder == "me"
-        assert len(await sessions.revoked()) == len(await members.live()) == 60
+        assert len((await sessions.standing()).revoked) == len(await members.live()) == 60
 
 
 async def test_nothing_is_prepared_on_the_servers_side(pool: Pooler, admin: psycopg.Connection) -> None:

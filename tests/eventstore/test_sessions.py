@@ -10,6 +10,7 @@ import pytest
 from eventstore.database import Database
 from eventstore.migrate import migrate
 from eventstore.sessions import GRACE, REMEMBERED, MemorySessions, PostgresSessions, Session, Sessions
+from eventstore.vault import SIGNING_KEY, PostgresVault
 
 Age = Callable[[float], Awaitable[None]]  # lets so many seconds pass
 
@@ -51,7 +52,7 @@ async def test_the_newest_number_rotates(store: tuple[Sessions, Age]) -> None:
         assert rotated is not None
         assert (rotated.user, rotated.token, rotated.number, rotated.revoked) == ("admin", "t1", number + 1, False)
         assert rotated.until == pytest.approx(begun.until, abs=0.01)
-    assert await sessions.revoked() == frozenset()
+    assert (await sessions.standing()).revoked == frozenset()
 
 
 async def test_the_one_before_is_repeated_within_its_grace(store: tuple[Sessions, Age]) -> None:
@@ -77,7 +78,7 @@ async def test_an_older_one_revokes(store: tuple[Sessions, Age]) -> None:
     old = await sessions.rotate("a", 0)
     assert old is not None
     assert old.revoked
-    assert await sessions.revoked() == {"a"}
+    assert (await sessions.standing()).revoked == {"a"}
     newest = await sessions.rotate("a", 2)
     assert newest is not None
     assert newest.revoked
@@ -97,7 +98,7 @@ async def test_revoking_is_told(store: tuple[Sessions, Age]) -> None:
     await sessions.open(session())
     await sessions.revoke("a")
     await sessions.revoke("none")
-    assert await sessions.revoked() == {"a"}
+    assert (await sessions.standing()).revoked == {"a"}
 
 
 async def test_what_is_over_or_unknown_is_none(store: tuple[Sessions, Age]) -> None:
@@ -115,7 +116,7 @@ async def test_a_revoked_session_is_forgotten_when_it_would_have_ended(postgres_
         await sessions.open(session(seconds=-1))
         await sessions.revoke("a")
         await sessions.open(session("b"))
-        assert await sessions.revoked() == frozenset()
+        assert (await sessions.standing()).revoked == frozenset()
 
 
 async def test_a_revoked_session_is_remembered_as_long_as_a_token_of_it_may_live(store: tuple[Sessions, Age]) -> None:
@@ -124,7 +125,26 @@ async def test_a_revoked_session_is_remembered_as_long_as_a_token_of_it_may_live
     await sessions.revoke("a")
     await age(24 * 3600)
     await sessions.revoke("a")
-    assert await sessions.revoked() == {"a"}
+    assert (await sessions.standing()).revoked == {"a"}
     await age(REMEMBERED - 24 * 3600 + 1)
-    assert await sessions.revoked() == frozenset()
+    assert (await sessions.standing()).revoked == frozenset()
     assert await sessions.rotate("a", 0) is None
+
+
+async def test_what_is_told_of_keys_changes_with_each_and_holds_none(postgres_dsn: str) -> None:
+    migrate(postgres_dsn)
+    async with Database(postgres_dsn) as database:
+        sessions, vault = PostgresSessions(database), PostgresVault(database)
+        await vault.put("password", b"another kind")
+        assert (await sessions.standing()).keys == frozenset()
+        await vault.keep("signing-key-1", SIGNING_KEY, b"one")
+        first = (await sessions.standing()).keys
+        assert first == (await sessions.standing()).keys
+        await vault.keep("signing-key-2", SIGNING_KEY, b"two")
+        assert first < (await sessions.standing()).keys
+        assert not any("one" in word for word in first)
+        await vault.delete(["signing-key-1", "signing-key-2"])
+        await vault.keep("signing-key-1", SIGNING_KEY, b"anew")
+        again = (await sessions.standing()).keys
+        assert len(again) == 1
+        assert again != first

@@ -62,6 +62,7 @@ def _people(world: World) -> None:
     world.do(access.create_token(world.state, e.TokenCreated("t2", "old", "admin", ("viewer",), "vault-t2")))
     world.do(access.delete_token(world.state, "t2"))
     world.add(e.SessionOpened("5e551011", "admin"), e.SessionEnded("5e551011", "admin"))
+    world.add(e.SigningKeyRotated(), e.SigningKeyRotated(end_sessions=True))
     _rights(world)
     _spaces(world)
 

@@ -66,7 +66,7 @@ from heroctl.domain.events.nodes import (
     NodeUp,
 )
 from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
-from heroctl.domain.events.sessions import SessionEnded, SessionOpened
+from heroctl.domain.events.sessions import SessionEnded, SessionOpened, SigningKeyRotated
 from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
 
@@ -115,6 +115,7 @@ __all__ = [
     "RoleSet",
     "SessionEnded",
     "SessionOpened",
+    "SigningKeyRotated",
     "TaskSummary",
     "TokenCreated",
     "TokenDeleted",

@@ -1,4 +1,4 @@
-"""Events of logins: nothing is folded from them, but who came and went is told, exported and proven like all else."""
+"""Events of logins, and of the keys that sign them: not folded, but told, exported and proven like all else."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ class SessionEnded(Event, frozen=True, gc=False, omit_defaults=True):
     session: str
     user: str
     reason: str = "logout"
+
+
+class SigningKeyRotated(Event, frozen=True, gc=False, omit_defaults=True):
+    """The tokens of logins are signed with another key from here on; by a process: it was given one in its file.
+
+    `end_sessions`: whatever was signed before is over. Nothing of any key is told.
+    """
+
+    TAG: ClassVar[str] = "signing_key.rotated"
+    end_sessions: bool = False

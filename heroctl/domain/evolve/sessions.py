@@ -14,4 +14,4 @@ def _told(_state: State, _event: Event, _touch: Touch) -> None:
     """Nothing moves, nobody is woken."""
 
 
-FOLDS: Final[dict[type[Event], Fold]] = {e.SessionOpened: _told, e.SessionEnded: _told}
+FOLDS: Final[dict[type[Event], Fold]] = {e.SessionOpened: _told, e.SessionEnded: _told, e.SigningKeyRotated: _told}
