@@ -18,7 +18,7 @@ from api.world import World
 from heroctl.domain.duration import Duration
 from heroctl.domain.errors import Problem, not_found
 from heroctl.domain.events import TokenCreated, TokenKind
-from heroctl.domain.giving import refuse_more_to
+from heroctl.domain.giving import end_of, refuse_longer, refuse_more_to
 from heroctl.domain.holders import Token
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
@@ -29,8 +29,9 @@ from heroctl.domain.state import ACL, State
 class NewToken(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/acl/tokens`.
 
-    `user`: for whom, the caller unless given; `namespaces` and `jobs`: the caller's unless given; `ttl`: for ever
-    unless given. A `user` token may what its roles and its user both may; a `service` token what its roles may.
+    `user`: for whom, the caller unless given; `namespaces` and `jobs`: the caller's unless given; `ttl`: unless given
+    for ever, or as long as the ACL token that makes it, and never longer. A `user` token may what its roles and its
+    user both may; a `service` token what its roles may.
     """
 
     name: str
@@ -112,6 +113,7 @@ async def create(call: Call) -> Answer:
     def decide(state: State, credential: str) -> Change:
         change = intents.create_token(state, replace(event, credential=credential))
         refuse_more_to(state, call.principal.grants, _token(event, 0))
+        refuse_longer(state, call.principal.token, event.expires_at)
         return change
 
     decide(call.parts.view.state, "")  # what is refused anyway leaves no row
@@ -128,26 +130,27 @@ def _event(call: Call, identity: str, wanted: NewToken) -> TokenCreated:
         found.append(Problem("name", "invalid_value", "a name has 1 to 128 characters"))
     life = lifetime(wanted.ttl, found)
     refuse(found)
-    namespaces, jobs = _of_maker(call)
+    namespaces, jobs, end = _of_maker(call)
     return TokenCreated(
         id=identity,
         name=wanted.name,
         user=wanted.user or call.principal.user,
         roles=wanted.roles,
         credential="",
-        expires_at=None if life is None else int((call.parts.clock() + life) * 1000),
+        expires_at=end if life is None else int((call.parts.clock() + life) * 1000),
         kind=wanted.kind,
         namespaces=namespaces if wanted.namespaces is None else wanted.namespaces,
         jobs=jobs if wanted.jobs is None else wanted.jobs,
     )
 
 
-def _of_maker(call: Call) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the namespaces and jobs of whoever asks."""
+def _of_maker(call: Call) -> tuple[tuple[str, ...], tuple[str, ...], int | None]:
+    """Give the namespaces, jobs and end of whoever asks."""
     state, who = call.parts.view.state, call.principal
     if who.token in state.tokens:
-        return state.tokens[who.token].namespaces, state.tokens[who.token].jobs
-    return intents.find_user(state, who.user).namespaces, EVERYWHERE
+        mine = state.tokens[who.token]
+        return mine.namespaces, mine.jobs, mine.expires_at
+    return intents.find_user(state, who.user).namespaces, EVERYWHERE, end_of(state, who.token)
 
 
 def _token(event: TokenCreated, now: int) -> Token:

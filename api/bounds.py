@@ -37,10 +37,22 @@ class Bounds(Struct, frozen=True):
 
     def judge(self, scope: Any) -> None:  # noqa: ANN401 - ASGI
         """Refuse a URL or headers that are too large."""
-        if len(scope["raw_path"] or scope["path"]) + len(scope["query_string"]) > self.url:
+        if _url(scope) > self.url:
             raise UriTooLong("uri_too_long", f"path and query have at most {self.url} bytes")
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > self.head:
+        if _head(scope) > self.head:
             raise HeadTooLarge("headers_too_large", f"the headers have at most {self.head} bytes")
+
+    def takes(self, scope: Any) -> bool:  # noqa: ANN401 - ASGI
+        """Tell whether `judge` would refuse nothing."""
+        return _url(scope) <= self.url and _head(scope) <= self.head
+
+
+def _url(scope: Any) -> int:  # noqa: ANN401 - ASGI
+    return len(scope["raw_path"] or scope["path"]) + len(scope["query_string"])
+
+
+def _head(scope: Any) -> int:  # noqa: ANN401 - ASGI
+    return sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 class Crowd:

@@ -170,6 +170,8 @@ class Front:
         row = self.ready.get(scope["path"])
         if row is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
             return None
+        if not self._parts.bounds.takes(scope):
+            return None  # the refusal is made where all others are
         said = self._said(scope["headers"])
         if said is None:
             return None

@@ -20,7 +20,7 @@ from heroctl.domain import pattern
 from heroctl.domain.credentials import SPARED
 from heroctl.domain.errors import Forbidden, Invalid, Problem
 from heroctl.domain.events import UserCreated
-from heroctl.domain.giving import refuse_more_to
+from heroctl.domain.giving import refuse_longer, refuse_more_to
 from heroctl.domain.holders import User
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
@@ -115,6 +115,7 @@ async def create(call: Call) -> Answer:
     def decide(state: State, credential: str) -> Change:
         change = intents.create_user(state, user.name, user.roles, credential, user.namespaces)
         refuse_more_to(state, call.principal.grants, user)
+        refuse_longer(state, call.principal.token, None)  # a password has no end
         return change
 
     decide(call.parts.view.state, "")  # what is refused anyway needs no hash
@@ -175,6 +176,7 @@ async def set_password(call: Call) -> Answer:
 
     def decide(state: State, credential: str) -> Change:
         refuse_more_to(state, call.principal.grants, intents.find_user(state, name))  # who knows it is that user
+        refuse_longer(state, call.principal.token, None)
         return intents.change_password(state, name, credential)
 
     decide(call.parts.view.state, "")  # what is refused anyway needs no hash

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.api.people import LONG, policy, user
+from tests.api.people import LONG, policy, secret, token, user
 from tests.api.rig import Rig
 from tests.api.specs import submit
 
@@ -51,6 +51,45 @@ async def test_nobody_gags_the_last_admin(api: Rig) -> None:
     await user(api, "other", "admin")  # in all namespaces
     assert (await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["nowhere"]}, token=deputy)).status == 200
     assert (await api.do("DELETE", "/v1/acl/users/other")).status == 409  # who is left is admin in name only
+
+
+# ── longer than one's own ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["user", "service"])
+@pytest.mark.parametrize("through", ["token", "login"])
+async def test_a_token_with_an_end_makes_nothing_that_lives_longer(api: Rig, kind: str, through: str) -> None:
+    mine = await token(api, "admin", ttl="1h", kind=kind)
+    who = mine.body["secret"]
+    if through == "login":
+        who = (await api.post("/v1/auth/login", {"acl_token": who}, token="")).body["token"]
+    await user(api, "zoe", "viewer")
+    head = (await api.log.head()).index
+    for ttl in ("61m", "90d"):
+        assert (await token(api, "viewer", by=who, ttl=ttl)).error == "exceeds_own_rights"
+    other = {"password": LONG + LONG}
+    assert (await api.do("PUT", "/v1/acl/users/zoe/password", other, token=who)).error == "exceeds_own_rights"
+    kim = {"name": "kim", "password": LONG, "roles": ["viewer"]}
+    assert (await api.post("/v1/acl/users", kim, token=who)).error == "exceeds_own_rights"
+    assert (await api.log.head()).index == head
+    for shorter in ({}, {"ttl": "1h"}):
+        made = await token(api, "viewer", by=who, **shorter)
+        assert (made.status, made.body["expires_at"]) == (201, mine.body["expires_at"])
+    api.clock.now += 60
+    assert (await token(api, "viewer", by=who, ttl="1h")).error == "exceeds_own_rights"
+    child = await token(api, "admin", by=who, ttl="10m")
+    grandchild = await token(api, "viewer", by=child.body["secret"])
+    assert grandchild.body["expires_at"] == child.body["expires_at"] < mine.body["expires_at"]
+    assert (await api.do("PUT", "/v1/acl/users/zoe", {"roles": ["deployer"]}, token=who)).status == 200
+    assert (await api.do("DELETE", "/v1/acl/users/zoe", token=who)).status == 200
+
+
+async def test_who_has_no_end_gives_what_has_none(api: Rig) -> None:
+    for who in (api.token, await secret(api, "admin", kind="service")):
+        made = await token(api, "viewer", by=who)
+        assert (made.status, made.body["expires_at"]) == (201, None)
+    body = {"name": "kim", "password": LONG, "roles": ["viewer"]}
+    assert (await api.post("/v1/acl/users", body, token=who)).status == 201
 
 
 # ── one path ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from api import reads
-from tests.api.rig import Reply, Rig
+from api.bounds import Bounds
+from tests.api.rig import PLENTY, Reply, Rig
 from tests.api.specs import join, open_session, place, runs, submit
 from tests.waiting import eventually
 
@@ -79,6 +80,17 @@ async def test_a_plain_get_is_answered_before_the_router(api: Rig, monkeypatch: 
     monkeypatch.setattr(api.app, "_router", router)
     again = await api.get("/v1/jobs/web")
     assert (again.raw, again.index) == (first.raw, first.index)
+
+
+async def test_a_head_that_is_too_large_is_refused_before_a_ready_page_as_well(api: Rig) -> None:
+    await api.get("/v1/jobs")
+    assert "/v1/jobs" in api.app.ready
+    for _ in range(2):
+        assert (await api.get("/v1/jobs", headers={"x-a": "y" * 30_000})).status == 200
+        large = await api.get("/v1/jobs", headers={"x-a": "y" * 20_000, "x-b": "y" * 20_000})
+        assert (large.status, large.error) == (431, "headers_too_large")
+    api.parts.bounds = Bounds(url=7, connections=PLENTY)
+    assert (await api.get("/v1/jobs")).error == "uri_too_long"
 
 
 async def test_a_change_is_seen_at_once(api: Rig) -> None:
