@@ -34,10 +34,11 @@ _ALWAYS: Final = {
 # would compile each statement that has one.
 SESSION: Final = {"statement_timeout": "5s", "lock_timeout": "5s", "enable_seqscan": "off", "jit": "off"}
 _OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
-# Seconds until a caller without a connection is told so. The pool gives up as early: its own pauses grow without bound,
-# while the next caller makes it try again at once.
-_POOL_TIMEOUT: Final = 2.0
+# A caller without a connection asks the pool so often, for so many seconds each time, before it is told so. The pool
+# itself gives up at once: its pauses are a second and more, while each who asks makes it try again.
+_ASKS, _ASK = 4, 0.5
 _LAST: Final = 1.0  # seconds for the pool to close
+_ATTEMPTS, _STAGGER = 4, 0.5  # to connect, at once; seconds from one to the next
 
 
 def lost(error: psycopg.Error) -> bool:
@@ -54,10 +55,31 @@ def temporary(error: psycopg.Error) -> bool:
 
 
 class Connection(AsyncConnection[TupleRow]):
-    """A connection that is hung up when the caller of a statement is cancelled, or out of patience.
+    """A connection that is sought by more than one attempt, and hung up when the caller of a statement is cancelled.
 
-    Asking the server to cancel, and waiting for its answer, would take ten seconds where it does not answer.
+    Hung up: asking the server to cancel, and waiting for its answer, would take ten seconds where it does not answer.
     """
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **settings: Any) -> Self:  # noqa: ANN401 - psycopg's own
+        """Connect as psycopg does. An attempt that hears nothing is joined by others: the first to end decides.
+
+        A server that comes back may have lost what it was sent before: only an attempt begun since then is heard.
+        """
+        attempts: list[asyncio.Task[Self]] = []
+        winner: asyncio.Task[Self] | None = None
+        try:
+            while winner is None:
+                if len(attempts) < _ATTEMPTS:
+                    attempts.append(asyncio.create_task(super().connect(conninfo, **settings)))
+                done, _ = await asyncio.wait(attempts, timeout=_STAGGER, return_when=asyncio.FIRST_COMPLETED)
+                winner = next(iter(done), None)
+            return winner.result()
+        finally:
+            for attempt in attempts:
+                if attempt is not winner:
+                    attempt.cancel()
+                    attempt.add_done_callback(_hang_up)
 
     async def cancel_safe(self, *, timeout: float = 0.0) -> None:
         """Hang up."""
@@ -82,8 +104,8 @@ class Database:
             kwargs={"autocommit": True, "prepare_threshold": 5 if self.prepare else None},
             min_size=1,
             max_size=connections,
-            timeout=_POOL_TIMEOUT,
-            reconnect_timeout=_POOL_TIMEOUT,
+            timeout=_ASK,
+            reconnect_timeout=0.0,
             configure=_configure,
             open=False,
         )
@@ -115,16 +137,22 @@ class Database:
             async with asyncio.timeout(CALL):
                 return await self._insist(query.encode(), parameters, 1 if once else self._pool.max_size + 1)
         except TimeoutError:
+            await self._pool.drain()  # what is idle there would not be answered either, six seconds each
             raise LogUnavailable("the database does not answer", unknown=True) from None
 
     async def _insist(self, query: bytes, parameters: Sequence[Any], attempts: int) -> list[tuple[Any, ...]]:
+        asks = _ASKS
         while True:
             attempts -= 1
             try:
                 return await self._fetch(query, parameters)
+            except PoolTimeout as error:
+                asks -= 1
+                if not asks:
+                    raise LogUnavailable(str(error)) from error
             except psycopg.Error as error:
-                broken = lost(error) and not isinstance(error, PoolTimeout)
-                if broken and attempts:
+                broken = lost(error)
+                if broken and attempts > 0:
                     continue
                 if temporary(error):
                     raise LogUnavailable(str(error), unknown=broken) from error
@@ -135,6 +163,11 @@ class Database:
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(query, parameters, binary=True)
                 return await cursor.fetchall() if cursor.description else []
+
+
+def _hang_up(attempt: asyncio.Task[Connection]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().pgconn.finish()
 
 
 @contextlib.contextmanager
