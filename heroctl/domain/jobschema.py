@@ -47,6 +47,7 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "update": "How a new version replaces the old.",
         "kill_timeout": "Time to finish after the stop signal; then SIGKILL.",
         "stop_signal": "The signal that asks a replica to finish.",
+        "shutdown_delay": "From when a replica is out of the traffic to its stop signal.",
         "privileged": "Root in the container is root of the host. Needs a right, and a node that allows it.",
         "network": "`host`: the host's own network; ports are the host's. Needs a right, and a node that allows it.",
         "pid": "`host`: see the host's processes. Needs a right, and a node that allows it.",
@@ -100,12 +101,32 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "unlimited": "`false`: placed again once, and no more.",
     },
     "Update": {
-        "strategy": "`rolling`: a few replicas at a time.",
+        "strategy": "`rolling`: a few replicas at a time. `canary`: a few new ones beside all old ones, with a part of "
+        "the traffic. `blue-green`: a full new set beside the old. `rainbow`: versions side by side.",
         "max_parallel": "At most so many replicas are replaced at a time.",
         "order": "Whether the new replica must be healthy before the old one is stopped.",
         "min_healthy_time": "Healthy without a break for so long before the next is touched.",
         "healthy_deadline": "A replica that is not healthy by then fails the deployment.",
         "progress_deadline": "A deployment that makes no progress for so long fails.",
+        "auto_revert": "Whether a deployment that failed is followed by one that restores the last stable version.",
+        "canary": "How `canary` goes.",
+        "blue_green": "How `blue-green` goes.",
+        "rainbow": "How `rainbow` goes.",
+    },
+    "Canary": {
+        "count": "So many new replicas beside the old ones.",
+        "weight": "Percent of the traffic in the first step; left out: the first of `steps`.",
+        "steps": "Percent of the traffic, one after the other.",
+        "pause": "How long a step lasts with `auto_promote`.",
+        "auto_promote": "Go from step to step, and to the end, unasked.",
+    },
+    "BlueGreen": {
+        "auto_promote": "Give the new set the traffic as soon as all of it is healthy.",
+        "keep_old": "How long the old set stays after that, for an instant way back.",
+    },
+    "Rainbow": {
+        "keep": "So many older versions stay beside the new one.",
+        "header": "The header whose value chooses a version by its number.",
     },
 }
 _BOUNDS: Final[dict[str, dict[str, Schema]]] = {

@@ -35,6 +35,7 @@ DeploymentStatus = Literal[
     "superseded",
     "cancelled",
 ]
+DeploymentKind = Literal["submit", "rollback", "scale", "restart", "revert"]
 
 RANK: Final[dict[Phase, int]] = {
     "pending": 0,

@@ -22,6 +22,8 @@ DYNAMIC_PORTS: Final = range(20_000, 32_001)  # the agent picks from these; nobo
 
 Driver = Literal["docker", "process"]
 JobType = Literal["service"]
+Strategy = Literal["rolling", "canary", "blue-green", "rainbow"]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Port(Struct, frozen=True, omit_defaults=True):
@@ -76,15 +78,54 @@ class Reschedule(Struct, frozen=True):
     unlimited: bool = True
 
 
-class Update(Struct, frozen=True):
-    """How a new version replaces the old: the rolling update's budget and its three clocks."""
+class Canary(Struct, frozen=True):
+    """A few replicas of the new version beside all of the old, and their share of the traffic, step by step.
 
-    strategy: Literal["rolling"] = "rolling"
+    `weight` (percent) is the first step's, where it is not the first of `steps`. With `auto_promote` a step lasts
+    `pause`, and after the last one the rest follows; without it each waits for somebody to promote.
+    """
+
+    count: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
+    weight: Percent | None = None
+    steps: tuple[Percent, ...] = (10, 50, 100)
+    pause: Duration = Duration(5 * 60_000)
+    auto_promote: bool = False
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """The shares of the traffic, one after the other."""
+        if self.weight is None:
+            return self.steps or (10,)
+        return (self.weight, *(step for step in self.steps if step > self.weight))
+
+
+class BlueGreen(Struct, frozen=True):
+    """A full new set beside the old; a promotion gives it the traffic, and the old is kept for a while."""
+
+    auto_promote: bool = False
+    keep_old: Duration = Duration(10 * 60_000)
+
+
+class Rainbow(Struct, frozen=True):
+    """A full set of the new version beside those of up to `keep` older ones, each chosen by a header."""
+
+    keep: Annotated[int, Meta(ge=1, le=20)] = 3
+    header: str = "X-Version"
+
+
+class Update(Struct, frozen=True):
+    """How a new version replaces the old: the strategy, its budget, its three clocks and the way back."""
+
+    strategy: Strategy = "rolling"
     max_parallel: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
     order: Literal["start-first", "stop-first"] = "start-first"
     min_healthy_time: Duration = Duration(10_000)
     healthy_deadline: Duration = Duration(5 * 60_000)
     progress_deadline: Duration = Duration(10 * 60_000)
+    auto_revert: bool = True
+    canary: Canary | None = None
+    blue_green: BlueGreen | None = None
+    rainbow: Rainbow | None = None
 
 
 class Device(Struct, frozen=True):
@@ -128,6 +169,7 @@ class Task(Struct, frozen=True):
     update: Update = Update()
     kill_timeout: Duration = Duration(5_000)
     stop_signal: str = "SIGTERM"
+    shutdown_delay: Duration = Duration(0)
     privileged: bool = False
     network: Literal["bridge", "host"] = "bridge"
     pid: Literal["host"] | None = None
@@ -150,6 +192,11 @@ class Job(Struct, frozen=True):
     def task(self, name: str) -> Task | None:
         """Find a task by its name."""
         return next((task for task in self.tasks if task.name == name), None)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How its versions follow one another: as the first task says that does not just roll."""
+        return next((task.update.strategy for task in self.tasks if task.update.strategy != "rolling"), "rolling")
 
 
 def decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
@@ -193,7 +240,7 @@ _CONTENT: Final = (
     "stop_signal",
 )
 # The same, of fields that few tasks use: they count where something is said in them, so that no others' digest changes.
-_CONTENT_SAID: Final = ("privileged", "network", "pid", "ipc", "devices", "capabilities", "volumes")
+_CONTENT_SAID: Final = ("shutdown_delay", "privileged", "network", "pid", "ipc", "devices", "capabilities", "volumes")
 _PLAIN: Final = Task(name="")
 
 

@@ -19,6 +19,7 @@ from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, Us
 from heroctl.domain.lifecycle import (
     ACTIVE_DEPLOYMENT,
     AllocationStatus,
+    DeploymentKind,
     DeploymentStatus,
     Health,
     JobStatus,
@@ -27,6 +28,7 @@ from heroctl.domain.lifecycle import (
     Wanted,
     allocation_status,
 )
+from heroctl.domain.spec import Strategy
 
 JOBS: Final = "jobs"
 ALLOCS: Final = "allocs"
@@ -106,6 +108,9 @@ class Version(Struct, frozen=True, gc=False):
     created_at: int
     index: int
     stable: bool = False
+    strategy: Strategy = "rolling"
+    kind: DeploymentKind = "submit"  # of what made it
+    of: int | None = None  # the version that it repeats
 
     def task(self, name: str) -> TaskSummary | None:
         """Find a task's summary by name."""
@@ -131,6 +136,7 @@ class Job(Struct, frozen=True, gc=False):
     blocked: tuple[str, ...] = ()
     plan_failures: int = 0  # in a row, under `plan_release`; the next intent on the job clears them
     plan_release: str = ""
+    renewed: int = 0  # index of the last restart: replicas placed before it are outdated
 
     def quarantined(self, release: str) -> bool:
         """Tell whether a release has failed so often to plan it that it leaves the job alone."""
@@ -273,8 +279,16 @@ class Deployment(Struct, frozen=True, gc=False):
     modify_index: int
     status: DeploymentStatus = "running"
     reason: str = ""
-    strategy: str = "rolling"
+    strategy: Strategy = "rolling"
     topics: tuple[str, ...] = ()  # its own and those of the lists it stands in
+    kind: DeploymentKind = "submit"
+    promoted: bool = True  # whether its version may follow the old one everywhere
+    promoted_at: int | None = None  # when it was, if it had to be
+    step: int = 0  # of the canary's shares of the traffic
+    step_at: int | None = None  # since when it stands there; None: what goes before the promotion does not stand yet
+    resumed_at: int | None = None
+    fail_reason: str = ""  # why a user wants it ended
+    revert_of: str = ""  # the deployment that failed before it
 
     @property
     def active(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, Final, TypeVar, get_args
 
@@ -30,7 +31,6 @@ LATER_TASK: Final = frozenset(
     {
         "files",
         "image_auth",
-        "shutdown_delay",
         "constraints",
         "affinities",
         "spread",
@@ -42,8 +42,8 @@ LATER_TASK: Final = frozenset(
     }
 )
 LATER_VOLUME: Final = frozenset({"shared"})
-_LATER_STRATEGIES: Final = frozenset({"canary", "blue-green", "rainbow"})
-_LATER_UPDATE: Final = frozenset({"auto_revert", "canary", "blue_green", "rainbow"})
+_BLOCKS: Final = {"canary": "canary", "blue_green": "blue-green", "rainbow": "rainbow"}
+_HEADER: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
 
 
 def parse(raw: object) -> Job:
@@ -59,15 +59,17 @@ def parse(raw: object) -> Job:
 
 def warnings(job: Job) -> list[Problem]:
     """List what is allowed and probably not meant."""
-    return [
-        Problem(
-            f"tasks[{number}].health",
-            "no_health_check",
-            f"task '{task.name}' has no health check: it counts as healthy as soon as it runs",
-        )
-        for number, task in enumerate(job.tasks)
-        if task.health is None
-    ]
+    found = []
+    for number, task in enumerate(job.tasks):
+        path = f"tasks[{number}]"
+        if task.health is None:
+            said = f"task '{task.name}' has no health check: it counts as healthy as soon as it runs"
+            found.append(Problem(f"{path}.health", "no_health_check", said))
+        for block, strategy in _BLOCKS.items():
+            if getattr(task.update, block) is not None and task.update.strategy != strategy:
+                said = f"the strategy is '{task.update.strategy}': `{block}` changes nothing"
+                found.append(Problem(f"{path}.update.{block}", "no_effect", said))
+    return found
 
 
 # ── reading: shapes and types ────────────────────────────────────────────────────────────────────────────────────────
@@ -120,10 +122,7 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
         known = " or ".join(_DRIVERS)
         problems.append(Problem(f"{path}.driver", "unknown_driver", f"expected {known}, got {fields['driver']!r}"))
     _known(fields, Task, LATER_TASK, f"{path}.", problems)
-    _known(fields.get("update"), specs.Update, _LATER_UPDATE, f"{path}.update.", problems)
-    update = fields.get("update")
-    if isinstance(update, dict) and update.get("strategy") in _LATER_STRATEGIES:
-        problems.append(_later(f"{path}.update.strategy", f"strategy '{update['strategy']}'"))
+    _read_update(fields.get("update"), f"{path}.update.", problems)
     for name, kind in (
         ("health", Health),
         ("restart", specs.Restart),
@@ -137,6 +136,13 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
     _text_map(fields, "env", f"{path}.", problems)
     _ports(fields, f"{path}.", problems)
     return None if len(problems) > before else _convert(fields, Task, path, problems)
+
+
+def _read_update(update: object, prefix: str, problems: list[Problem]) -> None:
+    _known(update, specs.Update, frozenset(), prefix, problems)
+    if isinstance(update, dict):
+        for block, kind in (("canary", specs.Canary), ("blue_green", specs.BlueGreen), ("rainbow", specs.Rainbow)):
+            _known(update.get(block), kind, frozenset(), f"{prefix}{block}.", problems)
 
 
 def _known(
@@ -276,6 +282,17 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
     problems += isolation(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)
+    _check_update(task.update, f"{path}.update", problems)
+
+
+def _check_update(update: specs.Update, path: str, problems: list[Problem]) -> None:
+    steps = update.canary.steps if update.canary is not None else ()
+    if any(after <= before for before, after in itertools.pairwise(steps)):
+        problems.append(
+            Problem(f"{path}.canary.steps", "invalid_value", "each step must be greater than the one before")
+        )
+    if update.rainbow is not None and not _HEADER.fullmatch(update.rainbow.header):
+        problems.append(Problem(f"{path}.rainbow.header", "invalid_name", "expected the name of an HTTP header"))
 
 
 def _check_env(task: Task, path: str, problems: list[Problem]) -> None:

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from heroctl.domain.events.event import Event, Writer
+from heroctl.domain.lifecycle import DeploymentKind
+from heroctl.domain.spec import Strategy
 
 
 class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
@@ -17,6 +19,7 @@ class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
     count: int
     content: str  # digest of what its containers are made from
     policy: str = ""  # digest of what its agent does with them: health and restart
+    image: str = ""  # the digest that its image's tag stood for: `sha256:…`; "": not known
 
 
 class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
@@ -29,6 +32,19 @@ class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
     version: int
     spec: msgspec.Raw
     tasks: tuple[TaskSummary, ...]
+    by: str = ""
+    strategy: Strategy = "rolling"
+    kind: DeploymentKind = "submit"
+    of: int | None = None  # the version that it repeats
+
+
+class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants all replicas replaced by ones of the same version, as by a deployment. It makes no version."""
+
+    TAG: ClassVar[str] = "job.restarted"
+    uid: int
+    namespace: str
+    name: str
     by: str = ""
 
 
@@ -74,7 +90,7 @@ class JobPlanFailed(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class JobDeployed(Event, frozen=True, gc=False, omit_defaults=True):
-    """All replicas of a version have been healthy for their min_healthy_time; once per deployment."""
+    """All replicas of a version have been healthy for min_healthy_time; once per deployment, never for a revert."""
 
     TAG: ClassVar[str] = "job.deployed"
     WRITER: ClassVar[Writer] = "decision"
@@ -97,6 +113,91 @@ class JobFailed(Event, frozen=True, gc=False, omit_defaults=True):
     deployment: str
     reason: str
     reverted_to: int | None = None
+
+
+class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):
+    """The way back from a failed deployment: a new version that repeats, to the byte, the last stable one."""
+
+    TAG: ClassVar[str] = "job.reverted"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+    version: int
+    of: int  # the version that it repeats
+    deployment: str  # the one that failed
+
+
+class ImagePinned(Event, frozen=True, gc=False, omit_defaults=True):
+    """An agent has pulled a version's image: what its tag stood for is the version's image from here on."""
+
+    TAG: ClassVar[str] = "image.pinned"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+    version: int
+    task: str
+    image: str  # `sha256:…`
+
+
+class DeploymentPromoted(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user finds the new version good: all of the way, or `step`: as far as the next share of the traffic."""
+
+    TAG: ClassVar[str] = "deployment.promoted"
+    deployment: str
+    uid: int
+    namespace: str
+    name: str
+    step: bool = False
+
+
+class DeploymentPaused(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants a deployment to stand still."""
+
+    TAG: ClassVar[str] = "deployment.paused"
+    deployment: str
+    uid: int
+    namespace: str
+    name: str
+
+
+class DeploymentResumed(Event, frozen=True, gc=False, omit_defaults=True):
+    """A paused deployment goes on; its clocks begin anew."""
+
+    TAG: ClassVar[str] = "deployment.resumed"
+    deployment: str
+    uid: int
+    namespace: str
+    name: str
+
+
+class DeploymentFailRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants a deployment ended as failed, with the way back that this has."""
+
+    TAG: ClassVar[str] = "deployment.fail_requested"
+    deployment: str
+    uid: int
+    namespace: str
+    name: str
+    reason: str = ""
+
+
+class DeploymentStepped(Event, frozen=True, gc=False, omit_defaults=True):
+    """What goes before a promotion stands: the canaries have a share of the traffic, or a full new set is healthy.
+
+    `awaiting`: a user has to promote it; `promoted`: it went on by itself, and all the way.
+    """
+
+    TAG: ClassVar[str] = "deployment.stepped"
+    WRITER: ClassVar[Writer] = "decision"
+    deployment: str
+    uid: int
+    namespace: str
+    name: str
+    step: int = 0  # of the canary's shares of the traffic
+    awaiting: bool = False
+    promoted: bool = False
 
 
 class DeploymentFinished(Event, frozen=True, gc=False, omit_defaults=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, not_found, too_new
-from heroctl.domain.events import AllocStopRequested, JobDeleted, JobStopped, JobSubmitted, TaskSummary
+from heroctl.domain.events import AllocStopRequested, JobDeleted, JobRestarted, JobStopped, JobSubmitted, TaskSummary
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_stream
 from heroctl.domain.level import beyond
-from heroctl.domain.state import Alloc, Job, State
+from heroctl.domain.state import Alloc, Job, State, Version
 
 
 def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None = None) -> Change:
@@ -34,8 +35,87 @@ def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None =
         spec=msgspec.Raw(specs.encode(spec)),
         tasks=tuple(_summary(job, task) for task in spec.tasks),
         by=by,
+        strategy=spec.strategy,
     )
     return Change((event,), (job_stream(spec.namespace, spec.name),), (claim_stream("namespace", spec.namespace),))
+
+
+def rollback_job(job: Job, version: int | None, by: str, check_index: int | None = None) -> Change:
+    """Repeat an earlier version, to the byte, as a new one; None: the newest that was stable and is another.
+
+    One that is equal to the present one of a job that is wanted changes nothing.
+    """
+    _guard(job, job.name, check_index)
+    good = rollback_target(job, version)
+    if job.wanted and not job.plan_failures and (good.spec, good.tasks) == (job.current.spec, job.current.tasks):
+        return NOTHING
+    event = JobSubmitted(
+        uid=job.uid,
+        namespace=job.namespace,
+        name=job.name,
+        version=job.current.version + 1,
+        spec=msgspec.Raw(good.spec),
+        tasks=good.tasks,
+        by=by,
+        strategy=good.strategy,
+        kind="rollback",
+        of=good.version,
+    )
+    return Change((event,), (job_stream(job.namespace, job.name),))
+
+
+def rollback_target(job: Job, version: int | None) -> Version:
+    """Find the version to go back to; see `rollback_job`. Refuses with `version_not_found`."""
+    if version is not None:
+        found = job.version(version)
+        if found is None:
+            raise not_found("version", f"{version} of {job.name}")
+        return found
+    earlier = [
+        each for each in reversed(job.versions) if each.spec != job.current.spec or each.tasks != job.current.tasks
+    ]
+    good = next((each for each in earlier if each.stable), None)
+    if good is None:
+        raise Conflict("no_stable_version", f"job '{job.name}' has no earlier version that was ever deployed: name one")
+    return good
+
+
+def scale_job(job: Job, task: str, count: int, by: str, check_index: int | None = None) -> Change:
+    """Run another number of replicas of a task, as a new version that is the present one otherwise."""
+    _guard(job, job.name, check_index)
+    spec = scaled(job, task, count)
+    if job.wanted and not job.plan_failures and spec == specs.decode(job.current.spec):
+        return NOTHING
+    tasks = tuple(replace(each, count=count) if each.name == task else each for each in job.current.tasks)
+    event = JobSubmitted(
+        uid=job.uid,
+        namespace=job.namespace,
+        name=job.name,
+        version=job.current.version + 1,
+        spec=msgspec.Raw(specs.encode(spec)),
+        tasks=tasks,
+        by=by,
+        strategy=job.current.strategy,
+        kind="scale",
+    )
+    return Change((event,), (job_stream(job.namespace, job.name),))
+
+
+def scaled(job: Job, task: str, count: int) -> specs.Job:
+    """Give a job's present spec with another count. Refuses with `task_not_found`."""
+    spec = specs.decode(job.current.spec)
+    if spec.task(task) is None:
+        raise not_found("task", f"{task} of {job.name}")
+    return replace(spec, tasks=tuple(replace(each, count=count) if each.name == task else each for each in spec.tasks))
+
+
+def restart_job(job: Job, by: str, check_index: int | None = None) -> Change:
+    """Replace all replicas by ones of the same version, as a deployment would."""
+    _guard(job, job.name, check_index)
+    if job.stopped:
+        raise Conflict("job_stopped", f"job '{job.name}' is stopped: submit it again to start it")
+    event = JobRestarted(job.uid, job.namespace, job.name, by)
+    return Change((event,), (job_stream(job.namespace, job.name),))
 
 
 def _summary(job: Job | None, task: specs.Task) -> TaskSummary:
