@@ -1,4 +1,4 @@
-"""What a job spec takes besides the right to submit it: fields that reach out of a container have rights of their own.
+"""What a job spec takes besides the right to submit it: what reaches out of a container has rights of its own.
 
 They are asked for on every path that makes a version: create, update, scale, rollback and dry run.
 """
@@ -22,5 +22,7 @@ class Need(NamedTuple):
 def needs(spec: Job) -> Iterator[Need]:
     """Give all that a spec takes."""
     for number, task in enumerate(spec.tasks):
+        if task.driver == "process":  # more than any container: a command of the host, as whoever the agent runs as
+            yield Need("container:process", f"tasks[{number}].driver")
         for each in taken(task):
             yield Need(f"container:{each.right}", f"tasks[{number}].{each.path}")

@@ -55,7 +55,8 @@ RESOURCES: Final[dict[str, Resource]] = {
     "event": _of_jobs("read"),
     "ingress": _of_jobs("read"),
     "container": _of_jobs(
-        "privileged", "host-network", "host-namespaces", "devices", "capabilities", "host-paths", spelled=True
+        *("privileged", "host-network", "host-namespaces", "devices", "capabilities", "host-paths", "process"),
+        spelled=True,
     ),
     "secret": _of_namespaces("list", "use", "write", "read", seen_by="list"),
     "webhook": _of_namespaces("read", "write"),

@@ -14,7 +14,7 @@ INVENTORY: dict[str, list[object]] = {"reports": [], "unknown": []}
 
 def spec(name: str = "web", task: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:
     """A job of one task and one replica, unless told otherwise."""
-    usual = {"name": "app", "driver": "process", "command": ["sleep", "9"], "count": 1, "ports": {"http": 8080}}
+    usual = {"name": "app", "image": "app:1", "command": ["sleep", "9"], "count": 1, "ports": {"http": 8080}}
     return {"job": name, "tasks": [usual | (task or {})], **more}
 
 
@@ -39,7 +39,7 @@ async def open_session(api: Rig, token: str, boot: str = "boot-1", **more: objec
         "boot_id": boot,
         "inventory": INVENTORY,
         "capacity": {"cpu": 4.0, "memory": 8_000_000_000, "disk": 50_000_000_000},
-        "drivers": {"process": {"healthy": True, "version": "1"}},
+        "drivers": {"docker": {"healthy": True, "version": "1"}},
         "address": "192.0.2.9",
         "labels": {"disk": "ssd"},
         **more,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Final
 
 import pytest
 
-from tests.api.people import LONG, policy, secret, token, user
+from tests.api.people import LONG, made, policy, secret, token, user
 from tests.api.rig import Rig
-from tests.api.specs import submit
+from tests.api.specs import spec, submit
 
 # ── more than one's own ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -53,6 +54,35 @@ async def test_nobody_gags_the_last_admin(api: Rig) -> None:
     assert (await api.do("DELETE", "/v1/acl/users/other")).status == 409  # who is left is admin in name only
 
 
+RAW: Final = {"driver": "process", "image": None, "command": ["id"]}
+
+
+@pytest.mark.parametrize("role", ["deployer", "operator"])
+async def test_who_may_submit_runs_no_command_on_the_host(api: Rig, role: str) -> None:
+    who = await secret(api, role, kind="service")
+    head = (await api.log.head()).index
+    for path in ("/v1/jobs", "/v1/jobs?check_index=0"):
+        refused = await api.post(path, spec("raw", RAW), token=who)
+        assert (refused.status, refused.error) == (403, "forbidden")
+        assert refused.body["message"].startswith("tasks[0].driver needs container:process")
+    assert (await api.log.head()).index == head
+    await submit(api, "raw", RAW)
+    more = await api.post("/v1/jobs", spec("raw", {**RAW, "count": 2}), token=who)
+    assert (more.status, more.error) == (403, "forbidden")
+    assert (await api.post("/v1/jobs/raw/stop", token=who)).status == 200, "to stop it takes no more than ever"
+
+
+async def test_running_commands_on_hosts_is_given_by_name_and_where_it_is_given(api: Rig) -> None:
+    await made(api, "namespaces", name="ops")
+    raw = {"resource": "container", "namespace": "ops", "capabilities": ["process"]}
+    submits = {"resource": "job", "namespace": "*", "capabilities": ["*"]}
+    who = await user(api, "zoe", await policy(api, "raw", raw, submits), namespaces=["*"])
+    assert (await api.post("/v1/jobs", spec("raw", RAW, namespace="ops"), token=who)).status == 201
+    assert (await api.post("/v1/jobs", spec("raw", RAW), token=who)).error == "forbidden"
+    star = {"name": "all", "rules": [{"resource": "container", "namespace": "*", "capabilities": ["*"]}]}
+    assert (await api.post("/v1/acl/policies", star)).error == "invalid_body"
+
+
 # ── longer than one's own ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -73,8 +103,8 @@ async def test_a_token_with_an_end_makes_nothing_that_lives_longer(api: Rig, kin
     assert (await api.post("/v1/acl/users", kim, token=who)).error == "exceeds_own_rights"
     assert (await api.log.head()).index == head
     for shorter in ({}, {"ttl": "1h"}):
-        made = await token(api, "viewer", by=who, **shorter)
-        assert (made.status, made.body["expires_at"]) == (201, mine.body["expires_at"])
+        given = await token(api, "viewer", by=who, **shorter)
+        assert (given.status, given.body["expires_at"]) == (201, mine.body["expires_at"])
     api.clock.now += 60
     assert (await token(api, "viewer", by=who, ttl="1h")).error == "exceeds_own_rights"
     child = await token(api, "admin", by=who, ttl="10m")
@@ -86,8 +116,8 @@ async def test_a_token_with_an_end_makes_nothing_that_lives_longer(api: Rig, kin
 
 async def test_who_has_no_end_gives_what_has_none(api: Rig) -> None:
     for who in (api.token, await secret(api, "admin", kind="service")):
-        made = await token(api, "viewer", by=who)
-        assert (made.status, made.body["expires_at"]) == (201, None)
+        given = await token(api, "viewer", by=who)
+        assert (given.status, given.body["expires_at"]) == (201, None)
     body = {"name": "kim", "password": LONG, "roles": ["viewer"]}
     assert (await api.post("/v1/acl/users", body, token=who)).status == 201
 

@@ -72,7 +72,7 @@ async def test_a_jobs_page_is_its_item_with_spec_meta_and_stable_version(api: Ri
     assert job["spec"]["job"] == "web"
     assert job["spec"]["tasks"][0]["kill_timeout"] == "5s"
     assert job["tasks"] == [
-        {"name": "app", "driver": "process", "image": None, "desired": 1, "running": 0, "healthy": 0}
+        {"name": "app", "driver": "docker", "image": "app:1", "desired": 1, "running": 0, "healthy": 0}
     ]
     assert job["deployment"] == {"id": made.body["deployment_id"], "status": "running"}
     assert (job["create_index"], job["spec_index"]) == (made.index, made.index)

@@ -29,7 +29,7 @@ async def test_a_node_is_found_by_id_name_and_prefix(api: Rig) -> None:
         "disk": {"total": 50_000_000_000, "reserved": 0, "used": 0},
         "labels": {"disk": "ssd"},
         "attributes": {},
-        "drivers": {"process": {"healthy": True, "version": "1"}},
+        "drivers": {"docker": {"healthy": True, "version": "1"}},
         "address": "192.0.2.9",
         "version": "",
         "allocations": 0,

@@ -152,6 +152,13 @@ def test_each_has_its_right_its_path_and_its_nodes(fields: dict[str, Any], right
     assert refusal(taken(made.tasks[0]), EVERYTHING) is None
 
 
+def test_a_process_takes_a_right_and_a_node_with_that_driver() -> None:
+    fields = {"name": "raw", "driver": "process", "command": ["id"]}
+    made = validate.parse({"job": "shop", "tasks": [{"name": "web", "image": "shop:1"}, fields]})
+    assert list(needs(made)) == [Need("container:process", "tasks[1].driver")]
+    assert taken(made.tasks[1]) == (), "which nodes run processes, their drivers tell"
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}, {"ports": {"http": 80}}], ids=str
 )
