@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
@@ -68,13 +69,20 @@ class Side(Protocol):
 
 
 class Sync:
-    """Keeps the control plane and this node in step, for ever. `run` ends only by Dismissed."""
+    """Keeps the control plane and this node in step, for ever. `run` ends only by Dismissed.
 
-    def __init__(self, client: Client, clock: Clock, doorbell: Doorbell, side: Side) -> None:
+    `wall` gives seconds since the epoch; nothing goes by it, but how far it is off is told.
+    """
+
+    def __init__(
+        self, client: Client, clock: Clock, doorbell: Doorbell, side: Side, wall: Callable[[], float] = time.time
+    ) -> None:
         self._client = client
         self._clock = clock
         self._doorbell = doorbell
         self._side = side
+        self._wall = wall
+        self._skew: int | None = None
         self._dirty: dict[str, None] = {}
         self._urgent = asyncio.Event()
         self._pull = False
@@ -185,6 +193,7 @@ class Sync:
             doorbell=self._doorbell.position,
             need_redis=self._needs_redis(),
             wait=self._every if idle else 0.0,
+            skew=self._skew,
         )
 
     def _needs_redis(self) -> bool:
@@ -239,6 +248,8 @@ class Sync:
     async def _take(self, request: SyncRequest, reply: SyncReply) -> None:
         self._every = reply.every
         self._full = False
+        if reply.time:
+            self._skew = round(self._wall() * 1000) - reply.time
         self._heard(request.reports, reply.results)
         if not self._dirty:
             self._batch = FULL

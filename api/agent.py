@@ -163,6 +163,7 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
         results=results,
         doorbell=doorbell,
         redis=redis,
+        time=parts.pulse.time(parts.clock()),
     )
     return Answer(_ENCODER.encode(reply), index=state.index)
 

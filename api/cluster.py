@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
@@ -10,6 +11,8 @@ from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
 from api.world import World
 from eventstore.view import STALE_AFTER, View
 from heroctl.domain.state import CLUSTER, PEERS
+
+SKEWED: Final = 2_000  # ms: of two clocks, each so far off, one may find what the other signed not yet good
 
 
 @tells(ClusterStatus)
@@ -53,8 +56,22 @@ def _checks(world: World) -> list[Check]:
         _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
         _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
         _check("disk", not world.disk.low, "the database's disk is nearly full: what asks for more is refused"),
+        _check("clocks", not (off := _off(world)), f"by the database's clock: {', '.join(off[:10])}"),
         _check("nodes", not down, f"down: {', '.join(down[:10])}"),
         _check("brake", not state.brake, "so many nodes are down that nothing is given up"),
+    ]
+
+
+def _off(world: World) -> list[str]:
+    """Say whose clock is how far off. Of nodes that are down nobody knows the time."""
+    pulse = world.pulse
+    skews = [(present.member.id, present.skew) for present in pulse.members]
+    nodes = sorted(world.state.nodes.values(), key=lambda node: node.name)
+    skews += [(f"node {node.name}", pulse.skew_of(node.id)) for node in nodes if node.status != "down"]
+    return [
+        f"{name} is {abs(skew) / 1000:.0f} s {'ahead' if skew > 0 else 'behind'}"
+        for name, skew in skews
+        if skew is not None and abs(skew) >= SKEWED
     ]
 
 
@@ -88,6 +105,7 @@ def _peers(world: World) -> list[Peer]:
             index=present.index,
             lag=max(world.state.index - present.index, 0),
             last_seen_s=int(present.seconds),
+            clock_skew_ms=present.skew,
         )
         for present in sorted(world.pulse.members, key=lambda present: (present.member.role, present.member.id))
     ]

@@ -27,6 +27,7 @@ _WRITE: Final = 1.0  # seconds between writes of beats
 _LOOK: Final = 2.0
 _HOUSEKEEPING: Final = 300.0  # seconds between looks for keys of which nothing is about any more
 _GOODBYE: Final = 1.0
+_MOST: Final = 1 << 40  # of any number in a beat
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -86,13 +87,28 @@ class Pulse:
         """Return what a node's agent measured last, as far as it told this process."""
         return self._stats.get(node, {})
 
+    def skew_of(self, node: str) -> int | None:
+        """Return by how many ms a node's clock is ahead of the database's, as it said last; None: it has not."""
+        beat = self._heard.get(node)
+        return None if beat is None else beat.skew
+
+    def time(self, now: float) -> int:
+        """Return the database's time in ms since the epoch, where this process's clock says `now`; 0: not known yet."""
+        mine = next((each.skew for each in self.members if each.member.id == self._me.member.id), None)
+        return 0 if mine is None else int(now * 1000) - mine
+
     # ── beats ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def beat(self, node: str, request: SyncRequest) -> asyncio.Future[None]:
         """Take a beat; the future is done once it is written, with LogUnavailable if it could not be."""
         if request.stats:
             self._stats[node] = request.stats
-        self._pending[node] = Beat(request.session, request.seq, request.applied)
+        self._pending[node] = Beat(
+            request.session,
+            _bounded(request.seq),
+            None if request.applied is None else _bounded(request.applied),
+            None if request.skew is None else _bounded(request.skew),
+        )
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
         return self._written
@@ -173,6 +189,11 @@ class Pulse:
             tasks.create_task(_again(self._look_often, _LOOK))
             tasks.create_task(_again(self._keyring.look, _HOUSEKEEPING))
             tasks.create_task(_again(self._meet, RENEW))
+
+
+def _bounded(said: int) -> int:
+    """Keep what an agent says within what the database takes: one bad beat would take all others with it."""
+    return max(-_MOST, min(said, _MOST))
 
 
 async def _again(work: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -274,7 +274,8 @@ class ClusterStatus(Struct, frozen=True, gc=False):
 class Peer(Struct, frozen=True, gc=False):
     """A process of the control plane. `lag`: events that its view is behind this one's.
 
-    `level`: the greatest level of the log that its release can fold; `outdated`: the log is above it.
+    `level`: the greatest level of the log that its release can fold; `outdated`: the log is above it. `clock_skew_ms`:
+    by how much its clock is ahead of the database's, null while it has not found out.
     """
 
     id: str
@@ -287,6 +288,7 @@ class Peer(Struct, frozen=True, gc=False):
     index: int
     lag: int
     last_seen_s: int
+    clock_skew_ms: int | None
 
 
 class LogRecord(Struct, frozen=True, gc=False):

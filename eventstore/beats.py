@@ -1,4 +1,4 @@
-"""Signs of life of the nodes: counters, and no clock. Whoever reads them takes the time of a change by its own.
+"""Signs of life of the nodes: counters, and no time. Whoever reads them takes the time of a change by its own.
 
 The table is not logged: a crash of the database empties it, and two seconds later it is full again.
 """
@@ -14,22 +14,28 @@ from eventstore.arrays import Bigints, Texts
 from eventstore.database import Database
 
 # In the order of nodes, so that two apis never wait for each other; a late one never takes a counter back.
-_WRITE: Final = """
-    INSERT INTO heroctl.beats AS b (node, session, count, applied)
-    SELECT n.node, n.session, n.count, nullif(n.applied, -1)
-    FROM unnest(%b, %b, %b, %b) AS n(node, session, count, applied) ORDER BY n.node
-    ON CONFLICT (node) DO UPDATE SET session = EXCLUDED.session, count = EXCLUDED.count, applied = EXCLUDED.applied
-    WHERE (b.session, b.count) < (EXCLUDED.session, EXCLUDED.count)"""
-_READ: Final = "SELECT node, session, count, applied FROM heroctl.beats"
+_UNKNOWN: Final = 1 << 62
+_WRITE: Final = f"""
+    INSERT INTO heroctl.beats AS b (node, session, count, applied, skew)
+    SELECT n.node, n.session, n.count, nullif(n.applied, -1), nullif(n.skew, {_UNKNOWN})
+    FROM unnest(%b, %b, %b, %b, %b) AS n(node, session, count, applied, skew) ORDER BY n.node
+    ON CONFLICT (node) DO UPDATE SET session = EXCLUDED.session, count = EXCLUDED.count, applied = EXCLUDED.applied,
+        skew = EXCLUDED.skew
+    WHERE (b.session, b.count) < (EXCLUDED.session, EXCLUDED.count)"""  # noqa: S608 - a constant
+_READ: Final = "SELECT node, session, count, applied, skew FROM heroctl.beats"
 _FORGET: Final = "DELETE FROM heroctl.beats WHERE node = ANY(%b)"
 
 
 class Beat(Struct, frozen=True):
-    """The newest sign of a node: in which session, its number there, and the routes document it serves, if any."""
+    """The newest sign of a node: in which session, its number there, and the routes document it serves, if any.
+
+    `skew`: by how many ms its machine's clock is ahead of the database's, as far as it knows.
+    """
 
     session: int
     count: int
     applied: int | None = None
+    skew: int | None = None
 
 
 class Beats(Protocol):
@@ -63,6 +69,7 @@ class PostgresBeats:
             Bigints([beat.session for beat in values]),
             Bigints([beat.count for beat in values]),
             Bigints(applied),
+            Bigints([_UNKNOWN if beat.skew is None else beat.skew for beat in values]),
         ]
         await self._database.fetch(_WRITE, columns)
 

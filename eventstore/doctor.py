@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import psycopg
 
+from eventstore.members import skew
 from heroctl.domain.finding import Finding, fail, ok, warn
 
 OLDEST: Final = 150_000  # server_version_num
@@ -15,17 +17,20 @@ _ASK: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 _STATE: Final = """
     SELECT h.index, h.level, f.index, pg_database_size(current_database()), pg_is_in_recovery()
     FROM heroctl.head h, heroctl.floor f"""
+_TIME: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+SKEWED: Final = 2_000  # ms
 _CONNECTED: Final = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
-def findings(dsn: str) -> Iterator[Finding]:
-    """Look at everything; never writes."""
+def findings(dsn: str, wall: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """Look at everything; never writes. `wall` gives seconds since the epoch, by this machine's clock."""
     try:
         with psycopg.connect(dsn, connect_timeout=5, autocommit=True) as connection:
             connection.execute("SET statement_timeout = '5s'")
             yield ok("postgres", f"reached, version {connection.info.parameter_status('server_version')}")
             yield from _version(connection.info.server_version)
             yield from _settings(connection)
+            yield _clock(connection, wall)
             yield from _log(connection)
     except psycopg.OperationalError as error:
         why = str(error).strip().splitlines()[-1]
@@ -61,6 +66,19 @@ def judged(given: Mapping[str, str]) -> Iterator[Finding]:
         yield fail("postgres_synchronous_commit", why, "set synchronous_commit = on")
     if given["fsync"] == "on" and given["synchronous_commit"] != "off":
         yield ok("postgres_durable", f"synchronous_commit = {given['synchronous_commit']}")
+
+
+def _clock(connection: psycopg.Connection, wall: Callable[[], float]) -> Finding:
+    began = wall()
+    [(theirs,)] = connection.execute(_TIME).fetchall()
+    ahead = skew(began, wall(), theirs)
+    if ahead is None:
+        return warn("postgres_clock", "the database took too long to say what time it is", "look at its load")
+    if abs(ahead) >= SKEWED:
+        where = "ahead of" if ahead > 0 else "behind"
+        mend = "let NTP set both clocks"
+        return warn("postgres_clock", f"this server is {abs(ahead) / 1000:.0f} s {where} the database", mend)
+    return ok("postgres_clock", "this server's is within seconds of the database's")
 
 
 def _log(connection: psycopg.Connection) -> Iterator[Finding]:

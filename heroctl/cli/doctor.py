@@ -42,6 +42,7 @@ _MEND: Final = {
     "events": "finish the upgrade: every process of the newest release",
     "coordinator": "start a reconciler: heroctl serve reconciler",
     "redis": "start Redis, or check --redis-url of the api",
+    "clocks": "let NTP set the clocks of these machines; where all are off alike, the database's",
     "disk": "make room on the database's disk, or shorten what is kept",
     "nodes": "heroctl node list; remove those that will not come back",
     "brake": "bring nodes back, or remove those that are gone for good",
@@ -208,13 +209,14 @@ def _checks(cluster: Cluster) -> Iterator[Finding]:
         "events": "all of them are understood",
         "coordinator": f"{cluster.coordinator}, epoch {cluster.epoch}",
         "redis": "answers the api",
+        "clocks": "within seconds of the database's",
         "disk": "has room",
         "nodes": f"{cluster.nodes.ready} ready, {cluster.nodes.draining} draining",
         "brake": "off",
     }
     for check in cluster.checks:
         if not check.ok:
-            made = warn if check.name in ("redis", "nodes", "brake", "disk") else fail
+            made = warn if check.name in ("redis", "clocks", "nodes", "brake", "disk") else fail
             yield made(check.name, check.message, _MEND.get(check.name, "heroctl status"))
         else:
             yield ok(check.name, said.get(check.name, ""))

@@ -134,6 +134,7 @@ class SyncRequest(Struct, frozen=True):
     doorbell: str = ""  # id of the last stream entry read; "" when Redis is not used
     need_redis: bool = False  # ask for the Redis user again
     wait: float = 0.0  # seconds to wait for a newer assignment, where Redis is away
+    skew: int | None = None  # ms that the agent's clock is ahead of the `time` it heard last
 
 
 Outcome = Literal["ok", "old", "unknown", "foreign"]
@@ -151,6 +152,7 @@ class SyncReply(Struct, frozen=True):
     results: list[Outcome] = field(default_factory=list)
     doorbell: str = ""  # newest id on the node's stream; older than the agent's: it was flushed
     redis: RedisAccess | None = None
+    time: int = 0  # ms since the epoch, by the database's clock; 0: the api does not know it yet
 
 
 class Ring(Struct, frozen=True):

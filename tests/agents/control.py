@@ -57,6 +57,7 @@ class ControlPlane:
     lose: int = 0  # so many answers get lost after they took effect
     redis: RedisAccess | None = None
     doorbell: str = ""
+    time: Callable[[], int] = lambda: 0  # by the database's clock, in ms
     complete_only: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
@@ -151,6 +152,7 @@ class ControlPlane:
             results=results,
             doorbell=self.doorbell if request.doorbell else "",
             redis=self.redis if request.need_redis else None,
+            time=self.time(),
         )
 
     def _report(self, report: Report) -> Outcome:

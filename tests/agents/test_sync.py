@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx2
 import msgspec
 import pytest
@@ -43,6 +45,17 @@ async def test_it_beats_every_two_seconds_with_numbers_in_order(node: Rig) -> No
     assert 9 <= len([sync for sync in node.control.syncs if not sync.reports]) <= 16
     assert {sync.session for sync in node.control.syncs} == {10}
     assert node.control.syncs[-1].stats == {"cpu": 0.5}
+
+
+async def test_it_tells_how_far_its_clock_is_ahead_of_what_it_heard(node: Rig) -> None:
+    node.control.want(alloc("a"))
+    node.start()
+    await node.pass_time(6)
+    assert {sync.skew for sync in node.control.syncs} == {None}, "this api does not say what time it is"
+    for behind in (40_000, -7_000):
+        node.control.time = lambda behind=behind: round(time.time() * 1000) - behind  # type: ignore[misc] # this round's
+        await node.pass_time(6)
+        assert node.control.syncs[-1].skew == pytest.approx(behind, abs=2_000)
 
 
 async def test_the_first_sync_of_a_session_asks_for_everything_and_the_next_for_what_changed(node: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,23 @@ def test_a_server_that_is_well(postgres_dsn: str, redis_url: str, capsys: pytest
 def test_an_empty_database_is_told_from_a_log(postgres_dsn: str) -> None:
     [log] = [each for each in postgres.findings(postgres_dsn) if each.name == "postgres_log"]
     assert (log.state, log.mend) == ("fail", "run: python -m eventstore migrate --dsn DSN")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state", "said"),
+    [(0, "ok", "within seconds"), (60, "warn", "60 s ahead of the database"), (-5, "warn", "5 s behind the database")],
+)
+def test_a_servers_clock_is_held_to_the_databases(postgres_dsn: str, ahead: int, state: str, said: str) -> None:
+    found = postgres.findings(postgres_dsn, lambda: time.time() + ahead)
+    [clock] = [each for each in found if each.name == "postgres_clock"]
+    assert clock.state == state
+    assert said in clock.message
+
+
+def test_a_database_that_is_slow_to_tell_the_time_says_nothing_of_it(postgres_dsn: str) -> None:
+    times = iter((100.0, 102.0))
+    [clock] = [each for each in postgres.findings(postgres_dsn, lambda: next(times)) if each.name == "postgres_clock"]
+    assert (clock.state, clock.mend) == ("warn", "look at its load")
 
 
 def test_parts_that_are_away_are_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

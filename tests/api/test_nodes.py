@@ -158,6 +158,7 @@ async def test_peers_are_those_that_live(api: Rig) -> None:
         "index": 1,
         "lag": api.parts.view.index - 1,
         "last_seen_s": 2,
+        "clock_skew_ms": 0,
     }
     await api.parts.pulse.leave()
     await api.parts.pulse.look()

@@ -99,6 +99,15 @@ def test_a_clock_that_is_wrong() -> None:
         assert doctor.clock(word, NOW).state == "skip"
 
 
+def test_clocks_of_the_cluster_that_are_wrong(cluster: FakeApi, heroctl_here: Run) -> None:
+    checks = [{"name": "clocks", "ok": False, "message": "by the database's clock: node db-1 is 9 s behind"}]
+    cluster.page("/v1/cluster/status", {"version": VERSION, "checks": checks})
+    code, shown = found(heroctl_here)
+    assert (code, shown["clocks"]["state"]) == (0, "warn")
+    assert "node db-1 is 9 s behind" in shown["clocks"]["message"]
+    assert "NTP" in shown["clocks"]["mend"]
+
+
 def test_certificates_are_told_before_they_end() -> None:
     day = 86_400.0
     assert doctor.certificate(30 * day, 0).state == "ok"

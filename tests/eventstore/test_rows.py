@@ -328,6 +328,8 @@ async def test_newest_beat_stands(rows: Rows) -> None:
     await rows.beats.write({"n1": Beat(5, 1), "n2": Beat(5, 9, applied=3)})
     await rows.beats.write({"n1": Beat(5, 2, applied=0), "n2": Beat(5, 8)})
     assert await rows.beats.read() == {"n1": Beat(5, 2, 0), "n2": Beat(5, 9, 3)}
+    await rows.beats.write({"n1": Beat(5, 3, skew=-(1 << 40))})
+    assert (await rows.beats.read())["n1"] == Beat(5, 3, None, -(1 << 40))
     await rows.beats.write({"n2": Beat(6, 1)})
     await rows.beats.write({"n2": Beat(5, 10)})
     await rows.beats.write({})
