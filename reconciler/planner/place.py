@@ -12,7 +12,7 @@ the old ones bear an older stamp and are dropped when met.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Final, Self
@@ -65,12 +65,15 @@ class Fleet:
         self._read_all = index
         for gone in self.rooms.keys() - state.nodes.keys():
             del self.rooms[gone], self._read[gone]
-        stale = [node for node in state.nodes.values() if self._is_stale(state, node)]
-        for node in stale:
-            self._read[node.id] = state.topics.get(node_topic(node.id), 0)
-            self.rooms[node.id] = _room(state, node, self._stamp())
+        self.reread(state, [node.id for node in state.nodes.values() if self._is_stale(state, node)])
         self._taken.clear()
-        self.changed([node.id for node in stale])
+
+    def reread(self, state: State, nodes: Sequence[str]) -> None:
+        """Take over what changed of these nodes; all others are as they were."""
+        for node in nodes:
+            self._read[node] = state.topics.get(node_topic(node), 0)
+            self.rooms[node] = _room(state, state.nodes[node], self._stamp())
+        self.changed(nodes)
 
     def _is_stale(self, state: State, node: Node) -> bool:
         return node.id in self._taken or self._read.get(node.id) != state.topics.get(node_topic(node.id), 0)
