@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from api import body
 from api.access import Access, Principal, forbidden
 from api.answer import Header, Receive
+from heroctl.document import json_of, yaml_of
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Invalid, Problem, Refusal
 from heroctl.domain.events import Event, JobSubmitted, Meta
@@ -98,18 +99,18 @@ class Call:
         """Read the body as JSON, or as YAML where the Content-Type says so."""
         content = await self.raw()
         if body.is_yaml(self.headers):
-            return await asyncio.to_thread(body.yaml_of, content)
-        return body.json_of(content)
+            return await asyncio.to_thread(yaml_of, content)
+        return json_of(content)
 
     async def body(self, kind: type[T]) -> T:
         """Read the body as a Struct; an empty one is an object without fields."""
         content = await self.raw()
-        return body.typed(body.json_of(content) if content.strip() else {}, kind)
+        return body.typed(json_of(content) if content.strip() else {}, kind)
 
     async def nothing(self) -> None:
         """Read the body of a route that takes none: empty, or an object without fields."""
         content = await self.raw()
-        if content.strip() and (fields := body.json_of(content)) != {}:
+        if content.strip() and (fields := json_of(content)) != {}:
             first = next(iter(fields), "") if isinstance(fields, dict) else ""
             problem = Problem(str(first), "unknown_field", "this route takes no fields")
             raise Invalid("invalid_body", f"{first or 'the body'}: {problem.message}", details=(problem,))

@@ -22,7 +22,7 @@ from jwt.utils import base64url_decode, base64url_encode
 from msgspec import Struct
 
 from api.access import expired, no_token
-from api.body import json_of
+from heroctl.document import json_of
 from heroctl.domain.errors import Invalid
 
 ALGORITHM: Final = "HS256"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import body
+from heroctl import document
 from heroctl.domain.errors import Invalid
 from tests.api.rig import Rig
 from tests.api.specs import spec
@@ -138,8 +139,8 @@ async def test_a_body_is_json_whatever_its_type_says(api: Rig) -> None:
 
 
 async def test_32_levels_are_not_too_deep() -> None:
-    assert body.json_of(nested(32)) is not None
-    assert body.yaml_of(nested(32)) is not None
+    assert document.json_of(nested(32)) is not None
+    assert document.yaml_of(nested(32)) is not None
 
 
 async def test_a_body_over_a_mebibyte_is_refused_before_and_while_it_is_read(api: Rig) -> None:
@@ -213,12 +214,12 @@ JSON: Final = st.recursive(
 @given(JSON)
 def test_what_is_json_is_read_as_the_library_reads_it(value: object) -> None:
     raw = json.dumps(value, ensure_ascii=True)
-    assert body.json_of(raw.encode()) == json.loads(raw)
+    assert document.json_of(raw.encode()) == json.loads(raw)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
-    for read in (body.json_of, body.yaml_of):
+    for read in (document.json_of, document.yaml_of):
         with contextlib.suppress(Invalid):
             read(content)
 
@@ -226,7 +227,7 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 @given(st.text(alphabet='{}[]:,"&*!<-> \n.ab1', max_size=60))
 def test_any_yaml_like_text_is_read_or_refused(text: str) -> None:
     try:
-        value = body.yaml_of(text.encode())
+        value = document.yaml_of(text.encode())
     except Invalid:
         return
     json.dumps(value)
