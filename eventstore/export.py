@@ -209,7 +209,9 @@ class Exports:
 
     def _list(self, entry: Entry) -> None:
         place = self.folder / MANIFEST
-        with place.open("ab+") as manifest:
+        # Nobody else's to read or change, as the files; whoever gave an older one another mode meant it.
+        descriptor = os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "ab+") as manifest:
             size = manifest.seek(0, os.SEEK_END)
             manifest.seek(max(size - 1, 0))
             torn = size > 0 and manifest.read(1) != b"\n"

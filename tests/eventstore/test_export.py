@@ -120,6 +120,24 @@ async def test_begins_at_the_floor_in_an_empty_folder(log: PostgresLog, tmp_path
     assert check(tmp_path / first.file)[1] == first.end
 
 
+async def test_what_is_written_is_its_owners_alone(log: PostgresLog, tmp_path: Path) -> None:
+    """Whatever the process's umask; but a mode that somebody gave stays."""
+    before = os.umask(0)
+    try:
+        entries = await exported(log, tmp_path)
+        assert {_mode(tmp_path / name) for name in (MANIFEST, *(entry.file for entry in entries))} == {0o600}
+        (tmp_path / MANIFEST).chmod(0o640)
+        await grow(log, 5 * SIZE)
+        await exported(log, tmp_path)
+    finally:
+        os.umask(before)
+    assert _mode(tmp_path / MANIFEST) == 0o640
+
+
+def _mode(place: Path) -> int:
+    return place.stat().st_mode & 0o777
+
+
 async def test_what_stands_there_is_not_overwritten(log: PostgresLog, tmp_path: Path) -> None:
     """A file of another history by the same name stays; so does what nobody can read."""
     entries = await exported(log, tmp_path)
