@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from api.disk import Disk
-from eventstore.log import Append, Appended, Conflicted, Key, Log, LogUnavailable, Row
+from eventstore.log import Append, Appended, Conflicted, Displaced, Key, Log, LogUnavailable, Row
 from eventstore.view import STALE_AFTER, View
 from heroctl.domain.errors import Unavailable
 from heroctl.domain.events import Event, Meta
@@ -94,7 +94,8 @@ class Writer:
         """Decide on a stream and make it so, once for each key.
 
         Raises Replayed, what `decide` raises, `busy` after five conflicts, and whatever the log raises. A process that
-        could not fold every event would decide on a wrong state: it refuses as `outdated`.
+        could not fold every event would decide on a wrong state: it refuses as `outdated`. One whose state was taken
+        away by a fail-over loads the other history, and refuses as `behind`: who may do what was read off the lost one.
         """
         if self._view.stale_seconds > STALE_AFTER:
             raise LogUnavailable("the log does not answer")  # who waits in line for it only makes the line longer
@@ -110,6 +111,11 @@ class Writer:
                     return await self._append(stream, change, meta, key)
                 except Conflicted as conflict:
                     await self._view.reached(conflict.index, CATCH_UP)
+                except Displaced:
+                    await self._view.doubt()
+                    raise Unavailable(
+                        "behind", "the log's history was replaced just now: try again", retry_after=1
+                    ) from None
         raise Unavailable("busy", "others write to this at the same time: try again", retry_after=1)
 
     async def recall(self, key: Key) -> Appended | None:
@@ -127,7 +133,9 @@ class Writer:
         state = self._view.state
         # Nothing to change: that is true for as long as what it was decided on stands still.
         expects = tuple((each, state.index) for each in (change.expects if change.events else (stream,)))
-        append = Append(change.events, change.moves, expects, meta=meta, level=state.level, key=key)
+        append = Append(
+            change.events, change.moves, expects, meta=meta, level=state.level, key=key, view=self._view.position
+        )
         appended = await self._log.append(append)
         await self._view.reached(appended.last, CATCH_UP)
         if appended.replayed:

@@ -14,13 +14,23 @@ from typing import Final, Protocol
 from uuid import UUID, uuid4
 
 from eventstore.codec import Sealed
-from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, KeyReused, LogUnavailable, Rejected
+from eventstore.log import (
+    Append,
+    Appended,
+    Busy,
+    Conflicted,
+    Displaced,
+    Fenced,
+    KeyReused,
+    LogUnavailable,
+    Rejected,
+)
 
 MAX_APPENDS: Final = 256
 MAX_BYTES: Final = 1 << 20
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 0.5  # seconds between attempts
 
-Answer = Appended | Conflicted | Fenced | KeyReused
+Answer = Appended | Conflicted | Displaced | Fenced | KeyReused
 
 
 class Sender(Protocol):
@@ -102,6 +112,10 @@ class Appender:
             for waiting in batch:
                 await self._deliver([waiting])
             return
+        except LogUnavailable as error:
+            for waiting in batch:
+                _settle(waiting, error)
+            return
         last = max((answer.last for answer in answers if isinstance(answer, Appended)), default=0)
         if last:
             self._heard(last)
@@ -111,7 +125,8 @@ class Appender:
     async def _insist(self, batch: list[Waiting]) -> list[Answer]:
         """Send a batch until its answer is known or nobody waits for it any more.
 
-        Whoever gave up before it was ever sent was told that nothing happened: then nothing may.
+        Whoever gave up before it was ever sent was told that nothing happened: then nothing may. One that is refused
+        after an answer was lost may have happened: under other ids it would do so twice. Raises LogUnavailable then.
         """
         identity = uuid4()
         sent, pause = False, _FIRST_PAUSE
@@ -127,6 +142,10 @@ class Appender:
             except LogUnavailable as error:
                 sent = sent or error.unknown
                 _mark(batch, sent=sent)
+            except Rejected as error:
+                if not sent:
+                    raise
+                raise LogUnavailable(f"refused, after an answer was lost: {error}", unknown=True) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, _LAST_PAUSE)
         return []

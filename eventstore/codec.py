@@ -6,6 +6,7 @@ the place that it gets and the hash of the append before, under the head row's l
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,13 +56,16 @@ def seal(append: Append) -> Sealed:
         _check_text("stream", stream)
         if not 0 <= seen <= _MAX_BIGINT:
             raise ValueError(f"no index: {seen}")
-    events = tuple(encode(event, append.level) for event in append.events)
-    for tag, schema, _ in events:
+    if append.view is not None and not 0 <= append.view.index <= _MAX_BIGINT:
+        raise ValueError(f"no index: {append.view.index}")
+    events = tuple([encode(event, append.level) for event in append.events])
+    for tag, schema in {(tag, schema) for tag, schema, _ in events}:
         _check_text("tag", tag)
         if not 0 <= schema < 2**15:
             raise ValueError(f"no schema number: {schema}")
     meta = encode_meta(append.meta)
-    size = sum(len(data) + len(meta) + 100 for _, _, data in events) + 100 * (len(append.moves) + len(append.expects))
+    size = sum([len(data) for _, _, data in events]) + len(events) * (len(meta) + 100)
+    size += 100 * (len(append.moves) + len(append.expects))
     return Sealed(append, events, meta, digest(meta, events), size)
 
 
@@ -76,9 +80,14 @@ def digest(meta: bytes, events: Sequence[Encoded]) -> bytes:
     """Hash what an append says: its writer does so before it stands in the line for the head row."""
     parts = [_NUMBER(len(meta)), meta]
     for tag, schema, data in events:
-        name = tag.encode()
-        parts += (_NUMBER(len(name)), name, _NUMBER(schema), _NUMBER(len(data)), data)
+        parts += (_kind(tag, schema), _NUMBER(len(data)), data)
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+@functools.lru_cache(1024)
+def _kind(tag: str, schema: int) -> bytes:
+    name = tag.encode()
+    return _NUMBER(len(name)) + name + _NUMBER(schema)
 
 
 def link(end: Position, time: int, meta: bytes, events: Sequence[Encoded]) -> Position:

@@ -7,8 +7,9 @@ gaps, and readers see whole appends, in index order, or nothing. Inside, in this
 2. the batch id: an append sent again after a broken connection gets its first answer;
 3. the client's key, if the append carries one: for a day, another with the same key gets the place of the first,
    `replayed`, and nothing is appended; unless its body is another (`KeyReused`);
-4. the expectations: for each `(stream, seen)`, no event may stand on the stream after index `seen` (`Conflicted`);
-5. events, streams, head, the key, and one notification.
+4. the place of the view that the append was decided on, if it names one: this log must have been there (`Displaced`);
+5. the expectations: for each `(stream, seen)`, no event may stand on the stream after index `seen` (`Conflicted`);
+6. events, streams, head, the key, and one notification.
 
 An append that is refused leaves no trace, not even its key. One with a key may be without events: a client asked for
 what is so already, and is to be told the same again.
@@ -45,6 +46,13 @@ class Key(Struct, frozen=True):
     body: bytes  # of all that was asked
 
 
+class Position(Struct, frozen=True):
+    """Where a reader stands: it has read everything up to `index`, which hashes to `chain`."""
+
+    index: int = 0
+    chain: bytes = bytes(32)
+
+
 class Append(Struct, frozen=True):
     """What a writer wants to become true, all of it or nothing."""
 
@@ -55,6 +63,7 @@ class Append(Struct, frozen=True):
     meta: Meta = Meta()
     level: int = 1  # of the log, as its writer knows it; events of a later level are refused
     key: Key | None = None
+    view: Position | None = None  # where the view stood that this was decided on; None: on none
 
 
 class Appended(Struct, frozen=True):
@@ -63,13 +72,6 @@ class Appended(Struct, frozen=True):
     first: int
     last: int
     replayed: bool = False  # that is what an earlier append with the same key took
-
-
-class Position(Struct, frozen=True):
-    """Where a reader stands: it has read everything up to `index`, which hashes to `chain`."""
-
-    index: int = 0
-    chain: bytes = bytes(32)
 
 
 class Head(Struct, frozen=True):
@@ -111,6 +113,10 @@ class Fenced(Exception):  # noqa: N818 - an answer: step down
         """Hold the epoch that is on the head row."""
         super().__init__(f"the log is at epoch {epoch}")
         self.epoch = epoch
+
+
+class Displaced(Exception):  # noqa: N818 - an answer: look for the other history, and decide on it
+    """The log never was where the view stood: what the append was decided on is lost, and another history goes on."""
 
 
 class KeyReused(Exception):  # noqa: N818 - an answer: the client's mistake
@@ -158,7 +164,7 @@ class Log(Protocol):
     async def append(self, append: Append) -> Appended:
         """Add all events or none.
 
-        Raises Conflicted, Fenced, KeyReused, Busy, LogUnavailable, Rejected or, of the domain, TooNew.
+        Raises Conflicted, Displaced, Fenced, KeyReused, Busy, LogUnavailable, Rejected or, of the domain, TooNew.
 
         A caller that is cancelled while its append waits in the queue takes it back; later it happens unheard.
         """

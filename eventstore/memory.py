@@ -17,6 +17,7 @@ from eventstore.log import (
     Appended,
     Compacted,
     Conflicted,
+    Displaced,
     Fenced,
     Head,
     Key,
@@ -67,6 +68,8 @@ class MemoryLog:
         first = None if append.key is None else self._recalled(append.key)
         if first is not None:
             return first
+        if append.view is not None and not self._has_been(append.view):
+            raise Displaced
         for stream, seen in append.expects:
             if (now := self._streams.get(stream, 0)) > seen:
                 raise Conflicted(stream, now)
@@ -145,6 +148,11 @@ class MemoryLog:
     def _reach(self) -> None:
         if self.away:
             raise LogUnavailable("the log is away")
+
+    def _has_been(self, place: Position) -> bool:
+        if self.floor < place.index < self._end.index:
+            return self._rows[place.index - self.floor - 1][7] == place.chain
+        return place.index <= self.floor or place == self._end
 
     def _recalled(self, key: Key) -> Appended | None:
         body, place, at = self._keys.get(key.name, (b"", None, 0))

@@ -26,6 +26,7 @@ from eventstore.log import (
     Appended,
     Compacted,
     Conflicted,
+    Displaced,
     Fenced,
     Head,
     Key,
@@ -37,7 +38,7 @@ from eventstore.log import (
 from eventstore.migrate import PARTITION, new_incarnation
 from heroctl.domain.events import IncarnationDrawn, Record, encode
 
-_APPEND: Final = b"SELECT * FROM heroctl.append(" + b", ".join([b"%b"] * 17) + b")"
+_APPEND: Final = b"SELECT * FROM heroctl.append(" + b", ".join([b"%b"] * 20) + b")"
 _RECALL: Final = """
     SELECT first, last, body = %b FROM heroctl.keys
     WHERE key = %b AND at > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - %b::bigint"""
@@ -240,24 +241,27 @@ def _unprepared(error: psycopg.Error) -> bool:
 
 
 _Result = tuple[int, list[int], list[int], list[int]]  # epoch, firsts, expectations, lasts
-_KEY: Final = -1  # stands in the place of an expectation's number, where the key has been seen
+# What stands in the place of an expectation's number: the key has been seen, the log never was where the view stood.
+_KEY, _STRANGE = -1, -2
 
 
 def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
-    events = [(number, *event) for number, each in enumerate(appends, 1) for event in each.events]
+    events = [event for each in appends for event in each.events]
     moves = [(number, stream) for number, each in enumerate(appends, 1) for stream in each.append.moves]
     expects = [(number, *expect) for number, each in enumerate(appends, 1) for expect in each.append.expects]
     keys = [(number, each.append.key) for number, each in enumerate(appends, 1) if each.append.key is not None]
+    stood = dict.fromkeys(each.append.view for each in appends if each.append.view is not None)
+    views = {view: number for number, view in enumerate(stood, 1)}
     return [
         batch,
         Bigints([-1 if each.append.epoch is None else each.append.epoch for each in appends]),
         Integers([len(each.events) for each in appends]),
         Blobs([each.meta for each in appends]),
         Blobs([each.digest for each in appends]),
-        Integers([event[0] for event in events]),
-        Texts([event[1] for event in events]),
-        Integers([event[2] for event in events]),
-        Blobs([event[3] for event in events]),
+        Integers([number for number, each in enumerate(appends, 1) for _ in each.events]),
+        Texts([tag for tag, _, _ in events]),
+        Integers([schema for _, schema, _ in events]),
+        Blobs([data for _, _, data in events]),
         Integers([move[0] for move in moves]),
         Texts([move[1] for move in moves]),
         Integers([expect[0] for expect in expects]),
@@ -266,6 +270,9 @@ def _parameters(batch: UUID, appends: Sequence[Sealed]) -> list[object]:
         Integers([number for number, _ in keys]),
         Blobs([key.name for _, key in keys]),
         Blobs([key.body for _, key in keys]),
+        Integers([0 if each.append.view is None else views[each.append.view] for each in appends]),
+        Bigints([view.index for view in views]),
+        Blobs([view.chain for view in views]),
     ]
 
 
@@ -278,6 +285,8 @@ def _answers(appends: Sequence[Sealed], result: _Result) -> list[Answer]:
             answers.append(Appended(first, last, replayed=expect == _KEY))
         elif expect == _KEY:
             answers.append(KeyReused())
+        elif expect == _STRANGE:
+            answers.append(Displaced())
         elif expect:
             answers.append(Conflicted(streams[expect - 1], last))
         else:

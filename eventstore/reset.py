@@ -13,7 +13,7 @@ import psycopg
 
 from eventstore import passwords
 from eventstore.database import Database
-from eventstore.log import Append, Conflicted
+from eventstore.log import Append, Conflicted, Displaced
 from eventstore.postgres import open_log
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
@@ -46,11 +46,15 @@ async def reset(dsn: str, user: str, given: Callable[[], str]) -> str:
         for _ in range(_ATTEMPTS):
             change = change_password(view.state, user, credential)
             expects = tuple((stream, view.index) for stream in change.expects)
-            append = Append(change.events, change.moves, expects, meta=Meta(ACTOR), level=view.state.level)
+            append = Append(
+                change.events, change.moves, expects, meta=Meta(ACTOR), level=view.state.level, view=view.position
+            )
             try:
                 await log.append(append)
             except Conflicted:
                 await view.catch_up()
+            except Displaced:
+                await view.doubt()
             else:
                 return password
     raise Unavailable("busy", f"others change user '{user}' at the same time: try again")

@@ -77,6 +77,11 @@ class View:
         return self.state.index
 
     @property
+    def position(self) -> Position:
+        """Where the state stands, for who decides on it and lets the log compare."""
+        return self._tail.position
+
+    @property
     def sound(self) -> bool:
         """Whether all that is, and may be, in the log can be folded.
 
@@ -136,7 +141,11 @@ class View:
         """Apply everything that is in the log now. Raises LogUnavailable."""
         head = await self.head()
         if self.index < head.index:
-            await self._pull(head.index)
+            await self._ask(head.index)
+
+    async def doubt(self) -> None:
+        """Compare with the log, which is said never to have been where the view stands. Raises LogUnavailable."""
+        await self._ask(look=True)
 
     async def disown(self, why: str) -> None:
         """Give the log another name: somebody was told more of it than there is. Raises LogUnavailable."""
@@ -183,6 +192,12 @@ class View:
                 return index > (await self.head()).index
         except (LogUnavailable, TimeoutError):
             return False  # who knows; wait for it
+
+    async def _ask(self, target: int | None = None, *, look: bool = False) -> None:
+        try:
+            await self._pull(target, look=look)
+        except (OtherHistory, Compacted) as error:  # again, while it was folded anew: the next to ask begins once more
+            raise LogUnavailable(str(error)) from error
 
     async def _pull(self, target: int | None = None, *, look: bool = False) -> None:
         async with self._pulling:

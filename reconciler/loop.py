@@ -17,7 +17,18 @@ import structlog
 from eventstore.beats import Beats
 from eventstore.lease import Keeper
 from eventstore.level import Levels
-from eventstore.log import Append, Appended, Busy, Conflicted, Fenced, Log, LogUnavailable, Rejected
+from eventstore.log import (
+    Append,
+    Appended,
+    Busy,
+    Conflicted,
+    Displaced,
+    Fenced,
+    Log,
+    LogUnavailable,
+    Position,
+    Rejected,
+)
 from eventstore.view import Change, View
 from heroctl.domain.events import Meta
 from heroctl.domain.state import PEERS
@@ -158,29 +169,29 @@ class Coordinator:
             return await self._blame(self._hand.blamed, epoch)
         try:
             await self._raise_level(epoch)
-            made, index, now = await self._plan()
+            made, place, now = await self._plan()
         except LogUnavailable as error:
             return self._wait(error)
         for fault in made.faults:
             self._tell(fault)
         if made.pieces:
-            return await self._append(made.pieces, index, epoch)
+            return await self._append(made.pieces, place, epoch)
         return _until(made, now)
 
-    async def _plan(self) -> tuple[Plan, int, int]:
-        """Plan; return also the index and the time (ms) of the state that was planned on. Raises LogUnavailable."""
+    async def _plan(self) -> tuple[Plan, Position, int]:
+        """Plan; return also the place and the time (ms) of the state that was planned on. Raises LogUnavailable."""
         self._memo.wary = self._hand.wary
         if not self._memo.wary:
-            state, now = self._view.state, self._now()
-            return plan(state, self._hearing.heard(state), now, self._memo, self._presence.live), state.index, now
+            state, place, now = self._view.state, self._view.position, self._now()
+            return plan(state, self._hearing.heard(state), now, self._memo, self._presence.live), place, now
         async with self._view.still() as state:
-            index, now = state.index, self._now()
+            place, now = self._view.position, self._now()
             made = await self._hand.carry(
                 steps(state, self._hearing.heard(state), now, self._memo, self._presence.live)
             )
         if made is None:
             self._keeper.poke()
-        return made or Plan(), index, now
+        return made or Plan(), place, now
 
     def _now(self) -> int:
         return max(self._keeper.now(), self._view.state.time)
@@ -191,7 +202,7 @@ class Coordinator:
         pause = 0.0
         if job is not None and not job.quarantined(self._release):
             _log.error("plan_killed", uid=uid, job=f"{job.namespace}/{job.name}")
-            pause = await self._append([failed(job, DIED, self._release)], self._view.index, epoch)
+            pause = await self._append([failed(job, DIED, self._release)], self._view.position, epoch)
         if not pause:
             self._hand.blamed = 0
         return pause
@@ -250,21 +261,22 @@ class Coordinator:
 
     # ── appends ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _append(self, pieces: Sequence[Piece], index: int, epoch: int) -> float:
+    async def _append(self, pieces: Sequence[Piece], place: Position, epoch: int) -> float:
         """Append the pieces of one plan, each for itself, and wait for the view to show them."""
         appends = [
             Append(
                 piece.events,
                 moves=piece.moves,
-                expects=tuple((stream, index) for stream in piece.expects),
+                expects=tuple((stream, place.index) for stream in piece.expects),
                 epoch=epoch,
                 meta=_META,
                 level=self._view.state.level,
+                view=place,
             )
             for piece in pieces
         ]
         answers = await asyncio.gather(*map(self._log.append, appends), return_exceptions=True)
-        reached, pause = index, 0.0
+        reached, pause = place.index, 0.0
         for piece, answer in zip(pieces, answers, strict=True):
             if isinstance(answer, Appended):
                 self._appended = max(self._appended, answer.last)
@@ -273,6 +285,10 @@ class Coordinator:
                 reached = max(reached, answer.index)
             else:
                 pause = max(pause, self._failed(piece, answer))
+        if any(isinstance(answer, Displaced) for answer in answers):
+            with contextlib.suppress(LogUnavailable):  # the next append is told so again
+                await self._view.doubt()
+            return pause
         if not pause and self._away:
             self._away = False
             _log.info("appends_again")
@@ -286,7 +302,7 @@ class Coordinator:
             self._step_down()
             _log.warning("epoch_lost", error=str(error))
             return _RETRY
-        if isinstance(error, LogUnavailable | Busy):
+        if isinstance(error, LogUnavailable | Busy | Displaced):
             return self._wait(error)
         if isinstance(error, Rejected) and piece.uid is not None:
             self._memo.leave(self._view.state, piece.uid)

@@ -8,10 +8,14 @@
 -- another batch before it. Only an intent with a key may be without events. `p_digests` are made by the writers from
 -- metas, tags, schemas and datas, so that what is hashed under the lock is small, however much an append says. They are
 -- believed; arrays that do not add up are an error: they would leave a gap, or skip a fence, an expectation or a key.
+-- `p_view_of` names for each intent the place that its writer's view stood at, of `p_views` with their `p_chains`; 0: none.
 -- Answers for each intent its place, `r_firsts` to `r_lasts` (without events the last is the one before), where
 -- `r_expects` is 0, or -1: that is the place of the key's first append. Where `r_firsts` is 0 nothing was appended:
 -- `r_expects` has the number of the expectation that failed and `r_lasts` its stream's version, or it is 0: fenced, or
--- -1: the key has another body.
+-- -1: the key has another body, or -2: this log never was where the view stood, so that it shows another history. What
+-- lies before the kept log cannot be compared.
+-- Plans are kept whatever the arrays hold: one made for their very lengths looks cheaper each time, and costs more to
+-- make than to run.
 CREATE FUNCTION heroctl.append(
     p_batch uuid,
     p_epochs bigint[], p_counts integer[], p_metas bytea[], p_digests bytea[],
@@ -19,9 +23,11 @@ CREATE FUNCTION heroctl.append(
     p_move_of integer[], p_moves text[],
     p_expect_of integer[], p_expects text[], p_seen bigint[],
     p_key_of integer[], p_keys bytea[], p_bodies bytea[],
+    p_view_of integer[], p_views bigint[], p_chains bytea[],
     OUT r_epoch bigint, OUT r_firsts bigint[], OUT r_expects integer[], OUT r_lasts bigint[]
 ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = heroctl, pg_temp SET enable_seqscan = off SET lock_timeout = '5s' AS $$
+SET search_path = heroctl, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s'
+AS $$
 DECLARE
     v_head head%ROWTYPE;
     v_batch batches%ROWTYPE;
@@ -35,6 +41,8 @@ DECLARE
     v_lasts bigint[] := array_fill(0::bigint, ARRAY[v_intents]);
     v_chains bytea[] := array_fill(''::bytea, ARRAY[v_intents]);
     v_known keys[];
+    v_strange boolean[];
+    v_view bigint;
     v_first keys;
     v_event integer := 0;
     v_expect integer := 1;
@@ -42,7 +50,9 @@ DECLARE
     v_added bigint;
 BEGIN
     IF (cardinality(p_epochs) = v_intents AND -1 <= ALL (p_epochs) AND 0 <= ALL (p_counts) AND 0 <= ALL (p_seen)
-        AND cardinality(p_seen) = cardinality(p_expects)) IS NOT TRUE
+        AND cardinality(p_seen) = cardinality(p_expects) AND cardinality(p_view_of) = v_intents
+        AND cardinality(p_views) = cardinality(p_chains) AND 0 <= ALL (p_views)
+        AND 0 <= ALL (p_view_of) AND cardinality(p_views) >= ALL (p_view_of)) IS NOT TRUE
     THEN
         RAISE EXCEPTION 'the arrays of an append do not add up' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -73,6 +83,15 @@ BEGIN
             SELECT (SELECT k FROM keys k WHERE k.key = e.key AND k.at > v_time - 86400000)
             FROM unnest(p_keys) WITH ORDINALITY AS e(key, n) ORDER BY e.n);
     END IF;
+    IF cardinality(p_views) = 1 AND p_views[1] = v_index AND p_chains[1] = v_chain THEN
+        v_strange[1] := false; -- as most do: the view stands at the head, and there is nothing to look up
+    ELSE
+        FOR i IN 1 .. cardinality(p_views) LOOP
+            v_view := p_views[i]; -- so that one partition is looked into, and no other is opened
+            v_strange[i] := v_view > (SELECT f.index FROM floor f) AND p_chains[i] IS DISTINCT FROM
+                CASE WHEN v_view = v_index THEN v_chain ELSE (SELECT e.chain FROM events e WHERE e.index = v_view) END;
+        END LOOP;
+    END IF;
     IF cardinality(p_expects) > 0 THEN
         v_now := ARRAY(
             SELECT coalesce((SELECT s.last FROM streams s WHERE s.name = e.name), 0)
@@ -102,6 +121,8 @@ BEGIN
                 r_firsts[i] := v_first.first;
                 r_lasts[i] := v_first.last;
             END IF;
+        ELSIF v_strange[p_view_of[i]] THEN
+            r_expects[i] := -2;
         ELSIF r_expects[i] = 0 THEN
             r_firsts[i] := v_index + 1;
             v_shifts[i] := v_index - v_event;
@@ -143,7 +164,7 @@ BEGIN
     SELECT v_shifts[e.i] + e.n, v_lasts[e.i], v_time, e.tag, e.schema, p_metas[e.i], e.data,
         CASE WHEN v_shifts[e.i] + e.n = v_lasts[e.i] THEN v_chains[e.i] END
     FROM unnest(p_event_of, p_tags, p_schemas, p_datas) WITH ORDINALITY AS e(i, tag, schema, data, n)
-    WHERE v_shifts[e.i] + e.n BETWEEN r_firsts[e.i] AND v_lasts[e.i] ORDER BY e.n;
+    WHERE v_shifts[e.i] + e.n BETWEEN r_firsts[e.i] AND v_lasts[e.i];
     GET DIAGNOSTICS v_added = ROW_COUNT;
     IF v_added <> v_index - v_head.index THEN
         RAISE EXCEPTION 'the events are not as they were counted' USING ERRCODE = 'invalid_parameter_value';
@@ -167,7 +188,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = heroctl, pg_temp AS $$
             int4send(2) || '{}'::bytea || int4send(octet_length(p_tag)) || convert_to(p_tag, 'UTF8')
             || int4send(p_schema) || int4send(octet_length(p_data)) || p_data)],
         ARRAY[1], ARRAY[p_tag], ARRAY[p_schema], ARRAY[p_data],
-        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')
+        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{0}', '{}', '{}')
 $$;
 
 -- Which server this history lives on: another system identifier or timeline may be another history.

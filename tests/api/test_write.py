@@ -63,6 +63,20 @@ async def test_a_conflict_is_decided_again_on_a_view_that_has_it(api: Rig) -> No
     assert seen == sorted(set(seen)), "each decision saw the conflict before it"
 
 
+async def test_what_a_fail_over_took_away_is_decided_on_by_nobody(api: Rig) -> None:
+    """In the very moment, when no look at the log has told yet. Who asks again is judged by what there is."""
+    await api.parts.writer.write(STREAM, change, Meta("me"))
+    kept = api.parts.view.index
+    await api.parts.writer.write(STREAM, change, Meta("me"))
+    api.log.lose(kept)
+    with pytest.raises(Unavailable) as refusal:
+        await api.parts.writer.write(STREAM, change, Meta("me"))
+    assert (refusal.value.code, refusal.value.retry_after) == ("behind", 1)
+    assert api.parts.view.state.incarnation == api.log.incarnation != "incarnation"
+    done = await api.parts.writer.write(STREAM, change, Meta("me"))
+    assert done.index == kept + 2, "after the event that names the history"
+
+
 async def test_five_conflicts_are_busy(api: Rig) -> None:
     async def always(_: Append) -> object:
         raise Conflicted(STREAM, 1)

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from eventstore import codec
 from eventstore.arrays import Bigints, Blobs, Integers, Texts, register
 from eventstore.database import Database
-from eventstore.log import Appended, Key, Log
+from eventstore.log import Appended, Key, Log, Position
 from eventstore.postgres import _Line, open_log
 from heroctl.domain.events import encode, encode_meta
 from tests.bench import fill
@@ -165,6 +165,8 @@ async def unbatched(database: Database, lines: list[Lines]) -> AsyncIterator[lis
 
 async def _batches(there: Store, log: Log, say: Say) -> dict[str, float]:
     keyed, whole = Lines(there, 0, 2), Lines(there, 1, 2)
+    head = await log.head()
+    view = Position(head.index, head.chain)
     async with await AsyncConnection.connect(there.dsn, autocommit=True) as connection:
         register(connection)
         insert = await _inserter(connection, there)
@@ -174,7 +176,7 @@ async def _batches(there: Store, log: Log, say: Say) -> dict[str, float]:
 
         rates = await rounds(
             say,
-            batch100=lambda: rate(lambda: _whole(log, whole)),
+            batch100=lambda: rate(lambda: _whole(log, whole, view)),
             keyed=lambda: rate(lambda: _keyed(log, keyed)),
             insert=lambda: rate(insert),
         )
@@ -195,11 +197,11 @@ async def _keyed(log: Log, lines: Lines) -> None:
         lines.moved(append, answer.last)
 
 
-async def _whole(log: Log, lines: Lines) -> None:
-    """One append of a hundred events, as a planner makes them, with expectations and a key."""
+async def _whole(log: Log, lines: Lines, view: Position) -> None:
+    """One append of a hundred events, as a planner makes them, with expectations, a key and a place to be looked up."""
     read = [lines.append().expects[0] for _ in range(_READ - 1)]
     append = lines.append(_BATCH)
-    append = replace(append, expects=(*append.expects, *read), key=_key())
+    append = replace(append, expects=(*append.expects, *read), key=_key(), view=view)
     lines.moved(append, (await log.append(append)).last)
 
 
@@ -262,7 +264,8 @@ CASE: Final = Case(
         "`unordered` with its database function, which takes no lock. "
         f"`append_64`: {_CALLERS} callers of one process with one event each, through the group commit, beside the "
         "same append called by each of them on a connection of its own. "
-        f"`append_batch100`: one append of {_BATCH} events that expects {_READ} streams and has a key, as a plan is; "
+        f"`append_batch100`: one append of {_BATCH} events that expects {_READ} streams, has a key and names "
+        "the place of a view that is behind, as a plan does; "
         f"`append_100_keyed`: {_BATCH} appends of one event, each with an expectation and a key, that come at once and "
         "go in one call; both beside an insert by "
         f"`unnest` of the same {_BATCH} rows into a table of the same shape, committed each time. "

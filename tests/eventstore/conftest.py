@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from eventstore.database import Database
-from eventstore.log import Log
+from eventstore.log import Log, Position
 from eventstore.memory import MemoryLog
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
@@ -26,6 +26,7 @@ class Store:
     log: Log
     elect: Callable[[], Awaitable[int]]  # gives the new epoch
     age: Callable[[int], Awaitable[object]]  # lets so many ms pass for keys
+    keep_after: Callable[[Position], Awaitable[object]]  # forgets what is up to a place, as retention does
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,10 @@ def memory() -> Store:
         nonlocal passed
         passed += ms
 
-    return Store(log, elected, age)
+    async def keep_after(place: Position) -> None:
+        log.compact(place.index)
+
+    return Store(log, elected, age, keep_after)
 
 
 def of(log: PostgresLog) -> Store:
@@ -95,6 +99,11 @@ def of(log: PostgresLog) -> Store:
         log,
         lambda: elect(log.database),
         lambda ms: log.database.fetch("UPDATE heroctl.keys SET at = at - %b::bigint", [ms]),
+        lambda place: log.database.fetch(
+            """WITH gone AS (DELETE FROM heroctl.events WHERE index <= %b)
+            UPDATE heroctl.floor SET index = %b, chain = %b""",
+            [place.index, place.index, place.chain],
+        ),
     )
 
 

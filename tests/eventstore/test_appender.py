@@ -157,6 +157,24 @@ def test_batch_is_sent_again_under_its_id_until_the_answer_is_known() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("callers", [1, 3])
+def test_refused_after_a_lost_answer_it_is_not_sent_under_another_id(callers: int) -> None:
+    """It may have happened: one at a time, under ids of their own, all of it would happen twice."""
+
+    async def main() -> None:
+        line = Line()
+        line.troubles = [LogUnavailable("broken", unknown=True), Rejected("no such function, for the moment")]
+        async with appending(line) as appender:
+            appends = (appender.append(seal(intent(n))) for n in range(callers))
+            answers = await asyncio.gather(*appends, return_exceptions=True)
+            assert all(isinstance(answer, LogUnavailable) and answer.unknown for answer in answers)
+            assert len(line.sent) == 2
+            assert len({batch for batch, _ in line.sent}) == 1
+            assert (await appender.append(seal(intent(9)))).first == 1
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("troubles", "unreachable", "unknown"),
     [

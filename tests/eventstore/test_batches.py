@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from eventstore.appender import Answer
 from eventstore.arrays import Bigints, Blobs, Integers
 from eventstore.codec import Sealed, seal
 from eventstore.database import Database
-from eventstore.log import Append, Appended, KeyReused, LogUnavailable, Rejected
+from eventstore.log import Append, Appended, KeyReused, LogUnavailable, Position, Rejected
 from eventstore.postgres import PostgresLog, _Line, _parameters, open_log
 from heroctl.domain.events import JobStopped
 from tests.eventstore.conftest import opened
@@ -21,7 +22,7 @@ from tests.eventstore.proxy import Proxy
 from tests.eventstore.samples import intent, key, numbers, unchanged, verified
 from tests.waiting import eventually
 
-_AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 17) + ")"
+_AGAIN = "SELECT r_firsts, r_expects, r_lasts FROM heroctl.append(" + ", ".join(["%s"] * 20) + ")"
 
 
 async def test_one_poisoned_append_fails_alone(dsn: str, admin: psycopg.Connection) -> None:
@@ -125,7 +126,8 @@ async def test_append_sent_again_by_its_client_after_a_lost_answer(dsn: str) -> 
         assert await numbers(log) == [1, 2]
 
 
-_EPOCHS, _COUNTS, _DIGESTS, _EVENTS_OF, _EXPECTS_OF, _SEEN, _KEYS_OF = 1, 2, 4, 5, 11, 13, 14  # of the parameters
+# Of the parameters:
+_EPOCHS, _COUNTS, _DIGESTS, _EVENTS_OF, _EXPECTS_OF, _SEEN, _KEYS_OF, _VIEW_OF, _VIEWS = 1, 2, 4, 5, 11, 13, 14, 17, 18
 
 
 @pytest.mark.parametrize(
@@ -147,13 +149,20 @@ _EPOCHS, _COUNTS, _DIGESTS, _EVENTS_OF, _EXPECTS_OF, _SEEN, _KEYS_OF = 1, 2, 4, 
         pytest.param(_SEEN, Bigints([0]), id="a missing expectation"),
         pytest.param(_SEEN, [0, None], id="an unknown expectation"),
         pytest.param(_KEYS_OF, Integers([2, 1]), id="keys mixed up"),
+        pytest.param(_VIEW_OF, Integers([1]), id="a missing place"),
+        pytest.param(_VIEW_OF, Integers([1, 2]), id="an unknown place"),
+        pytest.param(_VIEW_OF, [1, None], id="no place or none"),
+        pytest.param(_VIEWS, Bigints([1, 1]), id="a place without a chain"),
+        pytest.param(_VIEWS, [None], id="a place nowhere"),
     ],
 )
 async def test_what_does_not_add_up_is_refused(dsn: str, place: int, values: object) -> None:
     """Whatever a writer says: no gap, no step back, no append without its end, no fence or expectation passed over."""
     async with opened(dsn) as log:
         before = await log.append(intent(0))
-        appends = [seal(intent(n, n + 1, stream=f"a:{n}", seen=0, under=key(str(n)))) for n in (1, 3)]
+        appends = [
+            seal(replace(intent(n, n + 1, stream=f"a:{n}", seen=0, under=key(str(n))), view=Position())) for n in (1, 3)
+        ]
         parameters = _parameters(uuid4(), appends)
         parameters[place] = values
         with pytest.raises((psycopg.DataError, psycopg.IntegrityError)):
@@ -164,7 +173,7 @@ async def test_what_does_not_add_up_is_refused(dsn: str, place: int, values: obj
 
 async def test_without_a_partition_nobody_is_to_blame(dsn: str, admin: psycopg.Connection) -> None:
     """Whoever makes them may be held up for a while: the append is good, and enters the log when there is one."""
-    async with opened(dsn, patience=0.3) as log:
+    async with opened(dsn, patience=1.0) as log:  # longer than any pause between two attempts
         await eventually(lambda: log._due)
         admin.execute("UPDATE heroctl.head SET index = (SELECT max(stop) - 1 FROM heroctl.partitions)")
         with pytest.raises(LogUnavailable):

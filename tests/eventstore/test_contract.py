@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from eventstore import codec
-from eventstore.log import Append, Appended, Conflicted, Fenced, Key, Log, OtherHistory, Position
+from eventstore.log import Append, Appended, Conflicted, Displaced, Fenced, Key, Log, OtherHistory, Position
 from heroctl.domain.events import ClusterCreated, Event, IncarnationDrawn, JobStopped, Meta
 from tests.eventstore.conftest import Store
 from tests.eventstore.samples import decision, everything, intent, key, other, stopped, verified
@@ -123,6 +124,64 @@ async def test_fence_comes_before_expectations(store: Store) -> None:
         await store.log.append(append)
 
 
+async def test_append_decided_on_any_place_of_the_log_is_taken(log: Log) -> None:
+    """At its end, before it, at its start, or on no view at all."""
+    first = await verified(log)
+    places = [Position(), first, await grown(log), await grown(log)]
+    for number, place in enumerate(reversed([*places, None])):
+        assert (await log.append(replace(intent(number), view=place))).last == 6 + number
+
+
+async def test_append_decided_on_what_the_log_never_was_is_displaced(log: Log) -> None:
+    """Beyond its end, in the midst of an append, or with another past: nothing of it happens. Others go on."""
+    here, end = await grown(log), await grown(log)
+    elsewhere = [
+        Position(end.index, here.chain),
+        Position(end.index + 1, end.chain),
+        Position(here.index, end.chain),
+        Position(here.index - 1, here.chain),
+        Position(here.index - 1, b""),
+        Position(end.index + 1_000, bytes(32)),
+    ]
+    head = await log.head()
+    good = [asyncio.ensure_future(log.append(replace(intent(n), view=end if n else here))) for n in range(2)]
+    for place in elsewhere:
+        with pytest.raises(Displaced):
+            await log.append(replace(intent(9, stream="a:1", seen=0, under=key("k")), view=place))
+    await asyncio.gather(*good)
+    assert (await log.head()).index == head.index + 2
+    assert not (await log.append(intent(9, stream="a:1", seen=0, under=key("k")))).replayed
+
+
+async def test_displaced_comes_after_keys_and_before_expectations(store: Store) -> None:
+    """What was done is told wherever its caller stands; a stream of another history says nothing."""
+    strange = Position(1, bytes(32))
+    moved = await store.log.append(intent(1, stream="a:1", under=key("k")))
+    again = await store.log.append(replace(intent(1, under=key("k")), view=strange))
+    assert (again.last, again.replayed) == (moved.last, True)
+    with pytest.raises(Displaced):
+        await store.log.append(replace(intent(2, stream="a:1", seen=0), view=strange))
+    epoch = await store.elect()
+    with pytest.raises(Fenced):
+        await store.log.append(replace(decision(epoch + 1), view=strange))
+
+
+async def test_place_before_the_kept_log_cannot_be_compared(store: Store) -> None:
+    places = [await grown(store.log) for _ in range(3)]
+    await store.keep_after(places[1])
+    for place in (Position(places[0].index, bytes(32)), places[1], places[2]):
+        await store.log.append(replace(intent(1), view=place))
+    with pytest.raises(Displaced):
+        await store.log.append(replace(intent(1), view=Position(places[2].index, bytes(32))))
+
+
+async def grown(log: Log) -> Position:
+    """Append two events; give the end."""
+    await log.append(intent(1, 2))
+    head = await log.head()
+    return Position(head.index, head.chain)
+
+
 async def test_intents_go_on_whoever_coordinates(store: Store) -> None:
     """An election does not stop users."""
     await store.elect()
@@ -143,6 +202,8 @@ async def test_intents_go_on_whoever_coordinates(store: Store) -> None:
         Append((stopped(),), expects=(("a:1", 2**63),)),
         Append((stopped(),), expects=(("a\0", 0),)),
         Append((stopped(),), epoch=-1),
+        Append((stopped(),), view=Position(-1)),
+        Append((stopped(),), view=Position(2**63)),
         Append((), ("a:1",), key=key("k")),
         Append((stopped(),), key=Key(b"", b"body")),
         Append((stopped(),), key=Key(b"name", b"")),

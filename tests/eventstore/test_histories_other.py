@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import sql
 
+from eventstore.log import Displaced
 from eventstore.postgres import PostgresLog
 from eventstore.view import View
 from heroctl.domain.events import IncarnationDrawn
 from tests.eventstore.conftest import opened
-from tests.eventstore.samples import everything, intent, verified
+from tests.eventstore.samples import everything, intent, numbers, verified
 from tests.waiting import eventually
 
 PROCESSES = 3
@@ -117,3 +119,38 @@ async def test_the_same_copy_again_gets_a_name_of_its_own(dsn: str, copy: Copy) 
             names.append(await together(there, beside=names[-1]))
             assert await drawn(there[0][0]) == [names[-1]]
         assert len(set(names)) == 3
+
+
+@contextlib.asynccontextmanager
+async def taken_away(dsn: str, copy: Copy, others: int) -> AsyncIterator[tuple[PostgresLog, View]]:
+    """A view that does not follow, and stands on what only the lost history had; others have gone on since."""
+    async with opened(dsn, patience=30) as log:
+        view = View(log)
+        for number in range(3):
+            await log.append(intent(number, stream="a:1"))
+        await view.catch_up()
+        await asyncio.to_thread(copy.restore)
+        for number in range(others):
+            await log.append(intent(100 + number))
+        yield log, view
+
+
+@pytest.mark.parametrize("others", [0, 3, 9], ids=["a shorter log", "one as long", "a longer one"])
+async def test_what_was_decided_on_a_lost_state_is_refused(dsn: str, copy: Copy, others: int) -> None:
+    """Nobody has noticed yet. Whoever is told so looks, and may decide on what there is."""
+    async with taken_away(dsn, copy, others) as (log, view):
+        held = view.state.incarnation
+        with pytest.raises(Displaced):
+            await log.append(replace(intent(7, stream="a:1", seen=view.index), view=view.position))
+        await view.doubt()
+        assert view.state.incarnation == (await log.head()).incarnation != held
+        await log.append(replace(intent(8, stream="a:1", seen=view.index), view=view.position))
+        assert await numbers(log) == [*range(100, 100 + others), 8]
+        await verified(log)
+
+
+async def test_without_its_place_it_would_be_taken(dsn: str, copy: Copy) -> None:
+    """The control: no stream has moved, so that nothing else tells."""
+    async with taken_away(dsn, copy, 3) as (log, view):
+        await log.append(intent(7, stream="a:1", seen=view.index))
+        assert 7 in await numbers(log)

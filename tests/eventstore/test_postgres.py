@@ -28,7 +28,7 @@ from tests.eventstore.proxy import Proxy
 from tests.eventstore.samples import everything, intent, numbers, verified
 from tests.waiting import eventually
 
-_APPEND = "SELECT r_firsts FROM heroctl.append(" + ", ".join(["%s"] * 17) + ")"
+_APPEND = "SELECT r_firsts FROM heroctl.append(" + ", ".join(["%s"] * 20) + ")"
 
 
 # ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from eventstore.log import Append, LogUnavailable
+from eventstore.log import PAGE, Append, LogUnavailable, Row
 from eventstore.memory import MemoryLog
 from eventstore.view import Change, Shared, View
 from eventstore.waiters import LINGER, Waiters
@@ -284,6 +284,32 @@ async def test_other_history_is_reloaded_and_named_anew() -> None:
         assert any(change.reloaded for change in changes)
         place = await log.append(joined("y"))
         assert await view.reached(place.last, 5)
+
+
+class Torn(MemoryLog):
+    """A log of which nothing can be proven while it is `torn`: it is exchanged while it is read."""
+
+    torn = False
+
+    async def page(self, after: int, events: int = PAGE) -> list[Row]:
+        """See Log.page."""
+        rows = await super().page(after, events)
+        return [(*row[:7], b"another") for row in rows] if self.torn else rows
+
+
+async def test_history_exchanged_while_it_is_folded_anew_is_a_log_that_is_away() -> None:
+    """Who asks the view to catch up is told to come again, and finds it right then."""
+    log = Torn()
+    view = View(log)
+    await view.catch_up()
+    await log.append(joined("a"))
+    log.torn = True
+    for ask in (view.catch_up, view.doubt):
+        with pytest.raises(LogUnavailable):
+            await ask()
+    log.torn = False
+    await view.catch_up()
+    assert (set(view.state.members), view.state.incarnation) == ({"a"}, log.incarnation)
 
 
 async def test_shorter_history_is_noticed_without_an_append() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from eventstore.log import Append
-from heroctl.domain.events import CoordinatorElected
+from eventstore.memory import MemoryLog
+from heroctl.domain.events import AllocPlaced, CoordinatorElected, Event
 from reconciler.loop import Coordinator
 from tests.eventstore.fastloop import elapse
+from tests.eventstore.samples import everything
 from tests.reconciler.rig import Rig, run
 
 LATE = 3.0  # seconds
@@ -69,6 +71,46 @@ def test_it_goes_on_at_once_on_a_history_that_lost_its_end() -> None:
         await rig.submit("d")
         assert await rig.until(lambda: rig.live("d")) < 5
         assert rig.state.epoch == 2, "its mandate was of the other history"
+
+    run(story)
+
+
+async def overtaken(rig: Rig) -> list[Event]:
+    """Let the log lose a job in the moment in which its placements arrive; return what was placed."""
+    rig.start("r1")
+    await rig.join("n1")
+    await rig.until(lambda: rig.state.epoch)
+    await elapse(5)
+    end, lost = rig.api.index, list[Append]()
+
+    async def lose(append: Append) -> None:
+        if not lost and any(isinstance(event, AllocPlaced) for event in append.events):
+            lost.append(append)
+            rig.log.lose(end)
+
+    rig.log.before = lose
+    await rig.submit("a")
+    await rig.until(lambda: rig.state.incarnation != "incarnation")
+    await elapse(10)
+    assert lost
+    return [record.event for record in await everything(rig.log, end) if isinstance(record.event, AllocPlaced)]
+
+
+def test_a_plan_for_what_is_lost_is_not_carried_out() -> None:
+    async def story(rig: Rig) -> None:
+        assert await overtaken(rig) == []
+        await rig.submit("b")
+        assert await rig.until(lambda: rig.live("b")) < 5
+
+    run(story)
+
+
+def test_without_its_place_it_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control."""
+    monkeypatch.setattr(MemoryLog, "_has_been", lambda *_: True)
+
+    async def story(rig: Rig) -> None:
+        assert await overtaken(rig) != []
 
     run(story)
 
