@@ -284,6 +284,7 @@ _DEPLOYER: Final = _added(
         "alloc": ("stop", "restart", "signal"),
         "deployment": ("write",),
         "secret": ("list", "use"),
+        "container": ("process",),  # the node's operator has the say about it, too
     },
 )
 _OPERATOR: Final = _added(

@@ -58,8 +58,14 @@ RAW: Final = {"driver": "process", "image": None, "command": ["id"]}
 
 
 @pytest.mark.parametrize("role", ["deployer", "operator"])
-async def test_who_may_submit_runs_no_command_on_the_host(api: Rig, role: str) -> None:
+async def test_the_usual_roles_run_processes_where_nodes_do(api: Rig, role: str) -> None:
     who = await secret(api, role, kind="service")
+    assert (await api.post("/v1/jobs", spec("raw", RAW), token=who)).status == 201
+
+
+async def test_who_may_submit_runs_no_command_on_the_host(api: Rig) -> None:
+    submits = {"resource": "job", "namespace": "*", "capabilities": ["*"]}
+    who = await user(api, "kim", await policy(api, "contained", submits), namespaces=["*"])
     head = (await api.log.head()).index
     for path in ("/v1/jobs", "/v1/jobs?check_index=0"):
         refused = await api.post(path, spec("raw", RAW), token=who)
