@@ -26,7 +26,7 @@ from agents.clock import RealClock
 from agents.container import Container, Node
 from agents.docker_runtime import DEFAULT_URL, DockerRuntime
 from agents.fake_runtime import FakeRuntime
-from agents.health import Probe, prober
+from agents.health import Probe, Prober
 from agents.journal import Identity, Journal, Unreadable
 from agents.ports import Ports
 from agents.process_runtime import ProcessRuntime
@@ -163,11 +163,11 @@ def _runtimes(
         docker = DockerRuntime(
             identity.cluster, identity.id, url=_engine(settings), publish=settings.publish, allowance=allowance
         )
-        made["docker"] = docker, prober(docker)
+        made["docker"] = docker, Prober(docker)
     if settings.runtime == "process" or settings.allow_process:  # without isolation, so never unasked
         folder = Path(settings.data).resolve() / "processes"
         process = ProcessRuntime(identity.cluster, identity.id, folder, machine.boot_id())
-        made["process"] = process, prober(process)
+        made["process"] = process, Prober(process)
     return made
 
 

@@ -55,6 +55,11 @@ class AbsentRuntime:
         del command, timeout
         raise Gone(container)
 
+    async def output(self, container: str) -> str:
+        """Have nothing that could have said something."""
+        del container
+        return ""
+
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Have nothing to reach."""
         raise Gone(f"{container} {port}")

@@ -39,6 +39,7 @@ HEALTH: Final = 10.0  # seconds between two looks at the runtimes
 FIRST: Final = 5.0  # seconds that the first session waits for the first look
 QUIT: Final = 2.5  # seconds that workers may take to finish what is at hand
 HALT: Final = 6.0  # seconds that workloads may take to end, where they end with the agent
+OVER: Final = 0.5  # seconds between two looks whether everything is over
 FINISHED: Final = 500  # allocations that are over and still remembered
 _log = structlog.get_logger("agent")
 
@@ -101,10 +102,12 @@ class Agent:
             await self._end(halt=halt, removed=removed)
 
     async def _work(self, asked: asyncio.Event) -> None:
-        """Do everything side by side, until the first of it ends."""
-        work = [self.sync.run(), asked.wait(), self._every(GLANCE, self._glance), self._every(HEALTH, self._examine)]
+        await self._beside(self.sync.run(), asked.wait(), self._every(HEALTH, self._examine))
+
+    async def _beside(self, *work: Coroutine[Any, Any, object]) -> None:
+        """Do this, and hear of what happens to containers, side by side until the first of it ends."""
         listeners = (self._listen(runtime) for runtime, _ in self._runtimes.values())
-        tasks = [asyncio.create_task(one) for one in (*work, *listeners)]
+        tasks = [asyncio.create_task(one) for one in (*work, self._every(GLANCE, self._glance), *listeners)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -116,12 +119,11 @@ class Agent:
 
     async def _end(self, *, halt: bool, removed: bool) -> None:
         """Let workers finish what is at hand; `halt`: end what runs, too; `removed`: however long that takes."""
+        if removed:
+            await self._beside(self._stop_all())
         await asyncio.gather(*(worker.quit(QUIT) for worker in self.workers.values()))
-        while halt or removed:
-            left = await self._halted()
-            if not left or not removed:
-                break
-            await self._clock.sleep(QUIT)
+        if halt and not removed:
+            await self._halted()
         await self._doorbell.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         for runtime, _ in self._runtimes.values():
@@ -129,20 +131,25 @@ class Agent:
         if removed:
             self._journal.wipe()
 
-    async def _halted(self) -> int:
-        """Stop and remove every container; return how many allocations may have some left."""
+    async def _stop_all(self) -> None:
+        """Have every worker stop what it has, as its task says."""
+        self._room.removed = True
+        for worker in self.workers.values():
+            worker.wake(look=True)
+        while not all(worker.over for worker in self.workers.values()):
+            await self._clock.sleep(OVER)
+
+    async def _halted(self) -> None:
+        """Stop and remove every container, as far as there is time."""
         workers = list(self.workers.values())
         ended = await asyncio.gather(*(self._halt(worker) for worker in workers), return_exceptions=True)
         for worker, error in zip(workers, ended, strict=True):
             if isinstance(error, BaseException):
                 _log.error("workload_not_stopped", alloc=worker.alloc, error=str(error) or type(error).__name__)
-            else:
-                del self.workers[worker.alloc]
-        return len(self.workers)
 
     async def _halt(self, worker: Worker) -> None:
         async with asyncio.timeout(HALT):
-            await worker.halt(HALT / 2)
+            await worker.halt(HALT)
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

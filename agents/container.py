@@ -93,7 +93,8 @@ class Container(Struct, frozen=True):
     started_at: float | None = None
     exit_code: int | None = None
     oom: bool = False
-    message: str = ""
+    message: str = ""  # what the runtime says of its end
+    output: str = ""  # the last that it said itself, where it ended unasked: a few tidy lines
 
 
 def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, int], incarnation: str) -> Description:

@@ -36,6 +36,11 @@ class Desired(Struct, frozen=True):
     dropped: dict[str, Dropped] = field(default_factory=dict)
     complete_at: float | None = None  # when this process first heard a complete one of this incarnation
 
+    def known(self, alloc: str) -> Assigned | None:
+        """Return what was last said of an allocation, whether it still holds or not."""
+        dropped = self.dropped.get(alloc)
+        return self.allocs.get(alloc) or self.kept.get(alloc) or (dropped.assigned if dropped else None)
+
 
 class Heard(NamedTuple):
     """The assignment held from here on, and the allocations whose wish may have changed. `pull`: ask for all of it."""

@@ -12,11 +12,9 @@ import contextlib
 import json
 import os
 import re
-import signal as signals
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,10 +23,13 @@ import aiohttp
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError, DockerStreamError
 
+from agents import descendants
 from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, State, identified
 from agents.docker_config import config
+from agents.docker_streams import heard, unframed
 from agents.gate import Gate
 from agents.host_paths import grounded
+from agents.output import LINES, last_lines
 from agents.runtime import (
     Gone,
     ImageAbsent,
@@ -45,6 +46,7 @@ from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Driver
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
+_LOCAL: Final = "unix://"
 AT_ONCE: Final = 8  # containers started, or looked at, or removed, side by side
 PATIENCE: Final = 10.0  # seconds after which a hanging call no longer holds its place
 CALL: Final = 15.0  # seconds for a quick call
@@ -52,7 +54,7 @@ LONG_CALL: Final = 60.0  # for one that makes, starts or removes something
 PULL: Final = 300.0  # for a whole pull
 PULL_PROGRESS: Final = 120.0  # between two signs of life of a pull
 RECONNECT: Final = 1.0
-OUTPUT: Final = 1024  # bytes kept of what a command says
+LAST_WORDS: Final = 2.0  # seconds that the last lines of a container may take
 _STATES: Final[dict[str, State]] = {
     "created": "created",
     "running": "running",
@@ -88,11 +90,17 @@ class DockerRuntime:
         self._others = Gate(AT_ONCE, PATIENCE)
         self._pulls: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Container] = {}  # as started or inspected; what does not change is not asked again
+        self._connector: aiohttp.BaseConnector | None = None
         self._docker: aiodocker.Docker
 
     async def open(self) -> None:
-        """Begin; the engine may be away."""
-        self._docker = aiodocker.Docker(self._url, timeout=aiohttp.ClientTimeout(total=None))
+        """Begin; the engine may be away. Commands and pulls that hang keep no connection from others."""
+        forever = aiohttp.ClientTimeout(total=None)
+        if self._local:
+            self._connector = aiohttp.UnixConnector(self._url.removeprefix(_LOCAL), limit=0)
+            self._docker = aiodocker.Docker(f"{_LOCAL}localhost", connector=self._connector, timeout=forever)
+        else:
+            self._docker = aiodocker.Docker(self._url, timeout=forever)
 
     async def close(self) -> None:
         """End; containers go on."""
@@ -100,6 +108,8 @@ class DockerRuntime:
             pull.cancel()
         await asyncio.gather(*self._pulls.values(), return_exceptions=True)
         await self._docker.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     async def health(self) -> Driver:
         """Ask for the engine's version."""
@@ -185,7 +195,7 @@ class DockerRuntime:
 
     @property
     def _local(self) -> bool:
-        return self._url.startswith("unix://")
+        return self._url.startswith(_LOCAL)
 
     async def _create(self, description: Description) -> DockerContainer:
         try:
@@ -234,16 +244,24 @@ class DockerRuntime:
                 running = await self._docker.containers.container(container).exec(list(command))
             try:
                 async with asyncio.timeout(timeout), _calling(None):
-                    output = await _heard(running)
+                    output = await heard(running)
             except TimeoutError:
                 async with _calling(CALL):
-                    _kill_inside(container, await running.inspect())
+                    descendants.end_inside(container, int((await running.inspect()).get("Pid") or 0))
                 raise
             async with _calling(CALL):
                 ended = await running.inspect()
         except DockerError as error:
             raise (Gone if error.status == 409 else Unavailable)(error.message) from error
         return Ran(int(ended["ExitCode"] or 0), output)
+
+    async def output(self, container: str) -> str:
+        """One call."""
+        asked = {"stdout": "1", "stderr": "1", "tail": str(4 * LINES)}  # some may be empty
+        with contextlib.suppress(Unavailable, Gone, DockerError):
+            async with _calling(LAST_WORDS), self._asked(f"containers/{container}/logs", "GET", asked) as response:
+                return last_lines(await unframed(response.content))
+        return ""
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the container's own address where the engine is on this machine: its proxy says yes for everyone."""
@@ -285,18 +303,22 @@ class DockerRuntime:
     async def _stream(
         self, path: str, method: str, params: dict[str, str], progress: float | None
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the objects of a stream, first an empty one; TimeoutError when none comes for `progress` seconds.
+        """Yield the objects of a stream, first an empty one; TimeoutError when none comes for `progress` seconds."""
+        async with contextlib.AsyncExitStack() as stack:
+            asking = self._asked(path, method, params)
+            response = await asyncio.wait_for(stack.enter_async_context(asking), progress)
+            yield {}
+            while (line := await asyncio.wait_for(response.content.readline(), progress)).endswith(b"\n"):
+                yield json.loads(line)
 
-        The library's own streams leave the connection open when they are cut short.
-        """
+    @contextlib.asynccontextmanager
+    async def _asked(self, path: str, method: str, params: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Read an answer piece by piece; cut short, its connection is closed, as the library's own streams do not."""
         forever = aiohttp.ClientTimeout(total=None)
         asking = self._docker._query(path, method, params=params, timeout=forever)  # noqa: SLF001 - see above
-        async with contextlib.AsyncExitStack() as stack:
-            response = await asyncio.wait_for(stack.enter_async_context(asking), progress)
+        async with asking as response:
             try:
-                yield {}
-                while (line := await asyncio.wait_for(response.content.readline(), progress)).endswith(b"\n"):
-                    yield json.loads(line)
+                yield response
             finally:
                 response.close()
 
@@ -361,20 +383,3 @@ def _not_started(error: Exception) -> StartFault | Unavailable:
 def _complain(line: dict[str, Any]) -> None:
     if "error" in line:
         raise DockerStreamError(str(line["error"]))
-
-
-async def _heard(running: Any) -> str:  # noqa: ANN401 - the library's type has no name of its own
-    heard = bytearray()
-    async with running.start(detach=False) as stream:
-        while (message := await stream.read_out()) is not None:
-            heard += message.data
-            del heard[:-OUTPUT]
-    return heard.decode(errors="replace")
-
-
-def _kill_inside(container: str, shown: dict[str, Any]) -> None:
-    """Kill a command that took too long. The pid is the engine's: only what this machine has in that container."""
-    pid = int(shown.get("Pid") or 0)
-    with contextlib.suppress(OSError):
-        if pid and container in Path(f"/proc/{pid}/cgroup").read_text():
-            os.kill(pid, signals.SIGKILL)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from agents.clock import Clock
 from agents.container import Container, Description, identified
+from agents.output import last_lines
 from agents.runtime import Gone, ImageAbsent, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
 
@@ -32,6 +33,7 @@ class Script(Struct, frozen=True):
     here: bool = True  # whether the image is on the node from the beginning
     missing: bool = False  # whether no registry has it
     refused: str = ""  # why a container of it cannot be started
+    says: str = ""  # its output
 
 
 class FakeRuntime:
@@ -147,6 +149,11 @@ class FakeRuntime:
             raise TimeoutError
         healthy = self._script(self._images[container]).healthy
         return Ran(0, "ok") if healthy else Ran(1, "not healthy")
+
+    async def output(self, container: str) -> str:
+        """Return what the script says."""
+        known = container in self._images and not self.away
+        return last_lines(self._script(self._images[container]).says.encode()) if known else ""
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the host port."""

@@ -7,6 +7,7 @@ check what runs is healthy. A new container begins anew.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -15,14 +16,17 @@ from msgspec.structs import replace
 
 from agents.clock import Clock
 from agents.container import Container
+from agents.output import last_lines
 from agents.runtime import Gone, Runtime, Unavailable
 from heroctl.domain import lifecycle
 from heroctl.domain.spec import Health, Task
 
 HASTE: Final = 1.0  # at most so many seconds between checks until the first yes, within the start period
 HURRY: Final = 0.25
+LASTING: Final = 10  # noes in a row after which a long start is told of
 _HEADERS: Final = "User-Agent: heroctl\r\nAccept: */*\r\nConnection: close"
-_STATUS_LINE: Final = 128  # bytes; an answer without a line end in them is none
+_STATUS_LINE: Final = 1024  # bytes; an answer without a line end in them is none
+_REMEMBERED: Final = 1000  # addresses
 
 # Asks once: "" is yes, prose is no, None: it could not be asked, which says nothing of the workload.
 Probe = Callable[[Task, Container], Awaitable[str | None]]
@@ -34,7 +38,8 @@ class Pulse(Struct, frozen=True):
     container: str
     health: lifecycle.Health = "unknown"
     since: float | None = None
-    failures: int = 0
+    failures: int = 0  # in a row, of those that count
+    noes: int = 0  # in a row, whether they count or not
     said: str = ""  # what the last check that failed said
 
 
@@ -49,13 +54,23 @@ def heard(pulse: Pulse, check: Health, said: str, age: float, now: float) -> Pul
     """Take in the answer of a check: "" is yes. `age`: seconds since the container was started."""
     if not said:
         since = pulse.since if pulse.health == "healthy" else now
-        return replace(pulse, health="healthy", since=since, failures=0, said="")
+        return replace(pulse, health="healthy", since=since, failures=0, noes=0, said="")
+    pulse = replace(pulse, noes=pulse.noes + 1, said=said)
     if pulse.health == "unknown" and age < check.start_period.seconds:
-        return replace(pulse, said=said)
+        return pulse
     failures = pulse.failures + 1
     if failures < check.retries:
-        return replace(pulse, failures=failures, said=said)
-    return replace(pulse, health="unhealthy", since=None, failures=failures, said=said)
+        return replace(pulse, failures=failures)
+    return replace(pulse, health="unhealthy", since=None, failures=failures)
+
+
+def news(before: Pulse | None, after: Pulse) -> bool:
+    """Tell whether others should hear of it: another health, or why one is not healthy yet, once that is no haste."""
+    if before is None or (before.container, before.health) != (after.container, after.health):
+        return True
+    counts = after.failures == 1 and before.failures == 0
+    lasts = after.noes == LASTING and before.noes < LASTING
+    return after.health == "unknown" and (counts or lasts)
 
 
 def pause(pulse: Pulse, check: Health, age: float) -> float:
@@ -82,60 +97,79 @@ async def watch(
         await clock.sleep(pause(pulse, check, now - started))
 
 
-def prober(runtime: Runtime) -> Probe:
-    """Make the checks of a runtime's containers: http, tcp or a command inside."""
-    endpoints: dict[tuple[str, str], tuple[str, int]] = {}
+class Prober:
+    """Makes the checks of a runtime's containers: http, tcp or a command inside. What it says names the check."""
 
-    async def endpoint(task: Task, container: Container, check: Health) -> tuple[str, int]:
-        port = check.tcp or check.port or next(iter(task.ports), "")
-        key = container.id, port
-        if key not in endpoints:
-            endpoints[key] = await runtime.endpoint(container.id, port)
-        return endpoints[key]
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._endpoints: dict[tuple[str, str], tuple[str, int]] = {}
 
-    async def probe(task: Task, container: Container) -> str | None:
+    async def __call__(self, task: Task, container: Container) -> str | None:
+        """Ask once."""
         check = task.health
         if check is None:
             return ""
         try:
             if check.command is not None:
-                return await _command(runtime, container, check)
-            target = await endpoint(task, container, check)
-            async with asyncio.timeout(check.timeout.seconds):
-                return await _tcp(target) if check.tcp else await _http(target, check.http or "/")
+                return await self._command(container, check, check.command)
+            return await self._asked(task, container, check)
         except TimeoutError:
-            return f"no answer within {check.timeout}"
-        except OSError as error:
-            return str(error)
+            return f"{_named(check)}: no answer within {check.timeout}"
         except (Gone, Unavailable):
             return None
 
-    return probe
+    async def _command(self, container: Container, check: Health, command: tuple[str, ...]) -> str:
+        ran = await self._runtime.exec(container.id, command, check.timeout.seconds)
+        if ran.exit_code == 0:
+            return ""
+        said = last_lines(ran.output.encode())
+        return f"{_named(check)}: exit code {ran.exit_code}" + (f"\n{said}" if said else "")
+
+    async def _asked(self, task: Task, container: Container, check: Health) -> str:
+        port = check.tcp or check.port or next(iter(task.ports), "")
+        host, number = await self._endpoint(container, port)
+        try:
+            async with asyncio.timeout(check.timeout.seconds):
+                said = await (_tcp(host, number) if check.tcp else _http(host, number, check.http or "/"))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._endpoints.pop((container.id, port), None)  # it may be elsewhere now
+            return f"{_named(check)}: {os.strerror(error.errno) if error.errno else error} ({host}:{number})"
+        return f"{_named(check)} {said}" if said else ""
+
+    async def _endpoint(self, container: Container, port: str) -> tuple[str, int]:
+        key = container.id, port
+        if key not in self._endpoints:
+            if len(self._endpoints) >= _REMEMBERED:
+                self._endpoints.clear()
+            self._endpoints[key] = await self._runtime.endpoint(container.id, port)
+        return self._endpoints[key]
 
 
-async def _command(runtime: Runtime, container: Container, check: Health) -> str:
-    ran = await runtime.exec(container.id, check.command or (), check.timeout.seconds)
-    return "" if ran.exit_code == 0 else f"exit code {ran.exit_code}: {ran.output.strip()}"
+def _named(check: Health) -> str:
+    if check.command is not None:
+        return "command"
+    return f"tcp {check.tcp}" if check.tcp else f"GET {check.http or '/'}"
 
 
-async def _tcp(endpoint: tuple[str, int]) -> str:
-    _, writer = await asyncio.open_connection(*endpoint)
+async def _tcp(host: str, port: int) -> str:
+    _, writer = await asyncio.open_connection(host, port)
     writer.close()
     return ""
 
 
-async def _http(endpoint: tuple[str, int], path: str) -> str:
+async def _http(host: str, port: int, path: str) -> str:
     """Ask with GET and look at the status alone; a redirect is an answer and is not followed."""
-    host, port = endpoint
     reader, writer = await asyncio.open_connection(host, port, limit=_STATUS_LINE)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n\r\n".encode())
         line = (await reader.readuntil(b"\r\n")).decode(errors="replace")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return "the answer is not HTTP"
+        return "did not answer with HTTP"
     finally:
         writer.close()
     words = line.split()
     if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
-        return "the answer is not HTTP"
-    return "" if 200 <= int(words[1]) < 400 else f"status {words[1]}"
+        return "did not answer with HTTP"
+    return "" if 200 <= int(words[1]) < 400 else f"answered {words[1]}"

@@ -168,11 +168,9 @@ class Journal:
     def entry(self, record: Record, desired: Desired, pulse: Pulse | None) -> Entry:
         """Put together what to keep of an allocation."""
         alloc = record.alloc
-        dropped = desired.dropped.get(alloc)
-        kept = desired.kept.get(alloc)
-        named = desired.allocs.get(alloc) or kept or (dropped.assigned if dropped else None)
-        incarnation = "" if kept is not None or named is None else desired.incarnation
-        return Entry(self._boot, self._now(), record, incarnation, named, dropped is not None, pulse)
+        named = desired.known(alloc)
+        incarnation = "" if alloc in desired.kept or named is None else desired.incarnation
+        return Entry(self._boot, self._now(), record, incarnation, named, alloc in desired.dropped, pulse)
 
     async def save(self, entry: Entry) -> None:
         """Keep an allocation; it is on disk when this returns."""

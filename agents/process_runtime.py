@@ -25,9 +25,10 @@ from typing import Any, Final
 
 import msgspec
 
-from agents import cgroup, waiter
+from agents import cgroup, descendants, waiter
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.gate import Gate
+from agents.output import ENOUGH, last_lines
 from agents.ports import listens
 from agents.runtime import Gone, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
@@ -38,6 +39,7 @@ LAUNCH: Final = 15.0  # seconds until a process must run
 ENDING: Final = 3.0  # seconds a waiter may take to write down the end
 OUTPUT: Final = 1024  # bytes kept of what a command says
 _LOOK: Final = 0.01
+_PART: Final = 64 * 1024
 _UNFINISHED: Final = "new-"
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 
@@ -224,12 +226,17 @@ class ProcessRuntime:
             return Ran(127, f"{command[0]}: {error.strerror}")
         try:
             async with asyncio.timeout(timeout):
-                said, _ = await running.communicate()
+                said = await _heard(running)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(running.pid, signals.SIGKILL)
+            descendants.end(running.pid, reaped=running.returncode is not None)
             await running.wait()
-        return Ran(running.returncode or 0, said[-OUTPUT:].decode(errors="replace"))
+        return Ran(running.returncode or 0, said.decode(errors="replace"))
+
+    async def output(self, container: str) -> str:
+        """Return the end of what stands in its files: of stdout and, after that, of stderr."""
+        folder = self._folder / container
+        said = [_end_of(folder / name) for name in ("stdout.log", "stderr.log")]
+        return last_lines(b"\n".join(said))
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the host port on this machine."""
@@ -273,6 +280,27 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+async def _heard(running: asyncio.subprocess.Process) -> bytes:
+    """Hear a command out, however much it says, and keep the end of it."""
+    heard = bytearray()
+    if running.stdout is not None:
+        while part := await running.stdout.read(_PART):
+            heard += part
+            del heard[:-OUTPUT]
+    await running.wait()
+    return bytes(heard)
+
+
+def _end_of(path: Path) -> bytes:
+    """Read the end of an output; of one just begun anew, of what was before it."""
+    for file in (path, path.with_name(path.name + ".1")):
+        with contextlib.suppress(OSError), file.open("rb") as output:
+            output.seek(max(0, output.seek(0, os.SEEK_END) - ENOUGH // 2))
+            if said := output.read(ENOUGH // 2):
+                return said
+    return b""
 
 
 def _locked(folder: Path) -> bool:

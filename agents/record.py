@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from heroctl.domain.assignment import Report
-from heroctl.domain.lifecycle import Health, Phase
+from heroctl.domain.lifecycle import RANK, Health, Phase
 from heroctl.domain.spec import Restart
 
 MESSAGE_BYTES: Final = 1024
@@ -38,6 +38,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     message: str = ""  # prose about `reason`
     absent: bool = False  # the image is not here yet
     avoid: tuple[int, ...] = ()  # host ports found taken by others
+    stopping_at: float = 0.0  # when it was first to end: out of the traffic from then on
     ending: str = ""  # the container that was asked to end
     ending_at: float = 0.0
     killed_at: float = 0.0
@@ -46,8 +47,23 @@ class Record(Struct, frozen=True, omit_defaults=True):
 def fresh(record: Record) -> Record:
     """Forget what belongs to one container; the next one has nothing of it."""
     return replace(
-        record, container="", started_at=None, not_before=0.0, counts=False, ending="", ending_at=0.0, killed_at=0.0
+        record,
+        container="",
+        started_at=None,
+        not_before=0.0,
+        counts=False,
+        stopping_at=0.0,
+        ending="",
+        ending_at=0.0,
+        killed_at=0.0,
     )
+
+
+def stopping(record: Record, now: float) -> Record:
+    """It is to end, and is out of the traffic from now on. What began already goes on."""
+    if RANK[record.phase] >= RANK["stopping"]:
+        return record
+    return replace(record, phase="stopping", stopping_at=now)
 
 
 def over(record: Record, policy: Restart, now: float, *, reason: str, message: str) -> Record:
@@ -71,6 +87,7 @@ def ended(record: Record, not_before: float, *, counts: bool = False) -> Record:
         not_before=not_before,
         counts=counts,
         started_at=None,
+        stopping_at=0.0,
         ending="",
         ending_at=0.0,
         killed_at=0.0,
@@ -102,6 +119,7 @@ def restored(record: Record, shift: float) -> Record:
         started_at=None if record.started_at is None else record.started_at + shift,
         begun=tuple(at + shift for at in record.begun),
         not_before=record.not_before + shift if record.not_before else 0.0,
+        stopping_at=record.stopping_at + shift if record.stopping_at else 0.0,
         ending="",
         ending_at=0.0,
         killed_at=0.0,
@@ -111,9 +129,13 @@ def restored(record: Record, shift: float) -> Record:
 def report(
     record: Record, now: float, *, address: str, health: Health, healthy_since: float | None, said: str
 ) -> Report:
-    """Say all there is to say of an allocation. `said`: what its health check said last, when it said no."""
+    """Say all there is to say of an allocation. `said`: what its health check said last, when it said no.
+
+    A check that has never said yes is told of, too, unless there is an earlier attempt's end to tell of.
+    """
     running = record.phase == "running"
     unhealthy = running and health == "unhealthy"
+    asked = unhealthy or (running and health == "unknown" and not record.reason)
     return Report(
         alloc=record.alloc,
         attempt=record.attempt,
@@ -124,7 +146,7 @@ def report(
         oom=record.oom,
         failed_attempt=record.failed_attempt,
         reason="unhealthy" if unhealthy else record.reason,
-        message=_short(said if unhealthy else record.message),
+        message=_short(said if asked else record.message),
         ports=record.ports,
         address=address,
         running_for=_elapsed(now, record.started_at) if running else None,

@@ -146,7 +146,14 @@ class Runtime(Protocol):
         ...
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
-        """Run a command beside the workload. TimeoutError after `timeout` seconds; Gone where nothing runs."""
+        """Run a command beside the workload. Gone where nothing runs.
+
+        TimeoutError after `timeout` seconds: it is ended then, with all that it started.
+        """
+        ...
+
+    async def output(self, container: str) -> str:
+        """Return the last lines that the workload wrote, tidied; "" where they cannot be had soon. Never raises."""
         ...
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:

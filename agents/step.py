@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.container import Container, Description, Node, UnknownReference, describe
-from agents.record import Record, ended, failed, fresh, over, recent
+from agents.record import Record, ended, failed, fresh, over, recent, stopping
 from heroctl.domain.allowance import refusal
 from heroctl.domain.assignment import Assigned
 from heroctl.domain.isolation import taken
-from heroctl.domain.lifecycle import RANK, TERMINAL
+from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.spec import Task
 
 KILL_AGAIN: Final = 10.0  # seconds after which a kill that did nothing is repeated
@@ -139,9 +139,7 @@ def _stop(wish: Wish, record: Record, observed: Sequence[Container], now: float)
         seen = wish.assigned.seen_attempt if wish.assigned else 0
         record = replace(record, attempt=max(record.attempt, seen, *(one.attempt for one in observed)))
     if any(one.state == "running" for one in observed):
-        if RANK[record.phase] < RANK["stopping"]:
-            record = replace(record, phase="stopping")
-        return _clear(record, observed, wish.assigned, now)
+        return _clear(stopping(record, now), observed, wish.assigned, now)
     if record.phase not in TERMINAL:
         last = next((one for one in observed if one.id == record.container), None)
         code = record.exit_code if last is None else last.exit_code
@@ -159,6 +157,9 @@ def _clear(record: Record, containers: Sequence[Container], assigned: Assigned |
 
 def _end(record: Record, container: Container, assigned: Assigned | None, now: float) -> Step:
     if record.ending != container.id:
+        quiet_at = _quiet_at(record, assigned)
+        if now < quiet_at:
+            return Step(record, Wait(quiet_at))
         asked = replace(record, ending=container.id, ending_at=now, killed_at=0.0)
         return Step(asked, Signal(container.id, assigned.spec.stop_signal if assigned else "SIGTERM"))
     kill_at = record.ending_at + (assigned.spec.kill_timeout.seconds if assigned else KILL_TIMEOUT)
@@ -167,6 +168,13 @@ def _end(record: Record, container: Container, assigned: Assigned | None, now: f
     if now < kill_at:
         return Step(record, Wait(kill_at))
     return Step(replace(record, killed_at=now), Signal(container.id, "SIGKILL"))
+
+
+def _quiet_at(record: Record, assigned: Assigned | None) -> float:
+    """Say when the traffic to what is stopping has had the time to end. What was never in it waits for nothing."""
+    if record.phase != "stopping" or assigned is None:
+        return 0.0
+    return record.stopping_at + assigned.spec.shutdown_delay.seconds
 
 
 # ── run ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,7 +236,7 @@ def _without(record: Record, assigned: Assigned, old: Container | None, now: flo
     if record.phase not in ("running", "stopping"):
         return record
     if old is not None and old.state == "running":
-        return replace(record, phase="stopping")
+        return stopping(record, now)
     if old is not None or record.phase == "stopping":
         return ended(record, now)
     message = "the container is gone: it was removed by someone else"
@@ -295,7 +303,8 @@ def _exited(record: Record, spec: Task, container: Container, now: float) -> Rec
     else:
         reason, message = "exited", f"exited with code {code}"
     seen = replace(record, container=container.id, exit_code=code, oom=container.oom)
-    return over(seen, spec.restart, now, reason=reason, message=container.message or message)
+    message = "\n".join(part for part in (container.message or message, container.output) if part)
+    return over(seen, spec.restart, now, reason=reason, message=message)
 
 
 def _other_ports(record: Record, assigned: Assigned, fault: Fault) -> Record:

@@ -14,20 +14,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from agents.clock import Clock
 from agents.container import Container, Node
 from agents.desired import Desired, wish
-from agents.health import Probe, Pulse, born, watch
+from agents.health import Probe, Pulse, born, news, watch
 from agents.journal import Journal
 from agents.ports import NoPortLeft, Ports
-from agents.record import Record, interrupted, report, visible
+from agents.record import Record, interrupted, report, stopping, visible
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
 from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
 from heroctl.domain.assignment import Report
 from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.spec import Health
 
+KILL: Final = 1.0  # seconds from a kill to the end, where there is little time
 BACKOFF: Final = (0.1, 5.0)  # seconds to wait after the first and after many answers that did not come
 _log = structlog.get_logger("worker")
 
@@ -42,6 +44,7 @@ class Room:
     ports: Ports
     told: Callable[[str], None]
     desired: Desired
+    removed: bool = False  # the node is no longer one: everything is to stop
 
 
 class Worker:
@@ -83,7 +86,8 @@ class Worker:
         """What is wanted now."""
         origin = next((one.incarnation for one in self.containers or ()), "")
         room = self._room
-        return wish(room.desired, self.alloc, origin=origin, found_at=self._found_at, now=room.clock.now())
+        wanted = wish(room.desired, self.alloc, origin=origin, found_at=self._found_at, now=room.clock.now())
+        return Wish("stop", room.desired.known(self.alloc)) if room.removed else wanted
 
     def wake(self, *, look: bool = False) -> None:
         """Think again; `look`: the containers may not be what they were."""
@@ -96,7 +100,7 @@ class Worker:
         """Compare with a list of everything, which may be old already: it is taken as a hint to look."""
         if self.containers is None:
             self.containers = containers
-            self.wake()
+            self.wake(look=any(one.state == "exited" for one in containers))
         elif {(one.id, one.state) for one in containers} != {(one.id, one.state) for one in self.containers}:
             self.wake(look=True)
 
@@ -126,11 +130,17 @@ class Worker:
                     await task
 
     async def halt(self, patience: float) -> None:
-        """Stop and remove its containers, once it has quit. They begin anew when an agent takes the record up."""
-        assigned = self.wish.assigned
-        timeout = min(patience, assigned.spec.kill_timeout.seconds if assigned else patience)
-        await self._signal_all(assigned.spec.stop_signal if assigned else "SIGTERM", timeout)
-        await self._signal_all("SIGKILL", patience)
+        """Stop and remove its containers within `patience` seconds, once it has quit: half of them to end by itself.
+
+        Of `shutdown_delay` it takes as much as there is time for. They begin anew when an agent takes the record up.
+        """
+        spec = assigned.spec if (assigned := self.wish.assigned) else None
+        timeout = min(patience / 2, spec.kill_timeout.seconds if spec else patience)
+        delay = spec.shutdown_delay.seconds if spec else 0.0
+        self._become(stopping(self.record, self._room.clock.now()))
+        await self._ended_within(min(delay, patience - timeout - KILL))
+        await self._signal_all(spec.stop_signal if spec else "SIGTERM", timeout)
+        await self._signal_all("SIGKILL", KILL)
         for container in await self.runtime.list(self.alloc):
             await self.runtime.remove(container.id)
         self.record = interrupted(self.record)
@@ -138,14 +148,18 @@ class Worker:
 
     async def _signal_all(self, signal: str, patience: float) -> None:
         """Signal what runs, and wait for its end for so long."""
-        running = [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
-        for container in running:
+        for container in await self._running():
             with contextlib.suppress(Gone):
                 await self.runtime.signal(container.id, signal)
+        await self._ended_within(patience)
+
+    async def _ended_within(self, patience: float) -> None:
         deadline = self._room.clock.now() + patience
-        while running and self._room.clock.now() < deadline:
+        while self._room.clock.now() < deadline and await self._running():
             await self._room.clock.sleep(0.1)
-            running = [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
+
+    async def _running(self) -> list[Container]:
+        return [one for one in await self.runtime.list(self.alloc) if one.state == "running"]
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,7 +170,7 @@ class Worker:
             try:
                 if self._stale and self.containers is not None:
                     self._stale = False
-                    self.containers = await self.runtime.list(self.alloc)
+                    self.containers = await self._look()
                 action = await self._next()
                 if not isinstance(action, Wait):
                     await self._do(action)
@@ -174,6 +188,15 @@ class Worker:
                     return
                 until = action.until
                 await self._room.clock.wait(self._wake, None if until is None else until - self._room.clock.now())
+
+    async def _look(self) -> list[Container]:
+        """See what there is; hear the last that one said which ended unasked."""
+        seen = await self.runtime.list(self.alloc)
+        if self.wish.wanted != "run" or self.record.phase in ("stopping", "ended", "complete", "failed"):
+            return seen
+        ended = [one for one in seen if one.state == "exited"]
+        said = {one.id: await self.runtime.output(one.id) for one in ended}
+        return [replace(one, output=said.get(one.id, "")) for one in seen]
 
     async def _back_off(self, failures: int, error: Exception) -> None:
         """Wait before looking again: longer each time, and not all at the same moment."""
@@ -314,7 +337,7 @@ class Worker:
 
     def _felt(self, pulse: Pulse) -> None:
         before, self.pulse = self.pulse, pulse
-        if before is None or (before.container, before.health) != (pulse.container, pulse.health):
+        if news(before, pulse):
             _log.info("health", alloc=self.alloc, health=pulse.health, said=pulse.said)
             self.tell()
 

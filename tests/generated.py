@@ -65,9 +65,36 @@ def lifecycle() -> str:
     lines += [f"    {phase} --> {end}\n" for phase in ladder for end in sorted(TERMINAL)]
     lines.append("    ended --> starting : attempt + 1\n")
     lines += [f"    {end} --> [*]\n" for end in sorted(TERMINAL)]
-    return _LIFECYCLE_HEAD + "".join(lines) + "```\n"
+    return _LIFECYCLE_HEAD + "".join(lines) + "```\n" + _LIFECYCLE_TAIL
 
 
+_LIFECYCLE_TAIL: Final = """
+## How one is stopped
+Out of the traffic first: as soon as it is wanted stopped its status is `stopping`, and its agent says so at once and
+makes no more checks. `shutdown_delay` later it gets `stop_signal`, and `kill_timeout` after that SIGKILL. An end of
+its own in the meantime ends the waiting, and is no failure. An agent that is killed in the delay goes on with what is
+left of it when it comes back: that it began is on disk before the waiting begins, and others have known since the stop
+was decided. One that lost its files begins the delay anew. The same holds for everything on a node that is removed.
+Workloads that end with their agent, as in dev mode, have six seconds for all of it.
+
+## Health
+The agent asks: `http` (GET on the port; 200 to 399 is yes, a redirect is not followed), `tcp` (somebody listens) or a
+`command` inside (exit code 0; one that takes longer than `timeout` is ended, with all that it started). One yes makes
+`healthy`, `retries` times no in a row make `unhealthy`. Within `start_period` after the container's start a no does
+not count until the first yes, and it is asked more often, so that a quick start is seen quickly. A check that could
+not be made, since the engine is away, says nothing. Each container has its own task for its checks: one that hangs
+holds up no other.
+
+`min_healthy_time` counts from when it became healthy and stayed so: an `unhealthy` in between or a new attempt,
+however late, begins it anew. Without a check what runs is healthy. A changed check begins with what is known: a
+running replica does not turn `unknown` for it.
+
+## Why
+`reason` is a code, `message` at most 1 KiB of prose. Its first line says what happened: `exited with code 3`, `GET
+/healthz answered 500`, `command: exit code 1`. Below it stand the last lines, up to five, that the workload or the
+command said, without control characters; what is not UTF-8 is replaced. A timeline keeps the first lines only. Why one
+is not healthy yet is told with the first no that counts, or after ten of them in a long start.
+"""
 _SETTINGS_HEAD: Final = """\
 # Settings
 

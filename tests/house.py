@@ -17,6 +17,7 @@ PURE_FILES: Final = (
     "agents/container.py",
     "agents/desired.py",
     "agents/docker_config.py",
+    "agents/output.py",
     "agents/record.py",
     "agents/rights.py",
     "agents/step.py",

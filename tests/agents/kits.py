@@ -22,11 +22,12 @@ from agents.runtime import Runtime, Unavailable
 from tests import image
 from tests.waiting import eventually
 
-Behaviour = Literal["stays", "exits", "deaf", "refused", "greedy", "serves", "unknown image"]
+Behaviour = Literal["stays", "exits", "talks", "deaf", "refused", "greedy", "serves", "unknown image"]
 
 SCRIPTS: Final[dict[str, str]] = {
     "stays": "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done",
     "exits": "exit 3",
+    "talks": r"printf '1\n2\nfour\nfive \377\n\033[31mred\033[0m\n\n'; sleep 0.2; printf 'seven\neig\000ht' >&2; false",
     "deaf": "trap '' TERM; while :; do sleep 3600 & wait $!; done",
     "greedy": "x=0123456789abcdef; while :; do x=$x$x$x$x; done",
 }
@@ -93,6 +94,7 @@ class FakeKit:
     def __post_init__(self) -> None:
         self.runtime.scripts = {
             "exits": Script(exits_after=0.01, exit_code=3),
+            "talks": Script(exits_after=0.01, exit_code=3, says="four\nfive \ufffd\n\x1b[31mred\nseven\neig\0ht"),
             "deaf": Script(stop_takes=None),
             "refused": Script(refused="no such program"),
             "greedy": Script(exits_after=0.01, exit_code=137, oom=True),

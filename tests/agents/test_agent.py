@@ -8,8 +8,6 @@ from msgspec.structs import replace
 
 from agents.fake_runtime import Script
 from agents.sync import Dismissed
-from heroctl.domain.duration import Duration
-from heroctl.domain.spec import Health
 from tests.agents.control import refusal
 from tests.agents.rig import WEB, Rig, alloc, stopped
 
@@ -90,21 +88,6 @@ async def test_ports_that_run_out_fail_the_allocation(node: Rig) -> None:
     node.start()
     await node.until(node.control.is_phase("a", "failed"), what="failed")
     assert node.control.seen["a"].reason == "no_port_left"
-
-
-async def test_health_is_watched_and_told_when_it_changes(node: Rig) -> None:
-    check = Health(http="/", interval=Duration.of(1), retries=2, start_period=Duration.of(0))
-    node.runtime.scripts["shop:1"] = Script(healthy=False)
-    node.control.want(alloc("a", replace(WEB, health=check)))
-    node.start()
-    await node.until(lambda: "a" in node.control.seen and node.control.seen["a"].health == "unhealthy")
-    assert (node.control.seen["a"].reason, node.control.seen["a"].message) == ("unhealthy", "it says no")
-    node.runtime.scripts["shop:1"] = Script()
-    await node.until(lambda: node.control.seen["a"].health == "healthy", what="healthy")
-    assert node.control.seen["a"].healthy_for == 0.0
-    node.control.want(alloc("a"))
-    await node.pass_time(1)
-    assert node.control.seen["a"].attempt == 1
 
 
 # ── the agent ends and comes back ────────────────────────────────────────────────────────────────────────────────────

@@ -102,6 +102,29 @@ async def test_a_container_made_and_not_started_is_shown_as_such(kit: DockerKit)
     await kit.runtime.remove(found.id)
 
 
+async def test_commands_that_hang_keep_no_connection_from_others(tmp_path: Path) -> None:
+    asked: set[asyncio.StreamWriter] = set()
+
+    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.add(writer)
+
+    server = await asyncio.start_unix_server(never, tmp_path / "docker.sock")
+    runtime = DockerRuntime("test", "n1", url=f"unix://{tmp_path}/docker.sock")
+    await runtime.open()
+    checks = [asyncio.create_task(runtime.exec(f"c{number}", ("true",), 60.0)) for number in range(150)]
+    try:
+        await eventually(lambda: len(asked) == len(checks), what="a connection for each")
+    finally:
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+        await runtime.close()
+        for writer in asked:
+            writer.close()
+        server.close()
+        await server.wait_closed()
+
+
 # ── an engine that is away ───────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from agents.container import Container
 from agents.fake_runtime import FakeRuntime, Script
-from agents.health import Probe, Pulse, born, heard, pause, prober, watch
+from agents.health import Probe, Prober, Pulse, born, heard, news, pause, watch
 from heroctl.domain.duration import Duration
 from heroctl.domain.spec import Health, Port, Task
 from tests.agents.clocks import ManualClock
@@ -62,6 +62,50 @@ def test_healthy_means_a_yes_and_fewer_noes_since_than_allowed(answers: list[str
         assert "" in answers
         assert trailing < CHECK.retries
     assert (pulse.since is not None) == (pulse.health == "healthy")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["yes", "no", "no answer", "crash"]), st.floats(0.1, 30)), min_size=1, max_size=40
+    ),
+    st.integers(1, 4),
+    st.sampled_from([0, 5, 60]),
+)
+def test_what_health_means_however_it_goes(happened: list[tuple[str, float]], retries: int, start_period: int) -> None:
+    """Never healthy before a yes, unhealthy only by so many noes in a row that count; a crash begins it all anew."""
+    check = replace(CHECK, retries=retries, start_period=Duration.of(start_period))
+    now = started = 100.0
+    container = ONE
+    pulse = born(check, container, now)
+    counted: list[str] = []  # of this container: the answers that count, in order
+    healthy_at: float | None = None
+    for what, later in happened:
+        now += later
+        if what == "crash":
+            started, counted, healthy_at = now, [], None
+            container = replace(container, id=container.id + "'", started_at=now)
+            pulse = born(check, container, now)
+        elif what != "no answer":
+            pulse = heard(pulse, check, "" if what == "yes" else "no", now - started, now)
+            if what == "yes" or "yes" in counted or now - started >= start_period:
+                counted.append(what)
+        noes = len(counted) - 1 - max((n for n, one in enumerate(counted) if one == "yes"), default=-1)
+        expected = "unhealthy" if noes >= retries else "healthy" if "yes" in counted else "unknown"
+        healthy_at = (now if healthy_at is None else healthy_at) if expected == "healthy" else None
+        assert (pulse.container, pulse.health, pulse.since) == (container.id, expected, healthy_at)
+
+
+def test_others_hear_of_another_health_and_of_the_first_no_that_counts() -> None:
+    unknown, once, twice, healthy = born(CHECK, ONE, 0.0), after("no"), after("no", "no"), after("")
+    assert news(None, unknown)
+    assert news(unknown, once)
+    assert not news(once, twice)
+    assert news(twice, after("no", "no", "no"))
+    assert news(once, healthy)
+    assert not news(healthy, after("", "no"))
+    starting = [after(*["no"] * times, age=1.0) for times in (1, 9, 10, 11)]
+    assert [news(unknown, starting[0]), news(starting[0], starting[1])] == [False, False]
+    assert [news(starting[1], starting[2]), news(starting[2], starting[3])] == [True, False]
 
 
 def test_a_young_container_is_asked_more_often() -> None:
@@ -120,7 +164,7 @@ async def workload(port: int, script: Script | None = None) -> tuple[Probe, Cont
     runtime = FakeRuntime(ManualClock())
     runtime.scripts["x"] = script or Script()
     made = await runtime.start(description("test", "a", 1, port, image="x"))
-    return prober(runtime), made
+    return Prober(runtime), made
 
 
 def task(check: Health) -> Task:
@@ -134,12 +178,14 @@ def task(check: Health) -> Task:
         (b"HTTP/1.1 200 OK\r\n\r\n", ""),
         (b"HTTP/1.0 204 No Content\r\n\r\n", ""),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", ""),
-        (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
-        (b"HTTP/1.1 500 Oops\r\n\r\n", "status 500"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
-        (b"x" * 5000, "the answer is not HTTP"),
-        (b"", "the answer is not HTTP"),
-        (None, "no answer within 300ms"),
+        (b"HTTP/1.1 199 Odd\r\n\r\n", "GET /ready?x=1 answered 199"),
+        (b"HTTP/1.1 399 Odd\r\n\r\n", ""),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "GET /ready?x=1 answered 400"),
+        (b"HTTP/1.1 500 " + b"o" * 900 + b"ps\r\n\r\n", "GET /ready?x=1 answered 500"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "GET /ready?x=1 did not answer with HTTP"),
+        (b"x" * 5000, "GET /ready?x=1 did not answer with HTTP"),
+        (b"", "GET /ready?x=1 did not answer with HTTP"),
+        (None, "GET /ready?x=1: no answer within 300ms"),
     ],
 )
 async def test_http_looks_at_the_status(answer: bytes | None, said: str) -> None:
@@ -153,26 +199,37 @@ async def test_tcp_looks_whether_someone_listens() -> None:
     async with answering(None) as (port, _):
         probe, made = await workload(port)
         assert await probe(task(Health(tcp="http")), made) == ""
-    probe, made = await workload(free_port())
-    assert "Connect call failed" in (await probe(task(Health(tcp="http")), made) or "")
+    port = free_port()
+    probe, made = await workload(port)
+    assert await probe(task(Health(tcp="http")), made) == f"tcp http: Connection refused (127.0.0.1:{port})"
 
 
 async def test_a_command_is_asked_for_its_exit_code() -> None:
     check = task(Health(command=("true",)))
-    for script, said in ((Script(), ""), (Script(healthy=False), "exit code 1: not healthy")):
+    for script, said in ((Script(), ""), (Script(healthy=False), "command: exit code 1\nnot healthy")):
         probe, made = await workload(0, script)
         assert await probe(check, made) == said
+
+
+async def test_where_a_port_leads_is_asked_again_after_it_led_nowhere() -> None:
+    runtime = FakeRuntime(ManualClock())
+    made = await runtime.start(description("test", "a", 1, free_port(), image="x"))
+    probe, check = Prober(runtime), task(Health(tcp="http"))
+    assert "refused" in (await probe(check, made) or "")
+    async with answering(None) as (port, _):
+        runtime.containers[made.id] = replace(made, ports={"http": port})
+        assert await probe(check, made) == ""
 
 
 async def test_what_cannot_be_asked_says_nothing_of_the_workload() -> None:
     runtime = FakeRuntime(ManualClock())
     made = await runtime.start(description("test", "a", 1, free_port(), image="x"))
     runtime.away = True
-    assert await prober(runtime)(task(Health(command=("true",))), made) is None
+    assert await Prober(runtime)(task(Health(command=("true",))), made) is None
     runtime.away = False
     runtime.end(made.id, 1)
     for check in (Health(command=("true",)), Health(tcp="http")):
-        assert await prober(runtime)(task(check), made) is None
+        assert await Prober(runtime)(task(check), made) is None
 
 
 async def test_an_answer_that_could_not_be_got_changes_nothing() -> None:

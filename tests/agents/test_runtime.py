@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -204,6 +206,41 @@ async def test_a_command_sees_the_environment_and_its_code_and_output_are_told(k
     ran = await kit.runtime.exec(made.id, ("sh", "-c", 'echo "$GREETING"; exit 4'), 5.0)
     assert (ran.exit_code, ran.output.strip()) == (4, "hello there")
     assert (await kit.runtime.exec(made.id, ("/no/such/program",), 5.0)).exit_code in (126, 127)
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_command_that_takes_too_long_ends_with_all_that_it_started(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    seconds = str(random.randint(10**6, 10**7))  # like no other's on this machine
+    for script in (f"sleep {seconds}; true", f"sleep {seconds} & setsid sleep {seconds} & wait"):
+        with pytest.raises(TimeoutError):
+            await kit.runtime.exec(made.id, ("sh", "-c", script), 0.5)
+        await eventually(lambda: not _runs(seconds), what="the end of the command")
+    assert (await only(kit.runtime, made.alloc)).state == "running"
+
+
+def _runs(word: str) -> bool:
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in line.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_command_that_says_a_lot_is_heard_to_its_end(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    ran = await kit.runtime.exec(made.id, ("sh", "-c", "yes no | head -c 3000000; echo last; exit 2"), 20.0)
+    assert (ran.exit_code, len(ran.output), ran.output[-5:]) == (2, 1024, "last\n")
+
+
+async def test_the_last_lines_of_what_ended_are_told(kit: Kit) -> None:
+    made = await kit.runtime.start(kit.describe("talks"))
+    await ended(kit.runtime, made.alloc)
+    assert (await kit.runtime.output(made.id)).split("\n") == ["four", "five \ufffd", "red", "seven", "eight"]
+    quiet = await kit.runtime.start(kit.describe("exits"))
+    await ended(kit.runtime, quiet.alloc)
+    assert await kit.runtime.output(quiet.id) == await kit.runtime.output("f" * 64) == ""
 
 
 async def test_a_name_is_there_only_once(kit: Kit) -> None:

@@ -336,9 +336,10 @@ def test_what_a_restored_log_wants_again_is_taken_up_again() -> None:
 
 
 def test_times_of_a_boot_that_is_over_are_moved_to_this_one() -> None:
-    record = Record("a", started_at=50.0, begun=(40.0,), not_before=60.0, ending="c1", ending_at=55.0)
+    record = Record("a", started_at=50.0, begun=(40.0,), not_before=60.0, stopping_at=54.0, ending="c1", ending_at=55.0)
     moved = restored(record, -45.0)
     assert (moved.started_at, moved.begun, moved.not_before, moved.ending) == (5.0, (-5.0,), 15.0, "")
+    assert moved.stopping_at == 9.0
 
 
 # ── ignorance ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -371,16 +372,6 @@ def test_a_report_holds_elapsed_times_and_short_prose() -> None:
     assert (told.running_for, told.healthy_for, told.health, told.address) == (5.0, 2.0, "healthy", "10.0.0.1")
     long = replace(world.record, message="é" * 2000)
     assert len(report(long, 0.0, address="", health="unknown", healthy_since=None, said="").message.encode()) <= 1024
-
-
-def test_a_report_says_why_a_check_says_no_and_nothing_of_health_once_it_does_not_run() -> None:
-    world = running()
-    told = report(world.record, world.now, address="", health="unhealthy", healthy_since=None, said="got 500")
-    assert (told.reason, told.message) == ("unhealthy", "got 500")
-    world.exit(1)
-    world.settle()
-    told = report(world.record, world.now, address="", health="unhealthy", healthy_since=None, said="got 500")
-    assert (told.reason, told.health, told.running_for) == ("exited", "unknown", None)
 
 
 def test_a_description_leaves_nothing_to_choose() -> None:

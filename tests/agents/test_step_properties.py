@@ -33,12 +33,13 @@ class Agent(RuleBasedStateMachine):
         self.world = World()
         self.heard: tuple[int, Phase] = (0, "pending")
         self.lost = False
+        self.left_at = 0.0
         self.spec: Task = WEB
         self.digest = "d1"
 
-    @initialize(policy=Policies)
-    def begin(self, policy: Restart) -> None:
-        self.spec = replace(WEB, restart=policy)
+    @initialize(policy=Policies, delay=st.sampled_from([0, 10]))
+    def begin(self, policy: Restart, delay: int) -> None:
+        self.spec = replace(WEB, restart=policy, shutdown_delay=Duration.of(delay))
         self.want()
 
     def want(self) -> None:
@@ -60,7 +61,10 @@ class Agent(RuleBasedStateMachine):
             world.kill_agent()
 
     def judge(self, before: Record, after: Record, action: object) -> None:
-        """A terminal record is final; a container of the wanted content is never asked to end while it should run."""
+        """A terminal record is final; a container of the wanted content is never asked to end while it should run.
+
+        One that stops is asked only once it has been out of the traffic for so long.
+        """
         if before.phase in TERMINAL:
             assert (after.attempt, after.phase) == (before.attempt, before.phase)
         else:
@@ -75,6 +79,10 @@ class Agent(RuleBasedStateMachine):
             target = world.containers[action.container]
             same = [one for one in world.containers.values() if one.digest == self.digest and one.state == "running"]
             assert target.digest != self.digest or len(same) > 1
+        if after.phase == "stopping" and before.phase != "stopping":
+            self.left_at = world.now
+        if isinstance(action, Signal) and after.phase == "stopping":
+            assert world.now >= self.left_at + self.spec.shutdown_delay.seconds
         if isinstance(action, Start):
             assert not world.containers
             assert world.wanted.wanted == "run"

@@ -190,7 +190,8 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
 
 
 def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
-    moved = report.phase != old.phase or report.attempt != old.attempt or report.health != old.health
+    same = report.attempt == old.attempt
+    moved = report.phase != old.phase or not same or report.health != old.health
     first_healthy = touch.time if old.first_healthy_at is None and report.health == "healthy" else old.first_healthy_at
     return replace(
         old,
@@ -206,8 +207,8 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
         ports=tuple(sorted(report.ports.items())) if report.ports else (),
         address=old.address if report.address == old.address else report.address,
         container=report.container,
-        started_at=_since(report.running_for, old.started_at if report.attempt == old.attempt else None, touch.time),
-        healthy_since=_since(report.healthy_for, old.healthy_since, touch.time),
+        started_at=_since(report.running_for, old.started_at if same else None, touch.time),
+        healthy_since=_since(report.healthy_for, old.healthy_since if same else None, touch.time),
         first_healthy_at=first_healthy,
         modify_index=touch.index,
         timeline=_line(old, touch, _PHASE_EVENTS[report.phase], _said(report)) if moved else old.timeline,
@@ -223,7 +224,9 @@ def _since(elapsed: float | None, known: int | None, now: int) -> int | None:
 
 
 def _said(report: Report) -> str:
-    return report.message or report.reason or (report.health if report.phase == "running" else "")
+    """Put it in a line: what a workload said itself is below the first one, and is kept of the newest report only."""
+    message = report.message.partition("\n")[0]
+    return message or report.reason or (report.health if report.phase == "running" else "")
 
 
 def _progress(state: State, alloc: Alloc, touch: Touch) -> None:
