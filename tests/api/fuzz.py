@@ -40,6 +40,16 @@ _BRIEF: Final = "10ms"  # of waits
 _LONGEST: Final = 30.0  # seconds for an answer
 
 
+def _unkept() -> requests.Session:
+    """Make a session of one connection a request.
+
+    One that idles is closed by the api; a request on its way then would look like one that was never answered.
+    """
+    session = requests.Session()
+    session.headers["Connection"] = "close"
+    return session
+
+
 @dataclass(slots=True)
 class Fuzz:
     """One run against one api. `live` gives, for the noun of a path, words that name something."""
@@ -49,7 +59,7 @@ class Fuzz:
     node: str  # a node's token
     live: dict[str, list[str]] = field(default_factory=dict)
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
-    session: requests.Session = field(default_factory=requests.Session)
+    session: requests.Session = field(default_factory=_unkept)
 
     @property
     def asked(self) -> int:
