@@ -30,6 +30,7 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     "job": (_TEXT, f"{_AMONG} job."),
     "node": (_TEXT, f"{_AMONG} node, by id or name."),
     "check_index": (_INDEX, "Only if the job's `spec_index` is this; 0: only if there is no such job."),
+    "dry_run": ({"type": "string", "enum": ["true", "false"]}, "`true`: tell what it would do, and do nothing."),
     "after": (_INDEX, "Only what comes after this index."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),
     "cursor": (_TEXT, "Go on where a page ended: what its `X-HeroCtl-Next-Cursor` says. With the same filters."),

@@ -91,6 +91,7 @@ CODES: Final[dict[str, Code]] = {
         "`at` is no moment, lies before the log or ahead of it, or stands beside `index` or `wait`.",
         "Give an index, a time such as `2026-03-01T12:00:00Z`, or `-1h`.",
     ),
+    "invalid_dry_run": Code(Invalid, "`dry_run` is neither `true` nor `false`.", "Give one of them, or leave it out."),
     "invalid_after": Code(Invalid, "`after` is not a whole number, 0 or more.", "Give an index of the log."),
     "invalid_limit": Code(Invalid, "`limit` is not a whole number that is allowed here.", _SHOWN),
     "invalid_cursor": Code(

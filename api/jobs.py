@@ -11,6 +11,8 @@ import msgspec
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
+from api.plan import Planned, dry, plan
+from api.posted import allowed
 from api.reads import Query, Reading
 from api.wire import (
     DeploymentRef,
@@ -28,7 +30,7 @@ from api.wire import (
 from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
-from heroctl.domain.errors import Invalid, Problem, not_found
+from heroctl.domain.errors import Invalid, not_found
 from heroctl.domain.events import JobSubmitted
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
@@ -159,7 +161,7 @@ def _version(version: Version) -> VersionItem:
 
 
 @tells(
-    Submitted,
+    Submitted | Planned,
     "invalid_spec",
     "namespace_not_found",
     "job_not_found",
@@ -170,9 +172,13 @@ def _version(version: Version) -> VersionItem:
     status=(200, 201),
 )
 async def submit(call: Call) -> Answer:
-    """Make a job so: 201 where its name is new, 200 where it changed or was so already."""
-    spec = await _spec(call)
-    call.allow_spec(spec, absent=not_found("namespace", spec.namespace))
+    """Make a job so: 201 where its name is new, 200 where it changed or was so already.
+
+    `?dry_run=true`: tell what that would do, and do nothing; see `/v1/jobs/plan`.
+    """
+    if dry(call):
+        return await plan(call)
+    spec = await allowed(call)
     guard = call.number("check_index")
     actor = call.principal.actor
     done = await call.change(
@@ -183,13 +189,8 @@ async def submit(call: Call) -> Answer:
 
 async def submitted(call: Call, done: Done) -> Answer:
     """Say again what became of a submit."""
-    spec = await _spec(call)
-    call.allow_spec(spec, absent=not_found("namespace", spec.namespace))
+    spec = await allowed(call)
     return _submitted(call, spec, done)
-
-
-async def _spec(call: Call) -> specs.Job:
-    return parse(_named(await call.document(), call.args.get("namespace")))
 
 
 def _submitted(call: Call, spec: specs.Job, done: Done) -> Answer:
@@ -223,16 +224,6 @@ def _deployment(state: State, index: int) -> str:
         return usual
     known = (each.id for each in state.deployments.values() if each.create_index == index)  # of an earlier incarnation
     return next(known, usual)
-
-
-def _named(document: Any, namespace: str | None) -> Any:  # noqa: ANN401 - a spec that nobody has judged yet
-    """`?namespace=` names the namespace of a spec that names none; the two may not differ."""
-    if namespace is None or not isinstance(document, dict):
-        return document
-    if document.setdefault("namespace", namespace) != namespace:
-        problem = Problem("namespace", "invalid_value", f"the query says '{namespace}', the spec another")
-        raise Invalid("invalid_spec", f"namespace: {problem.message}", details=(problem,))
-    return document
 
 
 @tells(Judged, body=specs.Job, writes=False)

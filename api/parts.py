@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from api.access import Access, Principal, check, expired
+from api.aside import Aside
 from api.auth import Passwords
 from api.bounds import Bounds
 from api.cors import Cors
@@ -64,6 +65,7 @@ class Parts:
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)
+    aside: Aside = field(default_factory=Aside)
     cors: Cors = field(default_factory=Cors)
     secure: bool = False  # clients come by TLS
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts

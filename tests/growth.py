@@ -112,6 +112,11 @@ class _Pair:
         old, new = _followed(self._old, old), _followed(self._new, new)
         if depth > _DEEPEST:
             return
+        if "anyOf" in new and ("properties" in old or "anyOf" in old):  # each of them has to be as good
+            before = old.get("anyOf", [old] * len(new["anyOf"]))
+            for each, choice in zip(before, new["anyOf"], strict=False):
+                yield from self._given(where, each, choice, depth + 1)
+            return
         if (was and not now <= _enough(was)) or (was and not now):
             yield f"{where}: was {' or '.join(sorted(was))}, is {' or '.join(sorted(now)) or 'anything'}"
         for name, field in old.get("properties", {}).items():

@@ -59,6 +59,10 @@ LOST: dict[str, tuple[Change, str]] = {
         lambda new: _shapes(new)["JobItem"]["required"].remove("status"),
         "GET /v1/jobs 200[].status: the field is not always there any more",
     ),
+    "a field of one of two answers": (
+        lambda new: _shapes(new)["Planned"]["properties"].pop("place"),
+        "POST /v1/jobs 200.place: the field is gone",
+    ),
     "a type": (
         lambda new: _shapes(new)["JobItem"]["properties"].update(version={"type": "string"}),
         "GET /v1/jobs 200[].version: was integer, is string",
@@ -106,6 +110,9 @@ GAINED: dict[str, Change] = {
     "a field that may be left out": lambda new: _shapes(new)["Login"]["properties"].update(more={"type": "string"}),
     "a field that is always there now": lambda new: _shapes(new)["Written"]["required"].append("name"),
     "a value that is taken": lambda new: _shapes(new)["JobSpecTask"]["properties"]["driver"]["enum"].append("vm"),
+    "another answer that has all fields": lambda new: _shapes(new).update(
+        Written={"anyOf": [_shapes(new)["Written"], {**_shapes(new)["Written"], "title": "More"}]}
+    ),
     "prose": lambda new: _jobs(new).update(description="Other words."),
 }
 

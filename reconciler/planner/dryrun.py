@@ -9,9 +9,9 @@ deployment would fail: until then it stands as it is told. Nobody but this job m
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from msgspec import Struct
 
@@ -109,9 +109,19 @@ def _with_own(records: dict[int, dict[K, V]], uid: int) -> dict[int, dict[K, V]]
 
 def dry_run(state: State, namespace: str, name: str, events: Sequence[Event], now: int) -> Outlook:
     """Tell what events on a job would lead to, from a moment (ms) on. The state is the caller's own, and used up."""
+    running = steps(state, namespace, name, events, now)
+    while True:
+        try:
+            next(running)
+        except StopIteration as end:
+            return cast("Outlook", end.value)
+
+
+def steps(state: State, namespace: str, name: str, events: Sequence[Event], now: int) -> Generator[None, None, Outlook]:
+    """As `dry_run`, and pause after each pass, so that others get their turn."""
     if not events:
         return Outlook({})
-    return _DryRun(state, state.job(namespace, name), now).run(namespace, name, events)
+    return (yield from _DryRun(state, state.job(namespace, name), now).run(namespace, name, events))
 
 
 class _DryRun:
@@ -129,17 +139,17 @@ class _DryRun:
         self._truncated = False
         self._fault: Exception | None = None
 
-    def run(self, namespace: str, name: str, events: Sequence[Event]) -> Outlook:
+    def run(self, namespace: str, name: str, events: Sequence[Event]) -> Generator[None, None, Outlook]:
         self._fold(events)
         self._fleet.refresh(self._state)
         self._uid = self._state.names[namespace, name]
-        self._go_on()
+        yield from self._go_on()
         tasks, blocked = self._tally(), self._job.blocked
         promoted = None
         deployment = self._deployment
         if deployment is not None and deployment.status == "awaiting_promotion" and not self._over():
             self._fold(promote(deployment).events)
-            self._go_on()
+            yield from self._go_on()
             promoted = self._tally()
         return Outlook(tasks, blocked, promoted, self._truncated, self._fault)
 
@@ -157,9 +167,10 @@ class _DryRun:
 
     # ── the planner, the agents and the clock ────────────────────────────────────────────────────────────────────────
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> Generator[None, None, None]:
         """Decide and act until nothing more happens by itself."""
         while not self._over():
+            yield
             draft = self._decide()
             if draft is None or _fails(draft.events):
                 return

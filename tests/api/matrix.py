@@ -68,7 +68,7 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
             return Question("/v1/nodes", shows=("name", node))
         case "GET", ["namespaces"]:
             return Question("/v1/namespaces", shows=("name", place))
-        case "POST", ["jobs", *rest] if rest in ([], ["validate"]):
+        case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
             return Question(line.route, spec(namespace=place))
         case _, ["jobs", "{name}", *_]:
             return Question(f"{line.route.replace('{name}', 'web')}?namespace={place}")

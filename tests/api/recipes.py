@@ -177,6 +177,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "PUT /v1/acl/policies/{name}": lambda _: _changed("policies"),
     "PUT /v1/namespaces/{name}": lambda _: _changed("namespaces"),
     "POST /v1/jobs": lambda _: {"json": spec(new("job"))},
+    "POST /v1/jobs/plan": lambda _: {"json": spec(new("job"))},
     "POST /v1/nodes/join": _join,
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,

@@ -36,6 +36,7 @@ DAY: Final = 24 * 3600.0
 NOT_AGAIN: Final = {
     "/v1/acl/tokens",
     "/v1/cluster/join-tokens",
+    "/v1/jobs/plan",
     "/v1/jobs/validate",
     "/v1/auth/logout",
     "/v1/acl/keys/rotate",

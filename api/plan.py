@@ -1,0 +1,135 @@
+"""What a submit would do: what is different, and what the planner would make of it. Nothing is written."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from api.answer import Answer, answer
+from api.call import Call
+from api.contract import tells
+from api.posted import allowed
+from heroctl.domain import spec as specs
+from heroctl.domain.diff import Difference, diff, document
+from heroctl.domain.errors import Invalid, Problem
+from heroctl.domain.intents.jobs import submit_job
+from heroctl.domain.spec import Strategy
+from heroctl.domain.state import Job
+from heroctl.domain.validate import warnings
+from reconciler.planner.dryrun import Counts, Outlook, TaskOutlook, overlay, steps, total
+
+_log: Final = structlog.get_logger(__name__)
+
+
+class NodeShare(Struct, frozen=True):
+    """How many replicas a node would get."""
+
+    node: str
+    replicas: int
+
+
+class PlannedTask(Counts, frozen=True):
+    """A task: how its version follows the one before, and where new replicas would go, first to the first node."""
+
+    strategy: Strategy
+    nodes: list[NodeShare]
+
+
+class Planned(Counts, frozen=True):
+    """What would become of a job if this were submitted; with all the fields of what a submit answers.
+
+    Nothing was begun: `deployment_id` is empty, and `index` that of the state which was looked at. Counted is what happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all
+    that is done in the end if somebody does. `blocked`: what would fit nowhere, and why. `truncated`: it is more than
+    a plan looks at, and so much at least. `check_index` lets a submit rest on this plan: it is refused if the job has
+    moved meanwhile.
+    """
+
+    name: str
+    namespace: str
+    version: int
+    index: int
+    deployment_id: str
+    changed: bool
+    diff: list[Difference]
+    tasks: dict[str, PlannedTask]
+    blocked: tuple[str, ...]
+    warnings: list[Problem]
+    waits_for: Literal["", "promotion"]
+    once_promoted: Counts | None
+    truncated: bool
+    check_index: int
+
+
+@tells(
+    Planned,
+    "invalid_spec",
+    "namespace_not_found",
+    "job_exists",
+    "index_conflict",
+    "upgrade_incomplete",
+    "busy",
+    body=specs.Job,
+    writes=False,
+)
+async def plan(call: Call) -> Answer:
+    """Tell what a submit of this spec would do, and do nothing."""
+    spec = await allowed(call)
+    state, actor = call.parts.view.state, call.principal.actor
+    job = state.job(spec.namespace, spec.name)
+    change = submit_job(state, spec, actor, call.number("check_index"))
+    own, index = overlay(state, job.uid if job else 0), state.index
+    now = int(call.parts.clock() * 1000)
+    names = {node.id: node.name for node in state.nodes.values()}
+    outlook = await call.parts.aside.do(steps(own, spec.namespace, spec.name, change.events, now))
+    if outlook.fault is not None:
+        _log.error("dry_run_failed", job=f"{spec.namespace}/{spec.name}", exc_info=outlook.fault)
+    return answer(_shown(index, job, spec, outlook, names, changed=bool(change.events)))
+
+
+def dry(call: Call) -> bool:
+    """Tell whether a call of a submit asks for no more than its plan. Raises `invalid_dry_run`."""
+    given = call.args.get("dry_run", "false")
+    if given not in ("true", "false"):
+        problem = Problem("dry_run", "invalid_dry_run", "expected true or false")
+        raise Invalid("invalid_dry_run", f"dry_run: {problem.message}", details=(problem,))
+    return given == "true"
+
+
+def _shown(
+    index: int, job: Job | None, spec: specs.Job, outlook: Outlook, names: dict[str, str], *, changed: bool
+) -> Planned:
+    version = job.current.version if job else 0
+    return Planned(
+        **asdict(total(outlook.tasks.values())),
+        name=spec.name,
+        namespace=spec.namespace,
+        version=version + 1 if changed else version,
+        index=index,
+        deployment_id="",
+        changed=changed,
+        diff=diff(document(specs.decode(job.current.spec)) if job else {}, document(spec)),
+        tasks={name: _task(spec, name, task, names) for name, task in outlook.tasks.items()},
+        blocked=(*outlook.blocked, *_fault(outlook)),
+        warnings=warnings(spec),
+        waits_for="" if outlook.promoted is None else "promotion",
+        once_promoted=None if outlook.promoted is None else total(outlook.promoted.values()),
+        truncated=outlook.truncated,
+        check_index=job.spec_index if job else 0,
+    )
+
+
+def _fault(outlook: Outlook) -> tuple[str, ...]:
+    fault = outlook.fault
+    return () if fault is None else (f"planning it fails: {type(fault).__name__}: {fault}"[:500],)
+
+
+def _task(spec: specs.Job, name: str, task: TaskOutlook, names: dict[str, str]) -> PlannedTask:
+    wanted = spec.task(name)
+    return PlannedTask(
+        **asdict(task.counts),
+        strategy=wanted.update.strategy if wanted is not None else "rolling",
+        nodes=[NodeShare(names.get(node, node), replicas) for node, replicas in task.nodes.items()],
+    )
