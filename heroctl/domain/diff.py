@@ -75,10 +75,10 @@ def _order(path: str, old: list[str], new: list[str]) -> Iterator[Difference]:
 
 def _by_name(value: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any JSON
     """Give the items of a list by their names, if each has one and no two have the same."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+    if not isinstance(value, list):
         return None
-    named = {each.get("name"): each for each in value}
-    return named if len(named) == len(value) and all(isinstance(name, str) for name in named) else None
+    named = {each["name"]: each for each in value if isinstance(each, dict) and isinstance(each.get("name"), str)}
+    return named if len(named) == len(value) else None
 
 
 def _field(path: str, name: str) -> str:

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -91,6 +91,8 @@ def _same(one: Json, other: Json) -> bool:
 
 
 @given(documents, documents)
+@example(None, [{"name": []}])
+@example([{"name": "a"}, {"name": 1}], [{"name": "a"}, {"name": "a"}])
 def test_applying_the_diff_gives_the_new_document(old: Json, new: Json) -> None:
     rows = diff(old, new)
     assert _same(_apply(old, rows), new)
