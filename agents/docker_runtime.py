@@ -61,6 +61,7 @@ _STATES: Final[dict[str, State]] = {
     "paused": "running",
     "restarting": "running",
 }
+_NEVER: Final = "0001-"  # the year in which nothing happened
 _TAKEN: Final = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 # The engine is asked to end and has closed its networks, but answers still: no fault of the workload.
 _ENDING: Final = re.compile("failed to update store for object type")
@@ -356,6 +357,7 @@ def _shown(found: DockerContainer) -> Container | None:
         id=found.id,
         state=_STATES.get(state["Status"], "exited"),
         started_at=_monotonic(state["StartedAt"]) if state["Running"] else None,
+        run="" if ended or state["FinishedAt"].startswith(_NEVER) else state["FinishedAt"],
         exit_code=int(state["ExitCode"]) if ended else None,
         oom=ended and bool(state["OOMKilled"]),
         message=str(state["Error"]) if ended else "",

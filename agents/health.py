@@ -1,7 +1,7 @@
 """Health of what runs: checks made by the agent, and a small machine that decides what their answers mean.
 
 One yes makes healthy; `retries` times no in a row make unhealthy; in the start period a no does not count. Without a
-check what runs is healthy. A new container begins anew.
+check what runs is healthy. A new attempt begins anew.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Pulse(Struct, frozen=True):
     """What is known of a container's health. `since`: healthy without a break from then on; times are monotonic."""
 
     container: str
+    attempt: int = 0
     health: lifecycle.Health = "unknown"
     since: float | None = None
     failures: int = 0  # in a row, of those that count
@@ -43,11 +44,12 @@ class Pulse(Struct, frozen=True):
     said: str = ""  # what the last check that failed said
 
 
-def born(check: Health | None, container: Container, now: float) -> Pulse:
-    """Begin to watch a container."""
+def born(check: Health | None, container: Container, attempt: int, now: float) -> Pulse:
+    """Begin to watch a container in this attempt."""
     if check is None:
-        return Pulse(container.id, "healthy", now if container.started_at is None else container.started_at)
-    return Pulse(container.id)
+        since = now if container.started_at is None else container.started_at
+        return Pulse(container.id, attempt, "healthy", since)
+    return Pulse(container.id, attempt)
 
 
 def heard(pulse: Pulse, check: Health, said: str, age: float, now: float) -> Pulse:
@@ -66,7 +68,9 @@ def heard(pulse: Pulse, check: Health, said: str, age: float, now: float) -> Pul
 
 def news(before: Pulse | None, after: Pulse) -> bool:
     """Tell whether others should hear of it: another health, or why one is not healthy yet, once that is no haste."""
-    if before is None or (before.container, before.health) != (after.container, after.health):
+    if before is None or (before.container, before.attempt) != (after.container, after.attempt):
+        return True
+    if before.health != after.health:
         return True
     counts = after.failures == 1 and before.failures == 0
     lasts = after.noes == LASTING and before.noes < LASTING

@@ -26,6 +26,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     phase: Phase = "pending"
     container: str = ""
+    run: str = ""  # of the container: another one is another attempt
     ports: dict[str, int] = field(default_factory=dict)
     started_at: float | None = None
     begun: tuple[float, ...] = ()  # when attempts were begun again
@@ -49,6 +50,7 @@ def fresh(record: Record) -> Record:
     return replace(
         record,
         container="",
+        run="",
         started_at=None,
         not_before=0.0,
         counts=False,

@@ -221,7 +221,7 @@ def _noticed(
     if mine is None:
         return _without(record, assigned, next((one for one in others if one.id == record.container), None), now)
     if mine.state == "running":
-        same = record.phase == "running" and record.container == mine.id
+        same = record.phase == "running" and (record.container, record.run) == (mine.id, mine.run)
         return record if same else _adopted(record, assigned, mine, now)
     if record.phase == "ended" or (record.phase == "starting" and mine.attempt < record.attempt):
         return record
@@ -249,6 +249,7 @@ def _adopted(record: Record, assigned: Assigned, mine: Container, now: float) ->
         attempt=_attempt(record, assigned, mine),
         phase="running",
         container=mine.id,
+        run=mine.run,
         ports=mine.ports or record.ports,
         started_at=now if mine.started_at is None else mine.started_at,
     )

@@ -65,7 +65,7 @@ class Worker:
         self._stale = False
         self._quitting = False
         self._saved: tuple[object, ...] = ()
-        self._watched: tuple[str, Health | None] | None = None
+        self._watched: tuple[str, int, Health | None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -106,7 +106,7 @@ class Worker:
 
     def report(self) -> Report:
         """Say all there is to say, with times as of now."""
-        pulse = self.pulse if self.pulse is not None and self.pulse.container == self.record.container else None
+        pulse = self._own_pulse()
         return report(
             self.record,
             self._room.clock.now(),
@@ -317,17 +317,23 @@ class Worker:
         if self.record.phase != "running" or container is None or assigned is None:
             self._unwatch()
             return
-        wanted = (container.id, assigned.spec.health)
+        wanted = (container.id, self.record.attempt, assigned.spec.health)
         if wanted == self._watched:
             return
         self._unwatch()
         self._watched = wanted
-        if self.pulse is None or self.pulse.container != container.id or assigned.spec.health is None:
-            self._felt(born(assigned.spec.health, container, self._room.clock.now()))
+        if self._own_pulse() is None or assigned.spec.health is None:
+            self._felt(born(assigned.spec.health, container, self.record.attempt, self._room.clock.now()))
         if assigned.spec.health is not None and self.pulse is not None:
             watching = watch(assigned.spec, container, self.pulse, self._probe, self._room.clock, told=self._felt_later)
             self._watcher = asyncio.create_task(watching, name=f"health-{self.alloc}")
             self._watcher.add_done_callback(_complain)
+
+    def _own_pulse(self) -> Pulse | None:
+        """What is felt of the present attempt; what was felt of another says nothing of it."""
+        pulse, record = self.pulse, self.record
+        own = pulse is not None and (pulse.container, pulse.attempt) == (record.container, record.attempt)
+        return pulse if own else None
 
     def _felt_later(self, pulse: Pulse) -> None:
         before = self.pulse

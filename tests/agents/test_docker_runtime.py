@@ -94,6 +94,19 @@ async def test_a_command_that_takes_too_long_does_not_go_on(kit: DockerKit, engi
     await eventually(lambda: "1234" not in str(engine.api.top(made.id)), what="the end of the command")
 
 
+async def test_a_container_that_was_ended_and_started_again_can_be_told_from_before(
+    kit: DockerKit, engine: docker.DockerClient
+) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    (before,) = await kit.runtime.list(made.alloc)
+    await asyncio.to_thread(engine.api.restart, made.id, timeout=0)
+    (after,) = await kit.runtime.list(made.alloc)
+    assert (before.state, after.state) == ("running", "running")
+    assert made.run == before.run == ""
+    assert after.run
+    assert [one.run for one in await kit.runtime.list(made.alloc)] == [after.run]
+
+
 async def test_a_container_made_and_not_started_is_shown_as_such(kit: DockerKit) -> None:
     described = kit.describe("stays")
     made = await kit.runtime._create(described)

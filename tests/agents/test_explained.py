@@ -78,6 +78,21 @@ async def test_a_late_crash_begins_the_time_of_health_anew(node: Rig) -> None:
     assert (node.control.seen["a"].healthy_for or 0.0) <= 0.5
 
 
+async def test_a_container_that_somebody_started_again_begins_the_time_of_health_anew(node: Rig) -> None:
+    check = Health(http="/", interval=Duration.of(1), retries=2, start_period=Duration.of(0))
+    node.control.want(alloc("a", replace(WEB, health=check)))
+    node.start()
+    await node.until(lambda: "a" in node.control.seen and node.control.seen["a"].health == "healthy")
+    await node.pass_time(60)
+    (container,) = node.runtime.containers.values()
+    node.runtime.containers[container.id] = replace(container, run="again", started_at=node.clock.now())
+    node.runtime._ends.put_nowait("a")
+    await node.until(lambda: node.control.phase("a") == (2, "running"), what="the second attempt")
+    await node.until(lambda: node.control.seen["a"].health == "healthy", what="healthy again")
+    assert (node.control.seen["a"].healthy_for or 0.0) <= 0.5
+    assert node.ids() == {container.id}
+
+
 @pytest.mark.parametrize("start_period", [3, 600])
 async def test_why_one_is_not_healthy_yet_is_told_once(node: Rig, start_period: int) -> None:
     check = Health(http="/", interval=Duration.of(10), retries=100, start_period=Duration.of(start_period))

@@ -26,19 +26,19 @@ ONE = Container("c1", "a", "d1", 1, "running", started_at=100.0)
 
 
 def after(*answers: str, age: float = 60.0) -> Pulse:
-    pulse = born(CHECK, ONE, 100.0)
+    pulse = born(CHECK, ONE, 1, 100.0)
     for number, said in enumerate(answers):
         pulse = heard(pulse, CHECK, said, age, 200.0 + number)
     return pulse
 
 
 def test_without_a_check_what_runs_is_healthy_from_its_start() -> None:
-    assert born(None, ONE, 150.0) == Pulse("c1", "healthy", 100.0)
+    assert born(None, ONE, 1, 150.0) == Pulse("c1", 1, "healthy", 100.0)
 
 
 def test_one_yes_makes_healthy_and_the_first_of_them_counts() -> None:
-    assert born(CHECK, ONE, 150.0).health == "unknown"
-    assert after("", "", "") == Pulse("c1", "healthy", 200.0)
+    assert born(CHECK, ONE, 1, 150.0).health == "unknown"
+    assert after("", "", "") == Pulse("c1", 1, "healthy", 200.0)
 
 
 def test_so_many_noes_in_a_row_make_unhealthy() -> None:
@@ -46,7 +46,7 @@ def test_so_many_noes_in_a_row_make_unhealthy() -> None:
     unhealthy = after("", "no", "no", "status 500")
     assert (unhealthy.health, unhealthy.since, unhealthy.said) == ("unhealthy", None, "status 500")
     assert after("", "no", "no", "", "no", "no").health == "healthy"
-    assert after("no", "no", "no", "") == Pulse("c1", "healthy", 203.0)
+    assert after("no", "no", "no", "") == Pulse("c1", 1, "healthy", 203.0)
 
 
 def test_in_the_start_period_a_no_does_not_count_until_the_first_yes() -> None:
@@ -76,7 +76,7 @@ def test_what_health_means_however_it_goes(happened: list[tuple[str, float]], re
     check = replace(CHECK, retries=retries, start_period=Duration.of(start_period))
     now = started = 100.0
     container = ONE
-    pulse = born(check, container, now)
+    pulse = born(check, container, 1, now)
     counted: list[str] = []  # of this container: the answers that count, in order
     healthy_at: float | None = None
     for what, later in happened:
@@ -84,7 +84,7 @@ def test_what_health_means_however_it_goes(happened: list[tuple[str, float]], re
         if what == "crash":
             started, counted, healthy_at = now, [], None
             container = replace(container, id=container.id + "'", started_at=now)
-            pulse = born(check, container, now)
+            pulse = born(check, container, 1, now)
         elif what != "no answer":
             pulse = heard(pulse, check, "" if what == "yes" else "no", now - started, now)
             if what == "yes" or "yes" in counted or now - started >= start_period:
@@ -96,7 +96,7 @@ def test_what_health_means_however_it_goes(happened: list[tuple[str, float]], re
 
 
 def test_others_hear_of_another_health_and_of_the_first_no_that_counts() -> None:
-    unknown, once, twice, healthy = born(CHECK, ONE, 0.0), after("no"), after("no", "no"), after("")
+    unknown, once, twice, healthy = born(CHECK, ONE, 1, 0.0), after("no"), after("no", "no"), after("")
     assert news(None, unknown)
     assert news(unknown, once)
     assert not news(once, twice)
@@ -109,7 +109,7 @@ def test_others_hear_of_another_health_and_of_the_first_no_that_counts() -> None
 
 
 def test_a_young_container_is_asked_more_often() -> None:
-    unknown = born(CHECK, ONE, 0.0)
+    unknown = born(CHECK, ONE, 1, 0.0)
     assert [pause(unknown, CHECK, age) for age in (0.0, 1.0, 4.0, 5.0)] == [0.25, 0.5, 1.0, 10.0]
     assert pause(after(""), CHECK, 1.0) == 10.0
 
@@ -122,7 +122,7 @@ async def test_it_is_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> N
         return next(answers)
 
     watching = asyncio.create_task(
-        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 160.0), probe, clock, told=told.append)
+        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 1, 160.0), probe, clock, told=told.append)
     )
     await clock.advance(39.0)
     watching.cancel()
@@ -240,7 +240,7 @@ async def test_an_answer_that_could_not_be_got_changes_nothing() -> None:
         return next(answers)
 
     watching = asyncio.create_task(
-        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 160.0), probe, clock, told=told.append)
+        watch(Task("web", health=CHECK), ONE, born(CHECK, ONE, 1, 160.0), probe, clock, told=told.append)
     )
     await clock.advance(45.0)
     watching.cancel()

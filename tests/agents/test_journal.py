@@ -51,7 +51,7 @@ def held(*names: str, incarnation: str = "i1") -> Desired:
 
 async def test_everything_comes_back(disk: Disk) -> None:
     record = Record("a", attempt=2, phase="running", container="c1", ports={"http": 20_000}, begun=(90.0,))
-    pulse = Pulse("c1", "healthy", 95.0)
+    pulse = Pulse("c1", 1, "healthy", 95.0)
     disk.journal.join(WHO)
     await disk.save("a", held("a"), record, pulse)
     await disk.journal.hold("i1", 7)
@@ -65,7 +65,7 @@ async def test_everything_comes_back(disk: Disk) -> None:
 
 async def test_after_a_reboot_times_are_of_this_boot_and_health_is_not_known(disk: Disk) -> None:
     record = Record("a", attempt=2, phase="ended", begun=(90.0,), not_before=110.0)
-    await disk.save("a", held("a"), record, Pulse("c1", "healthy", 95.0))
+    await disk.save("a", held("a"), record, Pulse("c1", 1, "healthy", 95.0))
     await disk.journal.hold("i1", 7)
     remembered = disk.again("boot2", 5.0).load()
     assert remembered.records["a"].begun == (-5.0,)

@@ -300,6 +300,18 @@ def test_another_content_is_replaced_as_one_asks_first() -> None:
     assert (world.record.failed_attempt, report_of(world).restarts) == (0, 0)
 
 
+def test_a_container_that_somebody_ended_and_started_again_is_another_attempt() -> None:
+    world = running()
+    world.now += 60
+    world.containers = {"c1": replace(world.only, run="2026-01-01T00:00:00Z", started_at=world.now)}
+    assert world.settle() == Wait()
+    assert (world.names(), world.record.phase, world.record.attempt) == ([], "running", 2)
+    assert (world.record.started_at, report_of(world).restarts) == (world.now, 0)
+    world.kill_agent()
+    assert world.settle() == Wait()
+    assert world.record.attempt == 2
+
+
 def test_a_second_container_of_the_same_allocation_goes_and_the_first_stays() -> None:
     world = running()
     world.add(attempt=1)

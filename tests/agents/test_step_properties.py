@@ -135,7 +135,12 @@ class Agent(RuleBasedStateMachine):
         self.digest = digest
         self.want()
 
-    @precondition(lambda self: self.heard[1] not in TERMINAL)
+    def may_lose(self) -> bool:
+        """Not those of what is being replaced, should it ever be wanted again: nothing else tells that it was to stop."""
+        replaced = self.heard[1] == "stopping" and self.world.wanted is not None and self.world.wanted.wanted == "run"
+        return self.heard[1] not in TERMINAL and not replaced
+
+    @precondition(may_lose)
     @rule()
     def the_agent_loses_its_files(self) -> None:
         self.lost = True
