@@ -79,6 +79,13 @@ ANSWERED: Final[Schema] = {
         ("WWW-Authenticate", {"const": "Bearer"}, "How to say who you are."),
     )
 }
+# The same names, of paths where they mean something else.
+_QUERY_OF: Final[dict[str, dict[str, tuple[Schema, str]]]] = {
+    "/v1/jobs/{name}/versions/diff": {
+        "from": (_INDEX, "The version to begin with; the one before `to` unless given."),
+        "to": (_INDEX, "The version to end with; the present one unless given."),
+    }
+}
 
 
 def in_path(path: str, name: str) -> Schema:
@@ -88,9 +95,10 @@ def in_path(path: str, name: str) -> Schema:
     return {"name": name, "in": "path", "required": True, "description": said, "schema": schema}
 
 
-def in_query(name: str) -> Schema:
-    """Describe an argument of a query."""
-    schema, said = _QUERY.get(name, (_TEXT, f"{_AMONG} {name.replace('_', ' ')}."))
+def in_query(path: str, name: str) -> Schema:
+    """Describe an argument of a path's query."""
+    known = _QUERY | _QUERY_OF.get(path, {})
+    schema, said = known.get(name, (_TEXT, f"{_AMONG} {name.replace('_', ' ')}."))
     return {"name": name, "in": "query", "description": said, "schema": schema}
 
 

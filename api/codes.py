@@ -97,8 +97,16 @@ CODES: Final[dict[str, Code]] = {
     "invalid_cursor": Code(
         Invalid, "`cursor` is none of this list with these filters.", "Begin without one, and keep the filters after."
     ),
-    "invalid_from": Code(Invalid, "`from` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
-    "invalid_to": Code(Invalid, "`to` is no time.", "Give one such as `2026-03-01T12:00:00Z`, or `-1h`."),
+    "invalid_from": Code(
+        Invalid,
+        "`from` is no time, or, where versions are compared, no number.",
+        "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
+    ),
+    "invalid_to": Code(
+        Invalid,
+        "`to` is no time, or, where versions are compared, no number.",
+        "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
+    ),
     "invalid_outcome": Code(
         Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."
     ),
@@ -162,6 +170,7 @@ CODES: Final[dict[str, Code]] = {
     "version_not_found": Code(
         NotFound, "The job has no such version, or it is not kept any more.", "List its versions."
     ),
+    "task_not_found": Code(NotFound, "The job has no such task.", "Read the job, or leave it out where there is one."),
     "deployment_not_found": Code(NotFound, "There is no such deployment, or it is not kept any more.", _LIST),
     "allocation_not_found": Code(NotFound, "There is no such allocation.", "Give its id, or at least 4 letters of it."),
     "node_not_found": Code(
@@ -182,6 +191,19 @@ CODES: Final[dict[str, Code]] = {
     "index_conflict": Code(
         Conflict, "The job is not at the `spec_index` that `check_index` asks for.", "Read it again, then submit."
     ),
+    "job_stopped": Code(Conflict, "The job is stopped: nothing of it runs.", "Submit it again to start it."),
+    "no_stable_version": Code(
+        Conflict, "No earlier version that is kept was ever deployed.", "List its versions, and name one."
+    ),
+    "not_promotable": Code(
+        Conflict, "The deployment waits for no promotion: it rolls by itself.", "Watch it, pause it or end it."
+    ),
+    "not_ready": Code(
+        Conflict,
+        "What is to be promoted does not stand yet: not all of its new replicas are healthy.",
+        "Wait until `awaiting` is true, then ask again.",
+    ),
+    "deployment_over": Code(Conflict, "The deployment has ended.", "Read `status`; a new one begins with a submit."),
     "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
     "built_in": Code(Conflict, "What the product comes with cannot be changed.", "Make one of your own beside it."),
     "last_admin": Code(
@@ -250,6 +272,11 @@ CODES: Final[dict[str, Code]] = {
     "draining": Code(Unavailable, "This process is about to end.", _OTHER),
     "outdated": Code(
         Unavailable, "This process is of an older release than the log.", "Ask another, and upgrade this."
+    ),
+    "no_coordinator": Code(
+        Unavailable,
+        "No reconciler coordinates just now, and this makes sense only while one does; nothing was done.",
+        "Ask again after `Retry-After` seconds; `/v1/cluster/status` tells who coordinates.",
     ),
     "disk_low": Code(
         Unavailable,

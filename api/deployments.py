@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta, Struct
+
 from api.allocations import SHORTEST_PREFIX, Sees, hidden, knows_of, one_of
+from api.answer import Answer, answer
+from api.call import Call
 from api.contract import tells
 from api.reads import Query, Reading
-from api.wire import DeploymentItem, TaskRollout, encode, stamp, stamp_or_none
+from api.wire import DeploymentItem, TaskRollout, Written, encode, stamp, stamp_or_none
 from api.world import Sight
+from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import not_found
+from heroctl.domain.events import (
+    DeploymentFailRequested,
+    DeploymentPaused,
+    DeploymentPromoted,
+    DeploymentResumed,
+)
+from heroctl.domain.intents import deployments as intents
+from heroctl.domain.intents.change import Change, job_stream
 from heroctl.domain.state import (
     DEPLOYMENTS,
     Alloc,
     Deployment,
+    Job,
     State,
-    Version,
     deployment_topic,
     job_deployments_topic,
 )
+
+_PROMOTED: Final = frozenset({"canary", "blue-green"})  # strategies that wait for a promotion
+_STEERED: Final = (DeploymentPromoted, DeploymentPaused, DeploymentResumed, DeploymentFailRequested)
+_REFUSED: Final = ("deployment_not_found", "ambiguous_id", "deployment_over", "no_coordinator")
+
+
+class Promote(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/deployments/:id/promote`. `step`: a canary only as far as its next share of the traffic."""
+
+    step: bool = False
+
+
+class Fail(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/deployments/:id/fail`."""
+
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class Steered(NamedTuple):
+    """The deployment that a write is about."""
+
+    id: str
+    namespace: str
+    job: str
 
 
 @tells(list[DeploymentItem])
@@ -71,8 +111,11 @@ def _need(state: State, wanted: str, sees: Sees) -> Deployment:
 
 
 def _show(state: State, deployment: Deployment) -> DeploymentItem:
-    version = state.jobs[deployment.uid].version(deployment.version)
-    tasks = _tasks(state, deployment, version) if version else {}
+    job = state.jobs[deployment.uid]
+    version = job.version(deployment.version)
+    spec = specs.decode(version.spec) if version else None
+    weights = _weights(deployment, spec)
+    tasks = _tasks(state, deployment, job, spec)
     return DeploymentItem(
         id=deployment.id,
         job=deployment.job,
@@ -80,48 +123,143 @@ def _show(state: State, deployment: Deployment) -> DeploymentItem:
         version=deployment.version,
         previous_version=deployment.previous_version,
         status=deployment.status,
-        reason=deployment.reason,
+        reason=deployment.reason or deployment.fail_reason,
         strategy=deployment.strategy,
-        step=sum(min(task.healthy, task.desired) for task in tasks.values()),
-        steps=sum(task.desired for task in tasks.values()),
+        kind=deployment.kind,
+        step=_step(deployment, weights) if weights else sum(min(task.healthy, task.desired) for task in tasks.values()),
+        steps=len(weights) if weights else sum(task.desired for task in tasks.values()),
+        weights=weights,
+        awaiting=deployment.active and not deployment.promoted and deployment.step_at is not None,
+        promoted=deployment.promoted,
+        promoted_at=stamp_or_none(deployment.promoted_at),
+        revert_of=deployment.revert_of or None,
         tasks=tasks,
-        deadline=stamp_or_none(_deadline(deployment, version)),
+        deadline=stamp_or_none(_deadline(deployment, spec)),
         created_at=stamp(deployment.created_at),
         create_index=deployment.create_index,
         modify_index=deployment.modify_index,
     )
 
 
-def _tasks(state: State, deployment: Deployment, version: Version) -> dict[str, TaskRollout]:
-    allocs = [alloc for alloc in state.allocs_of(deployment.uid) if alloc.live]
-    return {
-        task.name: _rollout(
-            [alloc for alloc in allocs if _counts(alloc, deployment, task.name, task.content)], task.count
-        )
-        for task in version.tasks
-    }
+def _weights(deployment: Deployment, spec: specs.Job | None) -> tuple[int, ...]:
+    """Give a canary's shares of the traffic, one after the other: of the task that has most of them."""
+    if spec is None or deployment.strategy != "canary":
+        return ()
+    updates = [task.update for task in spec.tasks if task.update.strategy == "canary"]
+    return max(((update.canary or specs.Canary()).weights for update in updates), key=len, default=())
 
 
-def _counts(alloc: Alloc, deployment: Deployment, task: str, content: str) -> bool:
-    """A deployment brought what it placed, and what was there already with the same content."""
-    same = alloc.content == content and alloc.create_index < deployment.create_index
-    return alloc.task == task and (alloc.deployment == deployment.id or same)
+def _step(deployment: Deployment, weights: tuple[int, ...]) -> int:
+    """Say which of its shares a canary has; 0: none yet."""
+    if deployment.promoted:
+        return len(weights)
+    return 0 if deployment.step_at is None else min(deployment.step + 1, len(weights))
 
 
-def _rollout(allocs: list[Alloc], desired: int) -> TaskRollout:
+def _tasks(state: State, deployment: Deployment, job: Job, spec: specs.Job | None) -> dict[str, TaskRollout]:
+    version = job.version(deployment.version)
+    if spec is None or version is None:
+        return {}
+    allocs = [alloc for alloc in state.allocs_of(deployment.uid) if alloc.live and _counts(alloc, deployment, job)]
+    tasks = {}
+    for task, summary in zip(spec.tasks, version.tasks, strict=True):
+        own = [alloc for alloc in allocs if alloc.task == task.name and alloc.content == summary.content]
+        promoted = deployment.promoted or task.update.strategy not in _PROMOTED
+        tasks[task.name] = _rollout(own, task.count, promoted=promoted)
+    return tasks
+
+
+def _counts(alloc: Alloc, deployment: Deployment, job: Job) -> bool:
+    """A deployment brought what it placed, and what was there already, of the same content and not outdated since."""
+    return alloc.deployment == deployment.id or job.renewed < alloc.create_index < deployment.create_index
+
+
+def _rollout(allocs: list[Alloc], desired: int, *, promoted: bool) -> TaskRollout:
     return TaskRollout(
         desired=desired,
         placed=len(allocs),
         healthy=sum(alloc.health == "healthy" for alloc in allocs),
         unhealthy=sum(alloc.health == "unhealthy" for alloc in allocs),
-        canaries=0,
-        promoted=False,
+        canaries=0 if promoted else len(allocs),
+        promoted=promoted,
     )
 
 
-def _deadline(deployment: Deployment, version: Version | None) -> int | None:
-    """When it fails unless another replica becomes healthy before."""
-    if version is None or not deployment.active:
+def _deadline(deployment: Deployment, spec: specs.Job | None) -> int | None:
+    """When it fails unless another replica becomes healthy before. No clock runs while somebody has to decide."""
+    if spec is None or deployment.status != "running":
         return None
-    patience = max(task.update.progress_deadline.ms for task in specs.decode(version.spec).tasks)
-    return deployment.progress_at + patience
+    return deployment.progress_at + max(task.update.progress_deadline.ms for task in spec.tasks)
+
+
+# ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@tells(Written, *_REFUSED, "not_promotable", "not_ready", body=Promote)
+async def promote(call: Call) -> Answer:
+    """Let the new version of a deployment follow the old one: everywhere, or as far as the next share of the traffic.
+
+    Promoted already: nothing is done.
+    """
+    wanted = await call.body(Promote)
+    return await _write(call, lambda state, deployment: _promoted(state, deployment, step=wanted.step))
+
+
+def _promoted(state: State, deployment: Deployment, *, step: bool) -> Change:
+    version = state.jobs[deployment.uid].version(deployment.version)
+    weights = _weights(deployment, specs.decode(version.spec) if version else None)
+    return intents.promote(deployment, step=step and deployment.step + 1 < len(weights))
+
+
+@tells(Written, *_REFUSED)
+async def pause(call: Call) -> Answer:
+    """Let a deployment stand still: nothing is placed, stopped or failed by it; lost replicas are still replaced."""
+    await call.nothing()
+    return await _write(call, lambda _, deployment: intents.pause(deployment))
+
+
+@tells(Written, *_REFUSED)
+async def resume(call: Call) -> Answer:
+    """Let a paused deployment go on. Its clocks begin anew."""
+    await call.nothing()
+    return await _write(call, lambda _, deployment: intents.resume(deployment))
+
+
+@tells(Written, *_REFUSED, body=Fail)
+async def fail(call: Call) -> Answer:
+    """End a deployment as failed, with the way back that its job has: `auto_revert`."""
+    wanted = await call.body(Fail)
+    return await _write(call, lambda _, deployment: intents.fail(deployment, wanted.reason))
+
+
+async def _write(call: Call, decide: Callable[[State, Deployment], Change]) -> Answer:
+    asked = _asked(call)
+    call.parts.need_coordinator()
+
+    def decided(state: State) -> Change:
+        now = state.deployments.get(asked.id)
+        if now is None:
+            raise not_found("deployment", asked.id)
+        return decide(state, now)
+
+    return _written(call, await call.change(job_stream(asked.namespace, asked.job), decided), asked)
+
+
+async def written(call: Call, done: Done) -> Answer:
+    """Say again where a change of a deployment stands."""
+    about = next((event for event in done.events if isinstance(event, _STEERED)), None)
+    return _written(call, done, Steered(about.deployment, about.namespace, about.name) if about else _asked(call))
+
+
+def _asked(call: Call) -> Steered:
+    """Find the deployment that a call is about, for a caller who may do to it what it asks."""
+    wanted = call.path["id"]
+    found = _need(call.parts.view.state, wanted, call.sees)
+    call.allow(found.namespace, found.job, absent=not_found("deployment", wanted))
+    return Steered(found.id, found.namespace, found.job)
+
+
+def _written(call: Call, done: Done, about: Steered) -> Answer:
+    index = done.index or call.parts.view.state.topic_index(deployment_topic(about.id))
+    body = Written(index, name=about.job, namespace=about.namespace, id=about.id, warnings=call.parts.doubts())
+    return answer(body, index=index)

@@ -18,6 +18,8 @@ import structlog
 from heroctl.domain.errors import Unavailable
 from heroctl.domain.events import (
     AllocStopRequested,
+    DeploymentFailRequested,
+    DeploymentPaused,
     Event,
     JobDeleted,
     JobStopped,
@@ -34,6 +36,8 @@ from heroctl.domain.events import (
 SPARED: Final = frozenset(
     {
         AllocStopRequested,
+        DeploymentFailRequested,
+        DeploymentPaused,
         JobDeleted,
         JobStopped,
         NodeEligibilitySet,

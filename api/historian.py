@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
-from api import allocations, deployments, jobs, nodes, requestlog
+from api import allocations, deployments, jobs, nodes, requestlog, versions
 from api.reads import Items, PastReader, Query
 from eventstore.database import Database
 from eventstore.log import Compacted, LogUnavailable, OtherHistory
@@ -34,7 +34,8 @@ _NICE: Final = 5
 _READERS: Final[tuple[PastReader, ...]] = (
     jobs.listing,
     jobs.detail,
-    jobs.versions,
+    versions.listing,
+    versions.compare,
     deployments.listing,
     deployments.detail,
     allocations.listing,

@@ -21,7 +21,6 @@ from api.wire import (
     Judged,
     Submitted,
     TaskState,
-    VersionItem,
     Written,
     encode,
     joined,
@@ -31,7 +30,7 @@ from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Invalid, not_found
-from heroctl.domain.events import JobSubmitted
+from heroctl.domain.events import JobRestarted, JobSubmitted
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
@@ -67,26 +66,15 @@ def _list(world: Sight, query: Query) -> bytes:
 def detail(world: Sight, query: Query) -> Reading:
     """One job, with its spec."""
     state = world.state
-    return _of_one(query, lambda namespace, name: encode(_detail(state, intents.find_job(state, namespace, name))))
+    return of_one(query, lambda namespace, name: encode(_detail(state, intents.find_job(state, namespace, name))))
 
 
-def _of_one(query: Query, show: Callable[[str, str], bytes]) -> Reading:
+def of_one(query: Query, show: Callable[[str, str], bytes]) -> Reading:
     """Read of one job. One that the asker may not see is a job that is not there, in all that is told of it."""
     namespace, name = query.namespace, query.path["name"]
     if query.sees(namespace, name):
         return Reading(job_topic(namespace, name), lambda: show(namespace, name))
     return Reading(job_topic("", name), lambda: show("", name))
-
-
-@tells(list[VersionItem], "job_not_found")
-def versions(world: Sight, query: Query) -> Reading:
-    """The kept versions of a job, newest first."""
-
-    def show(namespace: str, name: str) -> bytes:
-        job = intents.find_job(world.state, namespace, name)
-        return encode([_version(version) for version in reversed(job.versions)])
-
-    return _of_one(query, show)
 
 
 def item(state: State, job: Job) -> JobItem:
@@ -132,29 +120,19 @@ def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
         if alloc.status == "running":
             running[alloc.task] += 1
             healthy[alloc.task] += alloc.health == "healthy"
+    digests = {task.name: task.image or None for task in job.current.tasks}
     return [
         TaskState(
             name=task.name,
             driver=task.driver,
             image=task.image,
+            digest=digests.get(task.name),
             desired=task.count if job.wanted else 0,
             running=running[task.name],
             healthy=healthy[task.name],
         )
         for task in spec.tasks
     ]
-
-
-def _version(version: Version) -> VersionItem:
-    return VersionItem(
-        version=version.version,
-        spec=msgspec.Raw(version.spec),
-        meta=specs.decode(version.spec).meta,
-        by=version.by,
-        created_at=stamp(version.created_at),
-        stable=version.stable,
-        index=version.index,
-    )
 
 
 # ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,37 +162,43 @@ async def submit(call: Call) -> Answer:
     done = await call.change(
         job_stream(spec.namespace, spec.name), lambda state: intents.submit_job(state, spec, actor, guard)
     )
-    return _submitted(call, spec, done)
+    return became(call, spec.namespace, spec.name, done)
 
 
 async def submitted(call: Call, done: Done) -> Answer:
     """Say again what became of a submit."""
     spec = await allowed(call)
-    return _submitted(call, spec, done)
+    return became(call, spec.namespace, spec.name, done)
 
 
-def _submitted(call: Call, spec: specs.Job, done: Done) -> Answer:
+def became(call: Call, namespace: str, name: str, done: Done) -> Answer:
+    """Say what was made of a job: the version that it has, and what rolls that out."""
     state = call.parts.view.state
-    event = next((each for each in done.events if isinstance(each, JobSubmitted)), None)
-    version, made = (event.version, done.index) if event else _standing(state, spec, done.index)
+    made = next((each for each in done.events if isinstance(each, JobSubmitted | JobRestarted)), None)
+    if made is None:
+        standing = _standing(state, namespace, name, done.index)
+        version, begun, spec = standing.version, standing.index, standing.spec
+    else:
+        version, begun, spec = made.version, done.index, bytes(made.spec) if isinstance(made, JobSubmitted) else b""
     body = Submitted(
-        name=spec.name,
-        namespace=spec.namespace,
+        name=name,
+        namespace=namespace,
         version=version,
-        index=done.index or state.topic_index(job_topic(spec.namespace, spec.name)),
-        deployment_id=_deployment(state, made),
-        warnings=warnings(spec) + call.parts.doubts(),
+        index=done.index or state.topic_index(job_topic(namespace, name)),
+        deployment_id=_deployment(state, begun),
+        warnings=(warnings(specs.decode(spec)) if spec else []) + call.parts.doubts(),
     )
-    return answer(body, 201 if event and not event.uid else 200, index=body.index)
+    new = isinstance(made, JobSubmitted) and not made.uid
+    return answer(body, 201 if new else 200, index=body.index)
 
 
-def _standing(state: State, spec: specs.Job, index: int) -> tuple[int, int]:
-    """Find the version that was there already, at an index (0: now), and the index that made it."""
-    job = intents.find_job(state, spec.namespace, spec.name)
+def _standing(state: State, namespace: str, name: str, index: int) -> Version:
+    """Find the version that was there already, at an index; 0: now."""
+    job = intents.find_job(state, namespace, name)
     found = next((each for each in reversed(job.versions) if not index or each.index <= index), None)
     if found is None:
-        raise not_found("version", f"of {spec.name} at index {index}")
-    return found.version, found.index
+        raise not_found("version", f"of {name} at index {index}")
+    return found
 
 
 def _deployment(state: State, index: int) -> str:

@@ -197,5 +197,5 @@ def _parameters(row: Row) -> Iterable[Schema]:
         if word.startswith("{"):
             yield arguments.in_path(row.path, word[1:-1])
     for name in row.args:
-        yield arguments.in_query(name)
+        yield arguments.in_query(row.path, name)
     yield from arguments.in_headers(caches=caches(row), keyed=row.keyed)

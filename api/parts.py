@@ -118,6 +118,11 @@ class Parts:
         """Say what a writer should know beside that it was written."""
         return [] if self.pulse.coordinated() else [NO_COORDINATOR]
 
+    def need_coordinator(self) -> None:
+        """Go on if somebody acts upon what is asked at once: later it could mean another thing."""
+        if not self.pulse.coordinated():
+            raise not_ready("no_coordinator", "no reconciler coordinates just now, and nothing was done")
+
 
 def not_ready(code: str, message: str) -> Refusal:
     """Refuse for a moment: this process cannot, another one may."""

@@ -21,6 +21,7 @@ from api import (
     cluster,
     deployments,
     docs,
+    explain,
     health,
     jobs,
     joining,
@@ -28,8 +29,10 @@ from api import (
     namespaces,
     nodes,
     plan,
+    redeploy,
     rotation,
     users,
+    versions,
     whoami,
 )
 from api.access import ANYONE, NODE, PUBLIC, Access, may
@@ -42,6 +45,7 @@ from api.write import Done
 Action = Callable[[Call], Awaitable[Answer]]
 Again = Callable[[Call, Done], Awaitable[Answer]]
 WAITING: Final = ("index", "wait")
+GUARDED: Final = ("namespace", "check_index")  # of writes to one job
 AT: Final = "at"  # an argument of reads that can be answered as of another moment, too
 
 
@@ -149,22 +153,18 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("DELETE", "/v1/namespaces/{name}", may("namespace:write"), namespaces.delete),
     # jobs
     lists("/v1/jobs", may("job:read"), jobs.listing, "namespace name", "namespace", "status", AT),
-    do(
-        "POST",
-        "/v1/jobs",
-        may("job:submit"),
-        jobs.submit,
-        "namespace",
-        "check_index",
-        "dry_run",
-        again=jobs.submitted,
-    ),
-    do("POST", "/v1/jobs/plan", may("job:submit"), plan.plan, "namespace", "check_index"),
+    do("POST", "/v1/jobs", may("job:submit"), jobs.submit, *GUARDED, "dry_run", again=jobs.submitted),
+    do("POST", "/v1/jobs/plan", may("job:submit"), plan.plan, *GUARDED),
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
     read("/v1/jobs/{name}", may("job:read"), jobs.detail, "namespace", AT),
-    do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, "namespace", "check_index"),
-    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, "namespace", "check_index", again=jobs.written),
-    lists("/v1/jobs/{name}/versions", may("job:read"), jobs.versions, "-version", "namespace", AT),
+    read("/v1/jobs/{name}/explain", may("job:read"), explain.show, "namespace"),
+    do("DELETE", "/v1/jobs/{name}", may("job:purge"), jobs.delete, *GUARDED),
+    do("POST", "/v1/jobs/{name}/rollback", may("job:rollback"), redeploy.rollback, *GUARDED, again=redeploy.written),
+    do("POST", "/v1/jobs/{name}/scale", may("job:scale"), redeploy.scale, *GUARDED, again=redeploy.written),
+    do("POST", "/v1/jobs/{name}/restart", may("job:restart"), redeploy.restart, *GUARDED, again=redeploy.written),
+    do("POST", "/v1/jobs/{name}/stop", may("job:stop"), jobs.stop, *GUARDED, again=jobs.written),
+    lists("/v1/jobs/{name}/versions", may("job:read"), versions.listing, "-version", "namespace", AT),
+    read("/v1/jobs/{name}/versions/diff", may("job:read"), versions.compare, "from", "to", "namespace", AT),
     # deployments
     lists(
         "/v1/deployments",
@@ -177,6 +177,10 @@ ROUTES: Final[tuple[Row, ...]] = (
         AT,
     ),
     read("/v1/deployments/{id}", may("deployment:read"), deployments.detail, AT),
+    do("POST", "/v1/deployments/{id}/promote", may("deployment:write"), deployments.promote, again=deployments.written),
+    do("POST", "/v1/deployments/{id}/pause", may("deployment:write"), deployments.pause, again=deployments.written),
+    do("POST", "/v1/deployments/{id}/resume", may("deployment:write"), deployments.resume, again=deployments.written),
+    do("POST", "/v1/deployments/{id}/fail", may("deployment:write"), deployments.fail, again=deployments.written),
     # allocations
     lists(
         "/v1/allocations",

@@ -11,8 +11,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from heroctl.domain.diff import Difference
 from heroctl.domain.errors import Problem
-from heroctl.domain.lifecycle import AllocationStatus, DeploymentStatus, Health, JobStatus, NodeStatus, Wanted
+from heroctl.domain.lifecycle import (
+    AllocationStatus,
+    DeploymentKind,
+    DeploymentStatus,
+    Health,
+    JobStatus,
+    NodeStatus,
+    Wanted,
+)
 
 # A spec in its canonical JSON, which is kept and sent as it is.
 Spec = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Job"})]
@@ -34,11 +43,12 @@ class Healthy(Struct, frozen=True):
 
 
 class TaskState(Struct, frozen=True, gc=False):
-    """A task of a job: what is wanted, and how much of it is there."""
+    """A task of a job: what is wanted, and how much of it is there. `digest`: what its image's name stands for."""
 
     name: str
     driver: str
     image: str | None
+    digest: str | None
     desired: int
     running: int
     healthy: int
@@ -79,9 +89,12 @@ class JobDetail(JobItem, frozen=True, gc=False):
 
 
 class VersionItem(Struct, frozen=True, gc=False):
-    """A version of a job."""
+    """A version of a job. `kind`: what made it; `of`: the version that it repeats; `images`: their digests, by task."""
 
     version: int
+    kind: DeploymentKind
+    of: int | None
+    images: dict[str, str]
     spec: Spec
     meta: dict[str, str]
     by: str
@@ -90,8 +103,16 @@ class VersionItem(Struct, frozen=True, gc=False):
     index: int
 
 
+class VersionsDiff(Struct, frozen=True, gc=False):
+    """What is different between the specs of two versions of a job, every default filled in. `from` null: nothing."""
+
+    from_: int | None = msgspec.field(name="from")
+    to: int
+    diff: list[Difference]
+
+
 class Submitted(Struct, frozen=True):
-    """What became of a job that was posted."""
+    """What became of a job that was posted, rolled back, scaled or restarted."""
 
     name: str
     namespace: str
@@ -209,7 +230,7 @@ class NodeItem(Struct, frozen=True, gc=False):
 
 
 class TaskRollout(Struct, frozen=True, gc=False):
-    """A task within a deployment."""
+    """A task within a deployment. `canaries`: new replicas beside the old, until the task is promoted."""
 
     desired: int
     placed: int
@@ -220,7 +241,12 @@ class TaskRollout(Struct, frozen=True, gc=False):
 
 
 class DeploymentItem(Struct, frozen=True, gc=False):
-    """A deployment. Of `steps` replicas that it has to bring, `step` are healthy. `deadline`: null once it is over."""
+    """A deployment. It stands at `step` of `steps`: replicas that are healthy; of a canary, shares of the traffic.
+
+    `weights`: those shares, in percent. `awaiting`: what goes before the promotion stands, so that it may be promoted.
+    `revert_of`: the failed deployment that this is the way back from. `deadline`: it fails unless another replica is
+    healthy before; null where no clock runs.
+    """
 
     id: str
     job: str
@@ -230,8 +256,14 @@ class DeploymentItem(Struct, frozen=True, gc=False):
     status: DeploymentStatus
     reason: str
     strategy: str
+    kind: DeploymentKind
     step: int
     steps: int
+    weights: tuple[int, ...]
+    awaiting: bool
+    promoted: bool
+    promoted_at: str | None
+    revert_of: str | None
     tasks: dict[str, TaskRollout]
     deadline: str | None
     created_at: str

@@ -153,6 +153,7 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
     "Capabilities": {"add": _CAPABILITIES, "drop": _CAPABILITIES},
     "Volume": {"source": _PATH, "target": {**_PATH, "not": {"const": "/"}}},
     "Port": {"host": {"anyOf": _FREE}},
+    "Rainbow": {"header": {"pattern": validate.HEADER.pattern}},
     "Health": {
         "http": {"pattern": r"^/[\x21-\x7e]*$"},
         "command": {"items": {"type": "string"}, "minItems": 1},

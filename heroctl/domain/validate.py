@@ -43,7 +43,7 @@ LATER_TASK: Final = frozenset(
 )
 LATER_VOLUME: Final = frozenset({"shared"})
 _BLOCKS: Final = {"canary": "canary", "blue_green": "blue-green", "rainbow": "rainbow"}
-_HEADER: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
+HEADER: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
 
 
 def parse(raw: object) -> Job:
@@ -291,7 +291,7 @@ def _check_update(update: specs.Update, path: str, problems: list[Problem]) -> N
         problems.append(
             Problem(f"{path}.canary.steps", "invalid_value", "each step must be greater than the one before")
         )
-    if update.rainbow is not None and not _HEADER.fullmatch(update.rainbow.header):
+    if update.rainbow is not None and not HEADER.fullmatch(update.rainbow.header):
         problems.append(Problem(f"{path}.rainbow.header", "invalid_name", "expected the name of an HTTP header"))
 
 

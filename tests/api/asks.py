@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from tests.api.rig import PASSWORD, Reply, Rig
-from tests.api.specs import join, open_session, place, spec, submit
+from tests.api.specs import coordinated, join, open_session, place, spec, submit, trial
 
 KEY: Final = "8f14e45f-ceea-467f-a187-1c0e3b2d6f9a"
 UNDER: Final = {"Idempotency-Key": KEY}
@@ -46,6 +46,28 @@ async def _a_stopped_job(api: Rig) -> Ask:
     await submit(api)
     await api.post("/v1/jobs/web/stop")
     return Ask("/v1/jobs/web/stop", {})
+
+
+def _of_a_job(verb: str, name: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
+    async def begin(api: Rig) -> Ask:
+        await submit(api)
+        await submit(api, task={"command": ["two"]})
+        return Ask(f"/v1/jobs/web/{verb}", body)
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
+def _of_a_deployment(verb: str, name: str, *before: str) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        await coordinated(api)
+        path = f"/v1/deployments/{await trial(api)}"
+        for each in before:
+            await api.post(f"{path}/{each}")
+        return Ask(f"{path}/{verb}")
+
+    begin.__name__ = f"_{name}"
+    return begin
 
 
 async def _an_alloc(api: Rig) -> Ask:
@@ -89,6 +111,28 @@ _RULE: Final = {"resource": "job", "namespace": "*", "capabilities": ["read"]}
 AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     "/v1/jobs": (_nothing, _a_job, _the_same_job),
     "/v1/jobs/{name}/stop": (_a_running_job, _a_stopped_job),
+    "/v1/jobs/{name}/rollback": (
+        _of_a_job("rollback", "rolled_back", version=1),
+        _of_a_job("rollback", "rolled_nowhere", version=2),
+    ),
+    "/v1/jobs/{name}/scale": (_of_a_job("scale", "scaled", count=3), _of_a_job("scale", "scaled_to_the_same", count=1)),
+    "/v1/jobs/{name}/restart": (_of_a_job("restart", "restarted"),),
+    "/v1/deployments/{id}/promote": (
+        _of_a_deployment("promote", "promoted"),
+        _of_a_deployment("promote", "promoted_already", "promote"),
+    ),
+    "/v1/deployments/{id}/pause": (
+        _of_a_deployment("pause", "paused"),
+        _of_a_deployment("pause", "paused_already", "pause"),
+    ),
+    "/v1/deployments/{id}/resume": (
+        _of_a_deployment("resume", "resumed", "pause"),
+        _of_a_deployment("resume", "never_paused"),
+    ),
+    "/v1/deployments/{id}/fail": (
+        _of_a_deployment("fail", "failed"),
+        _of_a_deployment("fail", "failed_already", "fail"),
+    ),
     "/v1/allocations/{id}/stop": (_an_alloc, _a_stopping_alloc),
     "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
     "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),

@@ -7,6 +7,7 @@ is in `tests.api.recipes`.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ class Fuzz:
     def _case(self, case: Any, chance: int) -> None:  # noqa: ANN401 - the library's
         row = row_of(case.method, case.operation.path)
         self._tame(case)
-        words = self.live.get(row.words[-2] if row.words[-1].startswith("{") else row.words[-3], [])
+        nouns = [before for before, word in itertools.pairwise(row.words) if word.startswith("{")]
+        words = self.live.get(nouns[0], []) if nouns else []
         if case.path_parameters and words and chance % 3 and row.method != "DELETE":  # others need it
             case.path_parameters = dict.fromkeys(case.path_parameters, words[chance % len(words)])
         token = self.node if row.access.kind == "node" else self.token

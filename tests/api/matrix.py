@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from heroctl.domain.events import AllocPlaced
+from heroctl.domain.events import AllocPlaced, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api.rig import Reply, Rig, rig
-from tests.api.specs import join, spec
+from tests.api.specs import coordinated, join, spec
 
 CALLERS: Final = ("none", "node", "viewer", "deployer", "operator", "admin", "custom")
 OWN: Final = "default"
@@ -71,7 +71,7 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
         case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
             return Question(line.route, spec(namespace=place))
         case _, ["jobs", "{name}", *_]:
-            return Question(f"{line.route.replace('{name}', 'web')}?namespace={place}")
+            return Question(f"{line.route.replace('{name}', 'web')}?namespace={place}", _BODIES.get(line.name))
         case _, ["deployments" | "allocations" as noun, "{id}", *_]:
             return Question(line.route.replace("{id}", ids[f"{noun} {place}"]))
         case _, ["nodes", "{id}", *_]:
@@ -95,6 +95,8 @@ _BODIES: Final[dict[str, Any]] = {
     "POST /v1/namespaces": {"name": "new"},
     "PUT /v1/namespaces/{name}": {"description": "said anew"},
     "POST /v1/cluster/join-tokens": {},
+    "POST /v1/jobs/{name}/rollback": {"version": 1},
+    "POST /v1/jobs/{name}/scale": {"count": 1},
 }
 
 
@@ -120,9 +122,13 @@ class Cast:
                 await _made(self.api.post("/v1/namespaces", {"name": FOREIGN}))
             if NODES[place] not in self.api.parts.view.state.node_names:
                 await self._node(place)
-            if (place, "web") not in self.api.parts.view.state.names:
+            job = self.api.parts.view.state.job(place, "web")
+            if job is None or job.stopped:
                 await _made(self.api.post("/v1/jobs", spec(namespace=place)))
+            if job is None:
                 await self._alloc(place)
+            if (place, "trial") not in self.api.parts.view.state.names:
+                await self._trial(place)
         await self._spares()
 
     async def _node(self, place: str) -> None:
@@ -143,6 +149,15 @@ class Cast:
         )  # fmt: skip
         await self.api.decide(placed)
         self.ids[f"allocations {place}"] = alloc
+
+    async def _trial(self, place: str) -> None:
+        """A deployment that may be promoted, and that nothing ends."""
+        for image in ("app:1", "app:2"):
+            task = {"image": image, "update": {"strategy": "canary"}}
+            await _made(self.api.post("/v1/jobs", spec("trial", task, namespace=place)))
+        job = self.api.parts.view.state.job(place, "trial")
+        assert job is not None
+        await self.api.decide(DeploymentStepped(job.deployment, job.uid, place, "trial", awaiting=True))
         self.ids[f"deployments {place}"] = job.deployment
 
     async def _spares(self) -> None:
@@ -193,6 +208,7 @@ async def _made(asking: Any) -> Reply:  # noqa: ANN401 - a coroutine
 async def cast() -> AsyncIterator[Cast]:
     """Make an api, and everybody who asks it."""
     async with rig() as api:
+        await coordinated(api)
         made = Cast(api)
         await made.introduce()
         await made.prepare()

@@ -12,15 +12,17 @@ import requests
 from api.refusals import caches
 from api.routes import ROUTES, Row
 from eventstore.database import Database
+from eventstore.lease import PostgresLeases
 from eventstore.log import Append
 from eventstore.postgres import open_log
 from eventstore.view import View
-from heroctl.domain.events import AllocPlaced
+from heroctl.domain.events import AllocPlaced, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api import contract
 from tests.api.fuzz import Fuzz, filled
 from tests.api.process import Api
 from tests.api.specs import INVENTORY, spec
+from tests.waiting import until
 
 _COUNT: Final = itertools.count(1)
 _PASSWORD: Final = "correct horse battery"
@@ -39,19 +41,25 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     admin = made.ask("POST", "/v1/acl/tokens", {"name": "fuzz", "roles": ["admin"]}, status=201)["secret"]
     fuzz = Fuzz(made.url, admin, "")
     identity, fuzz.node = joined(fuzz)
-    for name in ("web", "shop"):
+    for name in ("web", "shop", "trial"):
         fuzz.ask("POST", "/v1/jobs", json=spec(name))
-    alloc = asyncio.run(_place(dsn, identity))
+    trial = fuzz.ask(
+        "POST", "/v1/jobs", json=spec("trial", {"update": {"strategy": "canary"}, "image": "app:2"})
+    ).json()
+    alloc = asyncio.run(_decide(dsn, identity))
+    until(lambda: fuzz.ask("GET", "/v1/cluster/status").json()["coordinator"], what="a coordinator that the api knows")
     fuzz.live = {"jobs": ["web", "shop"], "nodes": [identity], "allocations": [alloc], "log": ["1", "2"]}
-    fuzz.live["deployments"] = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
+    deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
+    fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
     fuzz.live["policies"] = ["viewer"]
     return fuzz
 
 
-async def _place(dsn: str, node: str) -> str:
-    """Place a job's replica, as a reconciler would."""
+async def _decide(dsn: str, node: str) -> str:
+    """Coordinate for as long as it lasts: place a job's replica, and let another's canaries stand."""
     async with Database(dsn) as database, open_log(database) as log:
+        epoch = await PostgresLeases(database).take("nobody", 24 * 3600)
         view = View(log)
         await view.catch_up()
         job = view.state.job("default", "web")
@@ -74,7 +82,10 @@ async def _place(dsn: str, node: str) -> str:
             disk=1,
             deployment=job.deployment,
         )
-        await log.append(Append((placed,), epoch=0))
+        trial = view.state.job("default", "trial")
+        assert trial is not None
+        stands = DeploymentStepped(trial.deployment, trial.uid, "default", "trial", awaiting=True)
+        await log.append(Append((placed, stands), epoch=epoch))
     return alloc
 
 
@@ -178,6 +189,8 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "PUT /v1/namespaces/{name}": lambda _: _changed("namespaces"),
     "POST /v1/jobs": lambda _: {"json": spec(new("job"))},
     "POST /v1/jobs/plan": lambda _: {"json": spec(new("job"))},
+    "POST /v1/jobs/{name}/rollback": lambda _: {"json": {"version": 1}},
+    "POST /v1/jobs/{name}/scale": lambda _: {"json": {"count": 2}},
     "POST /v1/nodes/join": _join,
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
@@ -241,6 +254,11 @@ def each_once(fuzz: Fuzz, times: int = 1) -> str:
 _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("DELETE", "/v1/jobs/web?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/stop?check_index=1", {}, 409),
+    ("POST", "/v1/jobs/web/rollback?check_index=1", {}, 409),
+    ("POST", "/v1/jobs/web/rollback", {"json": {"version": 999}}, 404),
+    ("POST", "/v1/jobs/web/scale?check_index=1", {"json": {"count": 1}}, 409),
+    ("POST", "/v1/jobs/web/restart", {}, 409),  # it is stopped
+    ("GET", "/v1/jobs/web/versions/diff?to=999", {}, 404),
     ("POST", "/v1/jobs?check_index=0", {"json": spec("web")}, 409),
     ("POST", "/v1/jobs", {"json": spec("web", namespace="nowhere")}, 404),
     ("POST", "/v1/acl/roles", {"json": {"name": "viewer", "policies": []}}, 409),
@@ -265,6 +283,9 @@ def conflicts(fuzz: Fuzz, removed: str) -> None:
     """Ask for what is true elsewhere, or earlier, and not here and now."""
     for method, path, given, status in _CONFLICTS:
         _expect(fuzz.ask(method, path, **given), status)
+    over = fuzz.ask("GET", "/v1/deployments?job=web&status=superseded").json()[0]["id"]
+    for verb in ("promote", "pause", "resume", "fail"):
+        _expect(fuzz.ask("POST", f"/v1/deployments/{over}/{verb}"), 409)
     _expect(fuzz.ask("POST", "/v1/auth/login", json={"acl_token": removed}, token=""), 410)
     _expect(fuzz.ask("POST", "/v1/auth/refresh", token=removed), 410)
     _expect(fuzz.ask("POST", "/v1/agent/sync", json={"session": 10**9, "seq": 1}, token=fuzz.node), 409)

@@ -278,18 +278,21 @@ async def rig() -> AsyncIterator[Rig]:
 @contextlib.asynccontextmanager
 async def beside(api: Rig) -> AsyncIterator[Rig]:
     """Start another process of the same cluster, or the same one anew."""
-    async with _running(api.log, api.clock, api.parts.vault, api.sessions) as made:
+    async with _running(api.log, api.clock, api.parts.vault, api.sessions, api.leases) as made:
+        await made.parts.pulse.look()
         made.token = api.token
         yield made
 
 
 @contextlib.asynccontextmanager
-async def _running(log: MemoryLog, clock: Clock, vault: Vault, sessions: MemorySessions) -> AsyncIterator[Rig]:
+async def _running(
+    log: MemoryLog, clock: Clock, vault: Vault, sessions: MemorySessions, leases: MemoryLeases | None = None
+) -> AsyncIterator[Rig]:
     view = View(log, clock=clock.monotonic)
     following = asyncio.get_running_loop().create_task(view.run())
     try:
         await view.catch_up()
-        made = await _made(clock, view, log, vault, sessions)
+        made = await _made(clock, view, log, vault, sessions, leases=leases or MemoryLeases(log, clock.monotonic))
         await eventually(lambda: view.started)
         yield made
         for task in made._asked:
@@ -300,8 +303,10 @@ async def _running(log: MemoryLog, clock: Clock, vault: Vault, sessions: MemoryS
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions) -> Rig:
-    beats, members, leases = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryLeases(log, clock.monotonic)
+async def _made(
+    clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions, *, leases: MemoryLeases
+) -> Rig:
+    beats, members = MemoryBeats(), MemoryMembers(clock.monotonic)
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0, waiters=PLENTY)
 
@@ -331,7 +336,7 @@ async def _made(clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, "1.2.3", gate.uses),
+        world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
         streams=None,

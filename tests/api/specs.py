@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from heroctl.domain.assignment import Report
-from heroctl.domain.events import AllocPlaced, AllocReported
+from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api.rig import Reply, Rig
 
@@ -79,3 +79,32 @@ async def runs(api: Rig, node: str, alloc: str, **more: Any) -> int:  # noqa: AN
     """Report an allocation as running and healthy, as its agent would."""
     said: dict[str, Any] = {"attempt": 1, "phase": "running", "health": "healthy", "ports": {"http": 20_001}, **more}
     return await api.append(AllocReported(node, Report(alloc, address="192.0.2.9", running_for=3.0, **said)))
+
+
+async def coordinated(api: Rig) -> None:
+    """Let a reconciler coordinate, for as long as the test lasts."""
+    assert await api.leases.take("reconciler-1", 10**6)
+    await api.parts.pulse.look()
+
+
+CANARY: dict[str, Any] = {"strategy": "canary", "canary": {"steps": [10, 50, 100]}}
+
+
+async def finish(api: Rig, name: str = "web") -> str:
+    """End the present deployment of a job as successful; return its id."""
+    job = api.parts.view.state.job("default", name)
+    assert job is not None
+    await api.decide(DeploymentFinished(job.deployment, job.uid, "default", name, "successful"))
+    return job.deployment
+
+
+async def trial(api: Rig, *, stands: bool = True, update: dict[str, Any] = CANARY) -> str:
+    """Try a second version of a job beside the first, as a canary unless told otherwise; return its deployment."""
+    await submit(api)
+    await finish(api)
+    await submit(api, task={"image": "app:2", "update": update})
+    job = api.parts.view.state.job("default", "web")
+    assert job is not None
+    if stands:
+        await api.decide(DeploymentStepped(job.deployment, job.uid, "default", "web", awaiting=True))
+    return job.deployment

@@ -155,9 +155,15 @@ async def test_a_deployment_counts_what_it_brought(api: Rig) -> None:
         "status": "running",
         "reason": "",
         "strategy": "rolling",
+        "kind": "submit",
         "step": 0,
         "steps": 2,
-        "tasks": {"app": {"desired": 2, "placed": 0, "healthy": 0, "unhealthy": 0, "canaries": 0, "promoted": False}},
+        "weights": [],
+        "awaiting": False,
+        "promoted": True,
+        "promoted_at": None,
+        "revert_of": None,
+        "tasks": {"app": {"desired": 2, "placed": 0, "healthy": 0, "unhealthy": 0, "canaries": 0, "promoted": True}},
         "deadline": "2026-09-21T14:23:20.000Z",
         "created_at": "2026-09-21T14:13:20.000Z",
         "create_index": shown["create_index"],
@@ -172,7 +178,7 @@ async def test_a_deployment_counts_what_it_brought(api: Rig) -> None:
         "healthy": 1,
         "unhealthy": 1,
         "canaries": 0,
-        "promoted": False,
+        "promoted": True,
     }
     assert counts["step"] == 1
     second = (await submit(api, task={"count": 3})).body["deployment_id"]

@@ -15,7 +15,8 @@ from tests.api.rig import Rig
 from tests.api.specs import join, open_session, place, runs, submit
 from tests.waiting import eventually
 
-READS = ("/v1/jobs", "/v1/jobs/web", "/v1/jobs/web/versions", "/v1/deployments", "/v1/deployments/{deployment}",
+READS = ("/v1/jobs", "/v1/jobs/web", "/v1/jobs/web/versions", "/v1/jobs/web/versions/diff",
+         "/v1/deployments", "/v1/deployments/{deployment}",
          "/v1/allocations", "/v1/allocations?job=web", "/v1/allocations?node=node-1", "/v1/allocations/{alloc}",
          "/v1/nodes", "/v1/nodes/node-1", "/v1/nodes?status=unknown")  # fmt: skip
 

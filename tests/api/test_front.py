@@ -23,6 +23,7 @@ PATHS: Final = (
     "/v1/jobs/web/",
     "/v1/jobs/none",
     "/v1/jobs/web/versions",
+    "/v1/jobs/web/versions/diff",
     "/v1/jobs/validate",
     "/v1/nodes",
     "/v1/nodes/node-1",

@@ -37,6 +37,7 @@ async def test_a_hidden_thing_answers_as_one_that_is_not_there(api: Rig) -> None
     pairs = [
         ("/v1/jobs/secret-project?namespace=shop", "/v1/jobs/nothing?namespace=shop"),
         ("/v1/jobs/secret-project/versions?namespace=shop", "/v1/jobs/nothing/versions?namespace=shop"),
+        ("/v1/jobs/secret-project/versions/diff?namespace=shop", "/v1/jobs/nothing/versions/diff?namespace=shop"),
         (f"/v1/deployments/{job.deployment}", "/v1/deployments/aaaaaaaaaaaaaaaa"),
         (f"/v1/deployments/{job.deployment[:6]}", "/v1/deployments/aaaaaa"),
         ("/v1/namespaces/shop", "/v1/namespaces/nothing"),

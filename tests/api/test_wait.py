@@ -18,6 +18,7 @@ READS = (
     "/v1/jobs",
     "/v1/jobs/web",
     "/v1/jobs/web/versions",
+    "/v1/jobs/web/versions/diff",
     "/v1/deployments",
     "/v1/deployments/{deployment}",
     "/v1/allocations",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
-from heroctl.domain.intents import access, jobs, namespaces
+from heroctl.domain.intents import access, deployments, jobs, namespaces
 from heroctl.domain.policy import Rule
 from heroctl.domain.state import Alloc
 from tests.domain.worlds import World
@@ -47,7 +47,55 @@ def _one(things: Any, which: int) -> Any:  # noqa: ANN401 - one of some records
 
 
 def _submit(world: World, which: int, how: int) -> None:
-    world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=["serve", str(how % 4)])
+    strategy = ("rolling", "rolling", "canary", "blue-green", "rainbow")[how % 5]
+    command = ["serve", str(how % 4)]
+    world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=command, update={"strategy": strategy})
+
+
+def _redeploy(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    if job.deleted:
+        return
+    match how % 3:
+        case 0:
+            world.do(jobs.rollback_job(job, _one(job.versions, how).version, "tester"))
+        case 1:
+            world.do(jobs.scale_job(job, job.current.tasks[0].name, how % 4, "tester"))
+        case _:
+            world.do(jobs.restart_job(job, "tester"))
+
+
+def _steer(world: World, which: int, how: int) -> None:
+    deployment = _one(world.state.deployments.values(), which)
+    match how % 5:
+        case 0 | 1:
+            world.do(deployments.promote(deployment, step=how % 5 == 1))
+        case 2:
+            world.do(deployments.pause(deployment))
+        case 3:
+            world.do(deployments.resume(deployment))
+        case _:
+            world.do(deployments.fail(deployment, "" if how % 2 else "said so"))
+
+
+def _stand(world: World, which: int, how: int) -> None:
+    record = _one(world.state.deployments.values(), which)
+    known = (record.id, record.uid, record.namespace, record.job)
+    world.add(e.DeploymentStepped(*known, record.step, awaiting=how % 3 == 0, promoted=how % 3 == 1))
+
+
+def _revert(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    of = _one(job.versions, how).version
+    failed = e.DeploymentFinished(job.deployment, job.uid, job.namespace, job.name, "failed", "tried")
+    world.add(failed, e.JobReverted(job.uid, job.namespace, job.name, job.current.version + 1, of, job.deployment))
+
+
+def _pin(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    version = _one(job.versions, how)
+    image = f"sha256:{how:064x}"
+    world.add(e.ImagePinned(job.uid, job.namespace, job.name, version.version, version.tasks[0].name, image))
 
 
 def _place(world: World, which: int, how: int) -> None:
@@ -165,6 +213,12 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _end,
     _ask_to_stop,
     _finish,
+    _redeploy,
+    _steer,
+    _steer,
+    _stand,
+    _revert,
+    _pin,
     _take_away,
     _come,
     _go,

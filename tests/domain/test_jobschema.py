@@ -60,6 +60,10 @@ def test_what_the_reader_refuses_is_refused_here_or_beyond_a_schema(document: ob
         job(kill_timeout="1h30m", resources={"memory": "1.5GiB"}),
         job(health={"command": ["true"], "interval": "1s"}),
         job(ports={"http": 80}, health={"http": "/", "port": "http"}),
+        job(update={"strategy": "canary", "canary": {"count": 2, "weight": 5, "steps": [10, 50], "pause": "1m"}}),
+        job(update={"strategy": "blue-green", "blue_green": {"auto_promote": True, "keep_old": "1h"}}),
+        job(update={"strategy": "rainbow", "rainbow": {"keep": 2, "header": "X-Api-Version"}}),
+        job(update={"auto_revert": False}, shutdown_delay="3s"),
     ],
 )
 def test_what_people_write_is_taken_by_both(document: dict[str, Any]) -> None:

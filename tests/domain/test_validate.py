@@ -28,8 +28,21 @@ BAD = [
     (job(count="2"), "tasks[0].count", "invalid_type"),
     (job(colour="red"), "tasks[0].colour", "unknown_field"),
     (job(files=[]), "tasks[0].files", "not_supported"),
-    (job(update={"canary": {}}), "tasks[0].update.canary", "not_supported"),
-    (job(update={"strategy": "blue-green"}), "tasks[0].update.strategy", "not_supported"),
+    (job(update={"strategy": "recreate"}), "tasks[0].update.strategy", "invalid_value"),
+    (job(update={"canary": {"weigth": 5}}), "tasks[0].update.canary.weigth", "unknown_field"),
+    (job(update={"canary": {"steps": [10, 10]}}), "tasks[0].update.canary.steps", "invalid_value"),
+    (job(update={"canary": {"steps": [50, 10]}}), "tasks[0].update.canary.steps", "invalid_value"),
+    (job(update={"canary": {"steps": [10, 101]}}), "tasks[0].update.canary.steps[1]", "out_of_range"),
+    (job(update={"canary": {"weight": -1}}), "tasks[0].update.canary.weight", "out_of_range"),
+    (job(update={"canary": {"count": 0}}), "tasks[0].update.canary.count", "out_of_range"),
+    (job(update={"canary": {"pause": "a while"}}), "tasks[0].update.canary.pause", "invalid_value"),
+    (job(update={"blue_green": {"keep": "1m"}}), "tasks[0].update.blue_green.keep", "unknown_field"),
+    (job(update={"blue_green": {"auto_promote": 1}}), "tasks[0].update.blue_green.auto_promote", "invalid_type"),
+    (job(update={"rainbow": {"keep": 0}}), "tasks[0].update.rainbow.keep", "out_of_range"),
+    (job(update={"rainbow": {"header": "X Version"}}), "tasks[0].update.rainbow.header", "invalid_name"),
+    (job(update={"rainbow": {"header": ""}}), "tasks[0].update.rainbow.header", "invalid_name"),
+    (job(update={"auto_revert": "yes"}), "tasks[0].update.auto_revert", "invalid_type"),
+    (job(shutdown_delay="soon"), "tasks[0].shutdown_delay", "invalid_value"),
     (job(driver="exec"), "tasks[0].driver", "unknown_driver"),
     (job(command=[]), "tasks[0].command", "required"),
     (job(driver="docker"), "tasks[0].image", "required"),
@@ -87,6 +100,49 @@ def test_smallest_spec_and_its_defaults() -> None:
     assert validate.parse({"name": "shop", "tasks": [TASK]}).name == "shop"
 
 
+def test_a_strategy_has_its_defaults_where_its_block_is_left_out() -> None:
+    """What is not said is not written into the spec."""
+    update = validate.parse(job(update={"strategy": "canary"})).tasks[0].update
+    assert (update.canary, update.blue_green, update.rainbow, update.auto_revert) == (None, None, None, True)
+    assert spec.Canary().weights == (10, 50, 100)
+
+
+@pytest.mark.parametrize(
+    ("canary", "weights"),
+    [
+        ({}, (10, 50, 100)),
+        ({"weight": 5}, (5, 10, 50, 100)),
+        ({"weight": 25}, (25, 50, 100)),
+        ({"weight": 100}, (100,)),
+        ({"steps": [1, 99]}, (1, 99)),
+        ({"steps": []}, (10,)),
+        ({"steps": [], "weight": 3}, (3,)),
+        ({"weight": 0}, (0, 10, 50, 100)),
+    ],
+)
+def test_the_shares_of_a_canary_only_rise(canary: dict[str, Any], weights: tuple[int, ...]) -> None:
+    """`weight` is the first, where it is not the first of `steps`."""
+    read = validate.parse(job(update={"strategy": "canary", "canary": canary})).tasks[0].update.canary
+    assert read is not None
+    assert read.weights == weights
+
+
+@pytest.mark.parametrize("block", ["canary", "blue_green", "rainbow"])
+def test_a_block_of_another_strategy_is_a_warning(block: str) -> None:
+    """It is allowed, and probably not meant."""
+    said = {warning.path: warning.code for warning in validate.warnings(validate.parse(job(update={block: {}})))}
+    assert said[f"tasks[0].update.{block}"] == "no_effect"
+    chosen = job(update={block: {}, "strategy": block.replace("_", "-")})
+    assert "no_effect" not in {warning.code for warning in validate.warnings(validate.parse(chosen))}
+
+
+def test_a_job_follows_the_first_strategy_that_does_not_just_roll() -> None:
+    """That is what its deployments are of."""
+    tasks = [{**TASK, "name": name, "update": {"strategy": name}} for name in ("rolling", "canary", "rainbow")]
+    assert validate.parse({"job": "shop", "tasks": tasks}).strategy == "canary"
+    assert validate.parse(job()).strategy == "rolling"
+
+
 def test_canonical_json_reads_back() -> None:
     """What is stored is what was read, and reading what was stored gives the same."""
     read = validate.parse(job(ports={"http": 80, "admin": {"container": 90, "host": 9090}}, health={"tcp": "http"}))
@@ -109,6 +165,12 @@ def test_content_is_what_a_container_is_made_from() -> None:
     assert spec.content_digest(base) == spec.content_digest(in_place)
     assert spec.policy_digest(base) != spec.policy_digest(in_place)
     assert spec.content_digest(base) != spec.content_digest(replaced)
+    steered = validate.parse(job(update={"strategy": "canary", "auto_revert": False})).tasks[0]
+    assert spec.content_digest(base) == spec.content_digest(steered)
+    later = validate.parse(job(shutdown_delay="5s")).tasks[0]
+    assert spec.content_digest(base) != spec.content_digest(later), "an agent does it with the container that it made"
+    said = validate.parse(job(shutdown_delay="0s")).tasks[0]
+    assert spec.content_digest(base) == spec.content_digest(said)
 
 
 JSON = st.recursive(

@@ -12,9 +12,9 @@ from eventstore.log import Position, Row
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import encode, encode_meta
-from heroctl.domain.intents import access, jobs, namespaces, nodes
+from heroctl.domain.intents import access, deployments, jobs, namespaces, nodes
 from heroctl.domain.policy import Rule
-from heroctl.domain.state import Alloc, Job, Node
+from heroctl.domain.state import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
 
@@ -30,6 +30,8 @@ def story() -> list[Row]:
     _crash(world, allocs[0])
     _asked_to_stop(world, allocs[1], first)
     _bad_version(world, first)
+    _steered(world, first)
+    _sent_back(world, first)
     _node_lost(world, second)
     _other_history(world, first)
     world.add(e.LevelRaised(2))
@@ -132,6 +134,56 @@ def _bad_version(world: World, node: Node) -> None:
         e.DeploymentFinished(job.deployment, job.uid, job.namespace, job.name, "failed", "restarts_spent"),
         e.JobFailed(job.uid, job.namespace, job.name, 2, job.deployment, "restarts_spent"),
     )
+
+
+def _present(world: World, name: str) -> tuple[Job, Deployment]:
+    job = world.state.job("default", name)
+    assert job is not None
+    return job, world.state.deployments[job.deployment]
+
+
+def _stands(world: World, name: str, step: int = 0) -> None:
+    job, deployment = _present(world, name)
+    world.add(e.DeploymentStepped(deployment.id, job.uid, job.namespace, job.name, step, awaiting=True))
+
+
+def _steered(world: World, node: Node) -> None:
+    """A canary that its users take from step to step, and what they do with the job after that."""
+    job = world.submit(job="shop", count=2)
+    _rolled_out(world, job, [world.place(job, node, slot) for slot in range(2)])
+    world.add(e.ImagePinned(job.uid, job.namespace, job.name, 1, "main", f"sha256:{'5e' * 32}"))
+    canary = {"strategy": "canary", "canary": {"steps": [10, 50, 100]}}
+    job = world.submit(job="shop", count=2, command=["serve", "2"], update=canary)
+    _report(world, world.place(job, node), health="healthy", healthy_for=10.0)
+    _stands(world, "shop")
+    world.do(deployments.promote(_present(world, "shop")[1], step=True))
+    _stands(world, "shop", 1)
+    world.do(deployments.pause(_present(world, "shop")[1]))
+    world.do(deployments.resume(_present(world, "shop")[1]))
+    world.do(deployments.promote(_present(world, "shop")[1]))
+    _finished(world, "shop")
+    world.do(jobs.restart_job(_present(world, "shop")[0], "user:zoe"))
+    world.do(jobs.scale_job(_present(world, "shop")[0], "main", 3, "user:zoe"))
+    world.do(jobs.rollback_job(_present(world, "shop")[0], 1, "user:zoe"))
+
+
+def _sent_back(world: World, node: Node) -> None:
+    """A new set beside the old that a user finds wanting: it fails, and the job goes back to what was stable."""
+    _finished(world, "shop")
+    job = world.submit(job="shop", command=["serve", "3"], update={"strategy": "blue-green"})
+    _report(world, world.place(job, node), health="healthy", healthy_for=10.0)
+    _stands(world, "shop")
+    job, failed = _present(world, "shop")
+    world.do(deployments.fail(failed, "p99 doubled"))
+    end = e.DeploymentFinished(failed.id, job.uid, job.namespace, job.name, "failed", "requested: p99 doubled")
+    world.add(end, e.JobReverted(job.uid, job.namespace, job.name, 6, 4, failed.id))
+    _finished(world, "shop")
+    world.add(e.JobFailed(job.uid, job.namespace, job.name, 5, failed.id, "requested: p99 doubled", reverted_to=4))
+
+
+def _finished(world: World, name: str) -> None:
+    job, deployment = _present(world, name)
+    world.add(e.DeploymentFinished(deployment.id, job.uid, job.namespace, job.name, "successful"))
 
 
 def _node_lost(world: World, node: Node) -> None:

@@ -45,6 +45,7 @@ class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
     uid: int
     namespace: str
     name: str
+    version: int
     by: str = ""
 
 

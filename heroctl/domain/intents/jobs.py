@@ -83,8 +83,9 @@ def rollback_target(job: Job, version: int | None) -> Version:
 def scale_job(job: Job, task: str, count: int, by: str, check_index: int | None = None) -> Change:
     """Run another number of replicas of a task, as a new version that is the present one otherwise."""
     _guard(job, job.name, check_index)
+    _running(job)
     spec = scaled(job, task, count)
-    if job.wanted and not job.plan_failures and spec == specs.decode(job.current.spec):
+    if not job.plan_failures and spec == specs.decode(job.current.spec):
         return NOTHING
     tasks = tuple(replace(each, count=count) if each.name == task else each for each in job.current.tasks)
     event = JobSubmitted(
@@ -112,10 +113,15 @@ def scaled(job: Job, task: str, count: int) -> specs.Job:
 def restart_job(job: Job, by: str, check_index: int | None = None) -> Change:
     """Replace all replicas by ones of the same version, as a deployment would."""
     _guard(job, job.name, check_index)
+    _running(job)
+    event = JobRestarted(job.uid, job.namespace, job.name, job.current.version, by)
+    return Change((event,), (job_stream(job.namespace, job.name),))
+
+
+def _running(job: Job) -> None:
+    """Who may change how much runs may not start what somebody stopped."""
     if job.stopped:
         raise Conflict("job_stopped", f"job '{job.name}' is stopped: submit it again to start it")
-    event = JobRestarted(job.uid, job.namespace, job.name, by)
-    return Change((event,), (job_stream(job.namespace, job.name),))
 
 
 def _summary(job: Job | None, task: specs.Task) -> TaskSummary:
