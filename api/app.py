@@ -45,7 +45,7 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
     """Act on what the log says about who may what, and on another history."""
     if change.reloaded:
         parts.pages.clear()
-        parts.world.items.clear()
+        parts.world.forget()
         parts.synced.clear()
         front.ready.clear()
         parts.archive.forget()

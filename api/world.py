@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from api.reads import Items
 from api.uses import LastUses
 from eventstore.view import View
 from heroctl.domain.state import State
+from reconciler.planner.place import Fleet
 
 
 class Signs(Protocol):
@@ -46,7 +49,7 @@ class Sight(Protocol):
 
 @dataclass(slots=True)
 class World:
-    """All of it. `release` is this process's version."""
+    """All of it. `release` is this process's version, `clock` gives seconds since the epoch."""
 
     view: View
     pulse: Pulse
@@ -54,6 +57,13 @@ class World:
     uses: LastUses
     disk: Disk = field(default_factory=Disk)
     items: Items = field(default_factory=Items)
+    clock: Callable[[], float] = time.time
+    fleet: Fleet = field(default_factory=Fleet)  # the nodes as the planner sees them
+
+    def forget(self) -> None:
+        """Forget what was made of another history."""
+        self.items.clear()
+        self.fleet = Fleet()
 
     @property
     def state(self) -> State:
