@@ -44,7 +44,7 @@ def document() -> str:
     """Make the whole page."""
     text = _tree()
     blocks = _GLOBALS.findall(text)
-    everything = max(blocks, key=len)
+    everything = max(blocks, key=lambda block: (block.count("\n"), blocks.count(block)))
     text = _GLOBALS.sub(lambda block: f"Global options: {_flags(block[1])}\n", text)
     text = _PASSED.sub("", text).replace("heroctl dev ARGS", "heroctl dev")
     dev = f"## heroctl dev\n\n```console\n{_usage('heroctl.dev')}```\n"

@@ -1,70 +1,38 @@
-"""`heroctl job`: submit, watch, stop and remove jobs."""
+"""`heroctl job`: look at jobs, stop and remove them. What else is done with jobs has files of its own."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from heroctl.cli import output, rollout
 from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
-from heroctl.cli.faults import HEALTHY, TIMED_OUT, Fault, Problem, Refused, counted
+from heroctl.cli.faults import TIMED_OUT, Fault, Refused
 from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read, read_with
 from heroctl.cli.session import Session
-from heroctl.cli.shapes import Allocation, Job, Submitted, Verdicts
-from heroctl.domain.duration import Duration
+from heroctl.cli.shapes import Allocation, Job, Submitted
+from heroctl.cli.submitting import Detach, Name, Timeout, seconds
 
 app = App(name="job")
 
-File = Annotated[str, Parameter(allow_leading_hyphen=True, help="A job spec in YAML or JSON; - reads stdin.")]
-Name = Annotated[str, Parameter(help="The job's name.")]
-Detach = Annotated[bool, Parameter(name=("--detach", "-d"), negative="", show_default=False, help="Do not wait.")]
-Timeout = Annotated[str, Parameter(metavar="DURATION", help="How long to wait at most, such as 90s or 10m.")]
-_JSON: Final = "application/json"
-_YAML: Final = "application/yaml"
-
-
-@app.command
-def run(
-    file: File,
-    /,
-    *,
-    detach: Detach = False,
-    timeout: Timeout = "15m",
-    check_index: Annotated[
-        int | None,
-        Parameter(
-            metavar="INDEX", help="Submit only if the job's spec_index is this; 0: only if there is no such job."
-        ),
-    ] = None,
-    scope: Scope = SCOPE,
-) -> int:
-    """Submit a job and wait until it is healthy.
-
-    Ends with 0 when all replicas are healthy, 2 when the version failed, 3 when the time is up, 4 when replicas cannot
-    be placed and nothing else is going on.
-    """
-    patience = _seconds(timeout)
-    content, content_type = _document(file)
-    with Session(scope) as session:
-        query = {**session.scope, "check_index": check_index}
-        ask = session.client.ask
-        answer = ask("POST", path("jobs"), query=query, content=content, content_type=content_type)
-        made = decode(answer, Submitted, session.client.caller)
-        for warning in made.warnings:
-            output.note(f"warning: {_told(warning)}")
-        if detach:
-            _show_submitted(answer, made, scope)
-            return HEALTHY
-        wanted = rollout.Wanted(made.name, made.namespace, made.version, made.deployment_id or "")
-        return _wait(session, wanted, patience, scope)
+for _name, _where in (
+    ("run", "submitting:run"),
+    ("plan", "planning:plan"),
+    ("validate", "validating:validate"),
+    ("history", "versions:history"),
+    ("diff", "versions:diff"),
+    ("rollback", "submitting:rollback"),
+    ("scale", "submitting:scale"),
+    ("restart", "submitting:restart"),
+    ("explain", "explaining:explain"),
+):
+    app.command(f"heroctl.cli.{_where}", name=_name)
 
 
 @app.command(name="list")
@@ -102,24 +70,6 @@ def status(name: Name, /, *, watch: Watch = False, at: At = None, scope: Scope =
 
 
 @app.command
-def validate(file: File, /, *, scope: Scope = SCOPE) -> int:
-    """Check a job spec without submitting it; all that is wrong is said at once."""
-    content, content_type = _document(file)
-    with Session(scope) as session:
-        answer = session.client.ask("POST", path("jobs", "validate"), content=content, content_type=content_type)
-    verdicts = decode(answer, Verdicts, session.client.caller)
-    if scope.output in ("json", "yaml"):
-        output.dump(answer.raw, scope.output)
-        return 1 if verdicts.problems else 0
-    for warning in verdicts.warnings:
-        output.note(f"warning: {_told(warning)}")
-    if verdicts.problems:
-        raise Fault(f"{file} has {counted(len(verdicts.problems), 'problem')}", problems=verdicts.problems)
-    output.note(f"{file} is valid")
-    return 0
-
-
-@app.command
 def stop(
     name: Name,
     /,
@@ -134,7 +84,7 @@ def stop(
         return delete(name, detach=detach, timeout=timeout, scope=scope)
     with Session(scope) as session:
         answer = session.client.ask("POST", path("jobs", name, "stop"), query=session.scope)
-        return _stopping(session, answer, "stopped", scope, 0.0 if detach else _seconds(timeout))
+        return _stopping(session, answer, "stopped", scope, 0.0 if detach else seconds(timeout))
 
 
 @app.command
@@ -149,7 +99,7 @@ def delete(
     """Delete a job; its replicas stop, and its name is free at once."""
     with Session(scope) as session:
         answer = session.client.ask("DELETE", path("jobs", name), query=session.scope)
-        return _stopping(session, answer, "deleted", scope, 0.0 if detach else _seconds(timeout))
+        return _stopping(session, answer, "deleted", scope, 0.0 if detach else seconds(timeout))
 
 
 def grid(jobs: list[Job]) -> Sheet:
@@ -187,33 +137,6 @@ def progress(job: Job) -> str:
     return f"{sum(task.healthy for task in job.tasks)}/{sum(task.desired for task in job.tasks)}"
 
 
-def _wait(session: Session, wanted: rollout.Wanted, patience: float, scope: Scope) -> int:
-    from heroctl.cli.waiting import follow
-
-    output.note(f"{wanted.name} version {wanted.version} is submitted; waiting until it is healthy")
-    verdict, seen, seconds = follow(session.client, wanted, timeout=patience)
-    if scope.output in ("json", "yaml") and not seen.gone:
-        output.dump(session.client.get(path("jobs", wanted.name), {"namespace": wanted.namespace}).raw, scope.output)
-    if verdict.code != HEALTHY:
-        raise Fault(verdict.message, problems=verdict.problems, hints=verdict.hints, code=verdict.code)
-    if scope.output == "name":
-        output.lines([wanted.name])
-    elif scope.output == "table":
-        output.lines([f"{verdict.message} ({seconds:.1f} s)"])
-        output.lines([f"  {replica}  {port}  {address}" for replica, port, address in rollout.reached(seen)])
-    return HEALTHY
-
-
-def _show_submitted(answer: Answer, made: Submitted, scope: Scope) -> None:
-    if scope.output in ("json", "yaml"):
-        output.dump(answer.raw, scope.output)
-    elif scope.output == "name":
-        output.lines([made.name])
-    else:
-        deployment = f", deployment {made.deployment_id}" if made.deployment_id else ""
-        output.lines([f"{made.name} version {made.version}{deployment}, index {made.index}"])
-
-
 def _stopping(session: Session, answer: Answer, done: str, scope: Scope, patience: float) -> int:
     """Wait until the replicas are gone, too; no patience: don't."""
     name = decode(answer, Submitted, session.client.caller).name
@@ -248,34 +171,5 @@ def _left(session: Session, name: str, patience: float) -> int:
         index = answer.index
 
 
-def _document(file: str) -> tuple[bytes, str]:
-    """Read a spec as it is, and say what it is written in."""
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise Fault(f"{file} cannot be read: {error.strerror}") from error
-    if not content.strip():
-        raise Fault(f"{file} is empty", hints=["see examples/ for job specs"])
-    suffix = Path(file).suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        return content, _YAML
-    if suffix == ".json":
-        return content, _JSON
-    return content, _JSON if content.lstrip()[:1] == b"{" else _YAML
-
-
-def _seconds(text: str) -> float:
-    try:
-        return Duration.parse(text).seconds
-    except ValueError as error:
-        raise Fault(f"--timeout: {error}") from error
-
-
 def _deployment(job: Job) -> str:
     return job.deployment.status if job.deployment else ""
-
-
-def _told(problem: Problem | str) -> str:
-    if isinstance(problem, str):
-        return problem
-    return f"{problem.path}: {problem.message}" if problem.path else problem.message

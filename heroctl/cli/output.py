@@ -31,7 +31,11 @@ _DOUBTFUL: Final = {
     "ineligible",
     "warn",
     "paused",
+    "awaiting_promotion",
 }
+
+_SIGNS: Final = {"+ ": "\x1b[32m", "- ": "\x1b[31m", "~ ": "\x1b[33m"}
+_OFF: Final = "\x1b[0m"
 
 Cell = str | int | float | datetime | None
 
@@ -98,12 +102,24 @@ def lines(texts: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
+def patch(texts: Sequence[str]) -> None:
+    """Print lines of which some begin with +, - or ~: in their colours, where people look."""
+    loud = colourful(sys.stdout)
+    for text in texts:
+        colour = _SIGNS.get(text.strip()[:2], "") if loud else ""
+        sys.stdout.write(f"{colour}{clean(text)}{_OFF if colour else ''}\n")
+    sys.stdout.flush()
+
+
 def fault(problem: Fault) -> None:
     """Print what went wrong, its code and request id, and what to do next."""
     loud = colourful(sys.stderr)
     bold, dim, off = ("\x1b[1;31m", "\x1b[2m", "\x1b[0m") if loud else ("", "", "")
     text = [f"{bold}error:{off} {clean(problem.message)}"]
-    text += [f"  {clean(each.path or '(spec)')}: {clean(each.message or each.code)}" for each in problem.problems]
+    for each in problem.problems:
+        first, *rest = (each.message or each.code).splitlines() or [""]
+        text.append(f"  {clean(each.path or '(spec)')}: {clean(first)}")
+        text += [f"    {dim}|{off} {clean(line)}" for line in rest]
     text += [f"  {dim}{word}:{off} {clean(value)}" for word, value in problem.facts]
     text += [f"  {dim}next:{off} {clean(hint)}" for hint in problem.hints]
     sys.stderr.write("\n".join(text) + "\n")

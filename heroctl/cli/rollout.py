@@ -9,6 +9,7 @@ from heroctl.cli.faults import FAILED, HEALTHY, Problem
 from heroctl.cli.shapes import Allocation, Deployment, Job
 
 ENDED: Final = frozenset({"complete", "failed", "lost"})
+SHOWN: Final = 3  # replicas of a failure: what failed one failed the others
 _ACTIVE: Final = frozenset({"pending", "running", "paused", "awaiting_promotion"})
 
 
@@ -37,12 +38,13 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How it ended: an exit code and prose; for a failure what failed and what to do next."""
+    """How it ended: an exit code and prose; what failed, what explains it, and what to do next."""
 
     code: int
     message: str
     problems: tuple[Problem, ...] = ()
     hints: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 def with_deployment(seen: Seen, deployment: Deployment) -> Seen:
@@ -59,7 +61,11 @@ def decide(seen: Seen, wanted: Wanted) -> Verdict | None:
         return None
     healthy = f"{label} is healthy: {_progress(seen.job)} replicas"
     if wanted.deployment:
-        if seen.deployment is None or seen.deployment.status in _ACTIVE:
+        if seen.deployment is None:
+            return None
+        if seen.deployment.status == "awaiting_promotion":
+            return _awaiting(seen.deployment, label)
+        if seen.deployment.status in _ACTIVE:
             return None
         if seen.deployment.status == "successful":
             return Verdict(HEALTHY, healthy) if seen.rolling or _all_healthy(seen.job) else None
@@ -92,10 +98,33 @@ def news(before: Seen, after: Seen, wanted: Wanted) -> list[str]:
     reasons = after.job.blocked if after.job else ()
     if reasons != (before.job.blocked if before.job else ()):
         lines += [f"blocked: {reason}" for reason in reasons] or ["no longer blocked"]
-    was = before.deployment.status if before.deployment else ""
-    if after.deployment and after.deployment.status != was and after.deployment.status not in ("pending", "running"):
-        lines.append(f"deployment {after.deployment.id[:8]}  {after.deployment.status.replace('_', ' ')}")
+    lines += _steps(before.deployment, after.deployment) if after.deployment else []
     return lines
+
+
+def _steps(before: Deployment | None, after: Deployment) -> list[str]:
+    """Tell how a deployment moved on."""
+    label = f"deployment {after.id[:8]}"
+    lines = []
+    if after.promoted_at is not None and before is not None and before.promoted_at is None:
+        lines.append(f"{label}  promoted")
+    step = before.step if before is not None else 0
+    if after.weights and not after.promoted and after.step > step:
+        lines.append(f"{label}  canary, step {after.step} of {after.steps}: {weight(after)} % of the traffic")
+    was = before.status if before is not None else ""
+    if after.status == was:
+        return lines
+    if after.status not in ("pending", "running"):
+        because = f": {after.reason}" if after.reason and after.status not in ("successful", "paused") else ""
+        lines.append(f"{label}  {after.status.replace('_', ' ')}{because}")
+    elif was == "paused":
+        lines.append(f"{label}  goes on")
+    return lines
+
+
+def weight(deployment: Deployment) -> int:
+    """Give the canary's share of the traffic, in percent."""
+    return deployment.weights[min(deployment.step, len(deployment.weights)) - 1] if deployment.step else 0
 
 
 def summary(seen: Seen) -> str:
@@ -103,49 +132,91 @@ def summary(seen: Seen) -> str:
     if seen.job is None:
         return "waiting"
     moving = sum(_moving(alloc) for alloc in seen.allocations or ())
-    return f"{_progress(seen.job)} healthy" + (f", {moving} on the way" if moving else "")
+    told = f"{_progress(seen.job)} healthy" + (f", {moving} on the way" if moving else "")
+    return f"{told}; paused" if seen.deployment and seen.deployment.status == "paused" else told
 
 
 def reached(seen: Seen) -> list[tuple[str, str, str]]:
-    """List where healthy replicas can be reached: (replica, port's name, host:port)."""
+    """List where replicas can be reached: (replica, port's name, host:port); which version, where there are two."""
+    there = [each for each in seen.allocations or () if each.status == "running" and each.wanted != "stop"]
+    several = len({alloc.version for alloc in there}) > 1
     return [
-        (f"{alloc.task}[{alloc.slot}]", port, address)
-        for alloc in sorted(seen.allocations or (), key=lambda a: (a.task, a.slot))
-        if alloc.status == "running" and alloc.wanted != "stop"
+        (f"{alloc.task}[{alloc.slot}]" + (f" version {alloc.version}" if several else ""), port, address)
+        for alloc in sorted(there, key=lambda a: (a.task, a.slot, a.version))
         for port, address in addresses(alloc).items()
     ]
 
 
+def ill(seen: Seen, wanted: Wanted) -> tuple[Allocation, ...]:
+    """Give the replicas that made it fail, as far as they are listed."""
+    bad = [each for each in seen.allocations or () if each.version == wanted.version and _ill(each)]
+    return tuple(sorted(bad, key=lambda a: (a.task, a.slot, a.id)))
+
+
+def returned(first: Verdict, after: Verdict, back: Deployment) -> Verdict:
+    """Judge a failure whose way back has ended, too."""
+    if after.code == HEALTHY:
+        return first._replace(message=f"{first.message}; the version before it is back, as version {back.version}")
+    told = f"{first.message}; and the way back: {after.message}"
+    return first._replace(message=told, problems=first.problems + after.problems, hints=after.hints)
+
+
+def _awaiting(deployment: Deployment, label: str) -> Verdict:
+    if deployment.weights:
+        stands = f"its canaries are healthy and have {weight(deployment)} % of the traffic"
+    else:
+        stands = "all of it is healthy, beside the version before it"
+    return Verdict(HEALTHY, f"{label} waits for you to promote it: {stands}", hints=choices(deployment))
+
+
+def choices(deployment: Deployment) -> tuple[str, ...]:
+    """Say what may be decided about a deployment, and how it is typed."""
+    command, one = "heroctl deployment", deployment.id[:8]
+    if deployment.status == "paused":
+        return (f"{command} resume {one}   # go on", f"{command} fail {one}   # take it back")
+    if deployment.status != "awaiting_promotion":
+        return ()
+    all_, back = f"{command} promote {one}   # take it all the way", f"{command} fail {one}   # take it back"
+    if deployment.step < len(deployment.weights):
+        share = deployment.weights[deployment.step]
+        return (all_, f"{command} promote {one} --step   # as far as its next share of the traffic, {share} %", back)
+    return (all_, back)
+
+
 def _failure(seen: Seen, wanted: Wanted, status: str, reason: str) -> Verdict:
     label = f"{wanted.name} version {wanted.version}"
-    previous = seen.deployment.previous_version if seen.deployment else None
-    kept = f"version {previous} keeps running" if previous else "there was no version before it"
     told = {
         "failed": f"{label} failed",
-        "reverted": f"{label} failed, and version {previous} was restored",
+        "reverted": f"{label} failed, and the version before it was restored",
         "cancelled": f"{label} was cancelled",
         "superseded": f"{label} was superseded: a newer version was submitted before it was healthy",
         "stopped": f"{wanted.name} is stopped",
     }.get(status, f"{label} ended as {status}")
-    if status == "failed":
-        told += f"; {kept}"
-    failed = [alloc for alloc in seen.allocations or () if alloc.version == wanted.version and _ill(alloc)]
-    hints = [f"heroctl job status {wanted.name}"]
-    if failed:
-        hints.insert(0, f"heroctl alloc status {failed[0].id[:8]}")
-    problems = tuple(Problem(f"{a.task}[{a.slot}] on {a.node or '-'}", a.status, _state(a)) for a in failed[:5])
-    return Verdict(FAILED, f"{told}{f': {reason}' if reason else ''}", problems, tuple(hints))
+    failed = ill(seen, wanted)
+    problems = tuple(Problem(f"{a.task}[{a.slot}] on {a.node or '-'}", a.status, _told(a)) for a in failed[:SHOWN])
+    hints = [f"heroctl alloc status {failed[0].id[:8]}"] if failed else []
+    hints += [f"heroctl job explain {wanted.name}", f"heroctl job history {wanted.name}"]
+    return Verdict(FAILED, f"{told} ({reason})" if reason else told, problems, tuple(hints))
+
+
+def _told(alloc: Allocation) -> str:
+    """Say how a replica ended, and the last that it said itself."""
+    return "\n".join([_state(alloc), *alloc.message.splitlines()])
 
 
 def _state(alloc: Allocation) -> str:
     words = alloc.status
     if alloc.status == "running":
         words += {"healthy": ", healthy", "unhealthy": ", unhealthy"}.get(alloc.health, ", not yet healthy")
-    told = alloc.reason if alloc.status != "complete" else None
-    ends = [f"exit code {alloc.exit_code}"] if alloc.exit_code is not None and alloc.status in ENDED else []
+    if alloc.status in ("starting", "running"):
+        # What it has a reason for is the attempt before: this one is not over.
+        ends = [f"again after: {alloc.reason}"] if alloc.reason else []
+    else:
+        words += f": {alloc.reason}" if alloc.reason and alloc.status != "complete" else ""
+        ends = [f"exit code {alloc.exit_code}"] if alloc.exit_code is not None and alloc.status in ENDED else []
     ends += ["out of memory"] if alloc.oom else []
     ends += [f"attempt {alloc.attempt}"] if alloc.attempt > 1 else []
-    return words + (f": {told}" if told else "") + (f" ({', '.join(ends)})" if ends else "")
+    return words + (f" ({', '.join(ends)})" if ends else "")
 
 
 def _moving(alloc: Allocation) -> bool:

@@ -21,6 +21,7 @@ class TaskState(Struct, frozen=True):
     name: str
     driver: str = ""
     image: Text = None
+    digest: Text = None
     desired: int = 0
     running: int = 0
     healthy: int = 0
@@ -98,6 +99,7 @@ class Allocation(Struct, frozen=True):
     exit_code: int | None = None
     oom: bool = False
     reason: Text = None
+    message: str = ""
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -154,6 +156,8 @@ class Rollout(Struct, frozen=True):
     placed: int = 0
     healthy: int = 0
     unhealthy: int = 0
+    canaries: int = 0
+    promoted: bool = False
 
 
 class Deployment(Struct, frozen=True):
@@ -167,8 +171,17 @@ class Deployment(Struct, frozen=True):
     status: str = ""
     reason: Text = None
     strategy: str = ""
+    kind: str = "submit"
+    step: int = 0
+    steps: int = 0
+    weights: tuple[int, ...] = ()
+    awaiting: bool = False
+    promoted: bool = False
+    promoted_at: datetime | None = None
+    revert_of: Text = None
     tasks: dict[str, Rollout] = field(default_factory=dict)
     deadline: datetime | None = None
+    created_at: datetime | None = None
 
 
 class Check(Struct, frozen=True):
@@ -267,10 +280,3 @@ class JoinToken(Struct, frozen=True):
     token: Annotated[str, "shown once"]
     id: str = ""
     expires_at: Text = None
-
-
-class Verdicts(Struct, frozen=True):
-    """What is wrong, and what is doubtful, about a spec."""
-
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()

@@ -17,8 +17,9 @@ from typing import Final, NamedTuple, TypeVar
 
 from heroctl.cli import output, rollout
 from heroctl.cli.client import Client, Query, decode, path
+from heroctl.cli.explaining import explained
 from heroctl.cli.faults import BLOCKED, FAILED, HEALTHY, TIMED_OUT, Fault, Refused, Unreachable
-from heroctl.cli.rollout import Seen, Verdict, Wanted
+from heroctl.cli.rollout import SHOWN, Seen, Verdict, Wanted
 from heroctl.cli.shapes import Allocation, Deployment, Job
 
 THREADS: Final = "watching"  # the name of every thread that watches
@@ -38,7 +39,23 @@ class Outcome(NamedTuple):
 
 
 def follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float = QUIET_S) -> Outcome:
-    """Wait until the submit has an end, at most `timeout` seconds."""
+    """Wait until what was begun has an end, and, where it failed, the way back; at most `timeout` seconds."""
+    began = time.monotonic()
+    verdict, seen, _ = _follow(client, wanted, timeout=timeout, quiet=quiet)
+    if verdict.code != HEALTHY and not seen.gone:
+        back = _way_back(client, wanted) if verdict.code == FAILED else None
+        if back is not None:
+            output.note(f"{verdict.message}; going back, as version {back.version}")
+            then = Wanted(wanted.name, wanted.namespace, back.version, back.id)
+            left = max(1.0, timeout - (time.monotonic() - began))
+            after, seen, _ = _follow(client, then, timeout=left, quiet=quiet)
+            verdict = rollout.returned(verdict, after, back)
+        verdict = _with_reason(client, wanted, verdict)
+    return Outcome(verdict, seen, time.monotonic() - began)
+
+
+def _follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float) -> Outcome:
+    """Wait for one deployment."""
     heard: queue.Queue[Update | BaseException] = queue.Queue()
     stop = threading.Event()
     began = time.monotonic()
@@ -102,18 +119,48 @@ def _refreshed(client: Client, index: int, wanted: Wanted, seen: Seen) -> Seen:
         answer = client.get(path("allocations"), {**query, "job": wanted.name})
     except (Refused, Unreachable):
         return seen
-    return seen._replace(job=job, allocations=decode(answer, tuple[Allocation, ...], client.caller))
+    allocations = decode(answer, tuple[Allocation, ...], client.caller)
+    told = {
+        each.id: _in_full(client, each) for each in rollout.ill(seen._replace(allocations=allocations), wanted)[:SHOWN]
+    }
+    return seen._replace(job=job, allocations=tuple(told.get(each.id, each) for each in allocations))
+
+
+def _in_full(client: Client, alloc: Allocation) -> Allocation:
+    """Read what a replica said last: lists leave it out."""
+    try:
+        return decode(client.get(path("allocations", alloc.id)), Allocation, client.caller)
+    except (Refused, Unreachable):
+        return alloc
+
+
+def _way_back(client: Client, wanted: Wanted) -> Deployment | None:
+    """Find the deployment that goes back from one that failed: it began in the moment of the failure, or never."""
+    try:
+        answer = client.get(path("deployments"), {"job": wanted.name, "namespace": wanted.namespace})
+        known = decode(answer, tuple[Deployment, ...], client.caller)
+    except (Refused, Unreachable):
+        return None
+    return next((each for each in known if wanted.deployment and each.revert_of == wanted.deployment), None)
+
+
+def _with_reason(client: Client, wanted: Wanted, verdict: Verdict) -> Verdict:
+    """Add what the cluster itself has to say."""
+    why = explained(client, wanted.namespace, wanted.name)
+    return verdict._replace(facts=(("why", why.summary),)) if why is not None and why.summary else verdict
 
 
 def _blocked(wanted: Wanted, reasons: tuple[str, ...]) -> Verdict:
     told = f"{wanted.name} version {wanted.version} is blocked: {'; '.join(reasons)}"
-    hints = ("it goes on by itself once there is room", "heroctl node list", f"heroctl job status {wanted.name}")
-    return Verdict(BLOCKED, told, hints=hints)
+    hints = ["it goes on by itself once there is room", "heroctl node list", f"heroctl job explain {wanted.name}"]
+    if any(reason.startswith("quarantined") for reason in reasons):
+        hints = ["the reconciler's log has the rest; the next submit is tried again", "heroctl doctor"]
+    return Verdict(BLOCKED, told, hints=tuple(hints))
 
 
 def _too_late(seen: Seen, wanted: Wanted, timeout: float) -> Verdict:
     told = f"{wanted.name} version {wanted.version} was not healthy within {timeout:g} s ({rollout.summary(seen)})"
-    hints = ("it goes on without us", f"heroctl job status {wanted.name} --watch")
+    hints = ("it goes on without us", f"heroctl job explain {wanted.name}", f"heroctl job status {wanted.name} --watch")
     return Verdict(TIMED_OUT, told, hints=hints)
 
 

@@ -53,7 +53,7 @@ def _told(report: Report, folder: Folder, addresses: list[str]) -> str:
   Try        curl {urls[0] if urls else report.url}
              {heroctl} job list
              {heroctl} alloc list --job hello
-             {heroctl} job run examples/update.yaml
+             {heroctl} job run examples/rolling.yaml
   Stop       Ctrl-C; the state stays in {str(folder.place).replace(str(Path.home()), "~", 1)}
 """
 

@@ -1,4 +1,4 @@
-"""A certificate that vouches for itself, for loopback."""
+"""A certificate that vouches for itself, for loopback or a name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make(folder: Path) -> Path:
-    """Write cert.pem and key.pem; return the first."""
+def make(folder: Path, name_of: str = "") -> Path:
+    """Write cert.pem and key.pem; return the first. It is for loopback unless it is for a name."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)
-    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    host = x509.SubjectAlternativeName([x509.DNSName(name_of) if name_of else loopback])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -68,8 +68,17 @@ def deployment(status: str = "running", **more: Any) -> Json:  # noqa: ANN401 - 
         "status": status,
         "reason": "",
         "strategy": "rolling",
-        "tasks": {"web": {"desired": 2, "placed": 2, "healthy": 1, "unhealthy": 0}},
+        "kind": "submit",
+        "step": 1,
+        "steps": 2,
+        "weights": [],
+        "awaiting": False,
+        "promoted": True,
+        "promoted_at": None,
+        "revert_of": None,
+        "tasks": {"web": {"desired": 2, "placed": 2, "healthy": 1, "unhealthy": 0, "canaries": 0, "promoted": True}},
         "deadline": None,
+        "created_at": T0,
         **more,
     }
 

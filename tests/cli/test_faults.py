@@ -68,7 +68,10 @@ error: job 'foo' does not exist
             refusal(403, "forbidden", "this needs job:purge"),
             "next: see what you may: heroctl acl self; ask an admin for a role that allows this",
         ),
-        (refusal(409, "index_conflict", "it moved"), "next: look at the present state, then decide again"),
+        (
+            refusal(409, "index_conflict", "it moved"),
+            "next: somebody was faster: heroctl job plan FILE, then decide again",
+        ),
         (refusal(500, "internal", "it broke"), "next: report it with the request id"),
         (
             Reply(200, raw=b"<html>", headers={"Content-Type": "text/html"}),

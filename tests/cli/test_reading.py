@@ -88,8 +88,8 @@ docker	yes	27.1
 process\tno\t
 """
 DEPLOYMENTS = """\
-ID	JOB	NAMESPACE	VERSION	STATUS	HEALTHY	REASON
-d0000001	web	default	1	failed	1/2	healthy_deadline
+ID	JOB	NAMESPACE	VERSION	KIND	STATUS	HEALTHY	STEP	CREATED	REASON
+d0000001	web	default	1	submit	failed	1/2		2026-03-01T12:00:00Z	healthy_deadline
 """
 STATUS = """\
 Health	degraded

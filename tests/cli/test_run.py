@@ -218,7 +218,7 @@ def test_a_token_revoked_meanwhile_ends_the_wait(heroctl_here: Run, api: FakeApi
     ("words", "said"),
     [
         (("job", "run", "missing.yaml"), "missing.yaml cannot be read"),
-        (("job", "run", "-"), "- is empty"),
+        (("job", "run", "-"), "stdin is empty"),
         (("job", "run", "-", "--timeout", "soon"), "--timeout: 'soon' is not a duration"),
     ],
 )
@@ -239,6 +239,7 @@ def test_an_invalid_spec_names_every_field(heroctl_here: Run, api: FakeApi, spec
         "  tasks[0].count: expected at most 50000",
         "  code: invalid_spec (HTTP 400)",
         "  request: req_test",
+        "  next: mend it, then look again: heroctl validate FILE",
     ]
 
 
@@ -256,3 +257,63 @@ def test_what_failed_is_told_even_if_the_deployment_was_heard_of_first(
     api.act("GET", "/v1/allocations", allocations)
     result = heroctl_here("job", "run", spec)
     assert (result.code, "web[0] on node-1: failed: exited (exit code 1)" in result.err) == (FAILED, True)
+
+
+def test_what_waits_for_a_promotion_is_done_and_says_how_to_go_on(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    beside = [samples.alloc(), samples.alloc("b1b2c3d4e5f6", version=2, address="10.0.0.2")]
+    api.page("/v1/allocations", beside, 50)
+    end(api, "awaiting_promotion", strategy="blue-green", promoted=False, awaiting=True)
+    result = heroctl_here("job", "run", spec)
+    assert result.code == HEALTHY
+    assert result.out.splitlines()[0].startswith("web version 1 waits for you to promote it: all of it is healthy")
+    assert "  web[0] version 2  http  10.0.0.2:20001" in result.out
+    assert "next: heroctl deployment promote d0000001   # take it all the way" in result.err
+    assert "next: heroctl deployment fail d0000001   # take it back" in result.err
+
+
+def test_what_a_failed_replica_said_last_is_told_with_why_and_what_to_type(
+    heroctl_here: Run, api: FakeApi, spec: str
+) -> None:
+    begin(api)
+    failed: samples.Json = {"status": "failed", "health": "unknown", "exit_code": 1, "reason": "exited", "attempt": 3}
+    api.page("/v1/allocations", [samples.alloc(**failed)], 50)
+    said = "exited with code 1\nloading\nno DB_URL\x1b[2J"
+    api.page("/v1/allocations/a1b2c3d4e5f6", samples.alloc(**failed, message=said, timeline=[]), 50)
+    api.page("/v1/jobs/web/explain", {"summary": "web[0] ended three times", "slots": []}, 50)
+    end(api, "failed", reason="replica_failed: web[0] exited")
+    assert heroctl_here("job", "run", spec).err.splitlines()[-9:] == [
+        "error: web version 1 failed (replica_failed: web[0] exited)",
+        "  web[0] on node-1: failed: exited (exit code 1, attempt 3)",
+        "    | exited with code 1",
+        "    | loading",
+        "    | no DB_URL [2J",
+        "  why: web[0] ended three times",
+        "  next: heroctl alloc status a1b2c3d4",
+        "  next: heroctl job explain web",
+        "  next: heroctl job history web",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ("successful", "web version 2 failed (replica_failed); the version before it is back, as version 3"),
+        ("failed", "web version 2 failed (replica_failed); and the way back: web version 3 failed (placing)"),
+    ],
+)
+def test_the_way_back_is_waited_for_and_ends_with_2(
+    heroctl_here: Run, api: FakeApi, spec: str, ends: str, told: str
+) -> None:
+    begin(api)
+    api.act("POST", "/v1/jobs", Reply(200, samples.submitted(2), 42))
+    end(api, "failed", reason="replica_failed", version=2)
+    back = samples.deployment("running", id="d0000002", version=3, kind="revert", revert_of="d0000001")
+    api.page("/v1/deployments", [back, samples.deployment("failed", version=2)], 60)
+    reason = "placing" if ends == "failed" else ""
+    api.page("/v1/deployments/d0000002", {**back, "status": ends, "reason": reason}, 70)
+    api.page("/v1/jobs/web", samples.job(version=3), 70)
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, result.out) == (FAILED, "")
+    assert "web version 2 failed (replica_failed); going back, as version 3\n" in result.err
+    assert f"error: {told}\n" in result.err

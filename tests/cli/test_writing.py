@@ -56,25 +56,6 @@ def test_the_answer_of_a_write_is_printed_as_json(heroctl_here: Run, api: FakeAp
     assert result.err == ""
 
 
-def test_validate_says_all_problems_and_ends_with_1(heroctl_here: Run, api: FakeApi) -> None:
-    problems = [
-        {"path": "tasks[0].image", "code": "required", "message": "a docker task needs an image"},
-        {"path": "colour", "code": "unknown_field", "message": "there is no field `colour`"},
-    ]
-    api.act("POST", "/v1/jobs/validate", Reply(200, {"valid": False, "problems": problems, "warnings": []}))
-    result = heroctl_here("job", "validate", "-", stdin="job: web")
-    assert (result.code, result.out) == (1, "")
-    assert "  tasks[0].image: a docker task needs an image\n  colour: there is no field `colour`\n" in result.err
-
-
-def test_validate_of_a_good_spec_says_its_warnings_and_ends_with_0(heroctl_here: Run, api: FakeApi) -> None:
-    warning = {"path": "tasks[0].health", "code": "no_health_check", "message": "there is none"}
-    api.act("POST", "/v1/jobs/validate", Reply(200, {"valid": True, "problems": [], "warnings": [warning]}))
-    result = heroctl_here("job", "validate", "-", stdin="{}")
-    assert result == (0, "", "warning: tasks[0].health: there is none\n- is valid\n")
-    assert api.requests[0].headers["Content-Type"] == "application/json"
-
-
 def test_alloc_stop(heroctl_here: Run, api: FakeApi) -> None:
     api.act("POST", "/v1/allocations/a1b2/stop", Reply(200, {"index": 9, "id": "a1b2c3d4e5f6"}, 9))
     assert heroctl_here("alloc", "stop", "a1b2") == (0, "", "allocation a1b2 stops; its slot is filled again\n")
