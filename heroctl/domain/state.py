@@ -289,6 +289,7 @@ class Deployment(Struct, frozen=True, gc=False):
     resumed_at: int | None = None
     fail_reason: str = ""  # why a user wants it ended
     revert_of: str = ""  # the deployment that failed before it
+    told: bool = False  # whether it was told, by job.failed, how this one ended
 
     @property
     def active(self) -> bool:

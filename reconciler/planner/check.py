@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, encode
+from heroctl.domain import spec as specs
+from heroctl.domain.events import (
+    AllocGivenUp,
+    AllocPlaced,
+    AllocStopping,
+    DeploymentFinished,
+    DeploymentStepped,
+    Event,
+    JobFailed,
+    JobReverted,
+    encode,
+)
 from heroctl.domain.ids import allocation_id
-from heroctl.domain.state import Alloc, Job, Node, State, Usage
+from heroctl.domain.state import Deployment, Job, Node, State, Usage
 
 MAX_EVENTS = 1_000
+
+Kind = tuple[str, bool]  # of a replica: its content, and whether it came after the job's last restart
 
 
 class BrokenPlanError(Exception):
@@ -37,10 +50,12 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     _check_level(state, events)
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     _check_ends(state, job, events)
+    _check_deployment(state, job, events)
     if placed:
         _check_ids(state, job, placed)
         _check_wanted(job, placed)
         _check_slots(state, job, events)
+        _check_trial(state, job, placed)
         _check_nodes(state, placed, ledger)
 
 
@@ -82,19 +97,113 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
 
 
 def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
-    """One replica a slot, or two while the newer, named as its replacement, is to follow the elder."""
-    filled: dict[tuple[str, int], list[Alloc | AllocPlaced]] = {}
+    """One of a kind a slot: of each content, and of those from before and after a restart. Two kinds, or a rainbow."""
+    filled: dict[tuple[str, int], dict[Kind, str]] = {}
     ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
     for alloc in state.allocs_of(job.uid):
         if alloc.live and alloc.id not in ended:
-            filled.setdefault((alloc.task, alloc.slot), []).append(alloc)
+            kind = alloc.content, alloc.create_index > job.renewed
+            filled.setdefault((alloc.task, alloc.slot), {})[kind] = alloc.id
     for event in events:
         if not isinstance(event, AllocPlaced):
             continue
-        before = filled.setdefault((event.task, event.slot), [])
-        if before and (len(before) > 1 or event.replaces != before[0].id or event.content == before[0].content):
-            raise BrokenPlanError(f"slot {event.task}[{event.slot}] is filled by {before[0].id} already")
-        before.append(event)
+        before = filled.setdefault((event.task, event.slot), {})
+        kind = event.content, True
+        if kind in before or (len(before) > 1 and len(before) > _colours(job, event.task)):
+            known = before.get(kind) or ", ".join(before.values())
+            raise BrokenPlanError(f"slot {event.task}[{event.slot}] is filled by {known} already")
+        replaced = state.allocs.get(event.replaces)
+        if replaced is not None and (replaced.uid, replaced.task, replaced.slot) != (job.uid, event.task, event.slot):
+            raise BrokenPlanError(f"{event.id} replaces {replaced.id}, which is another slot's")
+        before[kind] = event.id
+
+
+def _colours(job: Job, name: str) -> int:
+    """Count the versions that may stand side by side in a slot, beside one that comes."""
+    tasks = (specs.decode(version.spec).task(name) for version in job.versions)
+    updates = (task.update for task in tasks if task is not None and task.update.strategy == "rainbow")
+    return max(((update.rainbow or specs.Rainbow()).keep + 1 for update in updates), default=0)
+
+
+def _check_trial(state: State, job: Job, placed: list[AllocPlaced]) -> None:
+    """While a deployment is paused nothing new comes; before its promotion no more canaries than were asked for."""
+    deployment = state.deployments.get(job.deployment)
+    if deployment is None or not deployment.active:
+        return
+    present = {task.name: task.content for task in job.current.tasks}
+    if deployment.status == "paused":
+        for event in placed:
+            lost = state.allocs.get(event.replaces)
+            if event.content == present[event.task] and (lost is None or lost.content != event.content):
+                raise BrokenPlanError(f"{event.id} is new, and the deployment is paused")
+    if not deployment.promoted:
+        for task in specs.decode(job.current.spec).tasks:
+            if task.update.strategy == "canary":
+                _check_canaries(state, job, task, placed)
+
+
+def _check_canaries(state: State, job: Job, task: specs.Task, placed: list[AllocPlaced]) -> None:
+    mine = [alloc for alloc in state.allocs_of(job.uid) if alloc.task == task.name and alloc.live]
+    content = next(summary.content for summary in job.current.tasks if summary.name == task.name)
+    if all(alloc.content == content for alloc in mine):
+        return  # nothing to be compared with
+    new = {event.slot for event in placed if event.task == task.name and event.content == content}
+    asked = (task.update.canary or specs.Canary()).count
+    if any(slot >= asked for slot in new):
+        raise BrokenPlanError(f"{task.name} has {asked} canaries, none in the slots {sorted(new)}")
+
+
+def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
+    deployment = state.deployments.get(job.deployment)
+    failed = False
+    for event in events:
+        if isinstance(event, DeploymentFinished | DeploymentStepped):
+            _check_active(job, deployment, event)
+        if isinstance(event, DeploymentStepped) and deployment is not None:
+            if deployment.promoted or deployment.status == "paused" or (event.awaiting and event.promoted):
+                raise BrokenPlanError(f"no step for {deployment.id}")
+        elif isinstance(event, DeploymentFinished):
+            failed = event.status == "failed"
+            if event.status == "successful":
+                _check_deployed(state, job, events)
+        elif isinstance(event, JobReverted):
+            _check_revert(job, deployment, event, failed=failed and event is events[-1])
+        elif isinstance(event, JobFailed):
+            told = state.deployments.get(event.deployment)
+            if told is None or told.told:
+                raise BrokenPlanError(f"the end of {event.deployment} was told already")
+
+
+def _check_active(job: Job, deployment: Deployment | None, event: DeploymentFinished | DeploymentStepped) -> None:
+    if deployment is None or not deployment.active or event.deployment != deployment.id:
+        raise BrokenPlanError(f"{event.TAG} of {event.deployment}, which job {job.name} is not about")
+
+
+def _check_deployed(state: State, job: Job, events: Sequence[Event]) -> None:
+    """A version is deployed when each slot has a healthy replica of it."""
+    ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
+    contents = {task.name: task.content for task in job.current.tasks}
+    healthy = {
+        (alloc.task, alloc.slot)
+        for alloc in state.allocs_of(job.uid)
+        if alloc.live
+        and alloc.id not in ended
+        and alloc.content == contents.get(alloc.task)
+        and alloc.create_index > job.renewed
+        and alloc.health == "healthy"
+    }
+    missing = [task.name for task in job.current.tasks if any((task.name, n) not in healthy for n in range(task.count))]
+    if missing:
+        raise BrokenPlanError(f"not deployed: replicas of {', '.join(missing)} are missing or not healthy")
+
+
+def _check_revert(job: Job, deployment: Deployment | None, event: JobReverted, *, failed: bool) -> None:
+    """Back only from a failure, only once, only to another version that was deployed; the rest is for the next pass."""
+    good = job.version(event.of)
+    if not failed or deployment is None or deployment.kind == "revert":
+        raise BrokenPlanError(f"nothing to revert in job {job.name}")
+    if good is None or not good.stable or event.version != job.current.version + 1:
+        raise BrokenPlanError(f"version {event.of} is none to revert to")
 
 
 def _check_nodes(state: State, placed: list[AllocPlaced], ledger: Ledger) -> None:

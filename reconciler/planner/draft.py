@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event
@@ -13,10 +14,20 @@ from heroctl.domain.state import Alloc, Job
 from reconciler.planner.filters import Ask
 from reconciler.planner.reschedule import barred_until, refusing
 from reconciler.planner.scene import Scene
-from reconciler.planner.slots import Need
+from reconciler.planner.slots import Need, Slot
 
 MAX_EVENTS: Final = 1_000  # of one piece
 _CLOSING: Final = 3  # events that may follow when a draft is full: two of a deployment's end, one of blocking
+
+Why = Literal["room", "leaving", "held", "delayed", "spent", "ill"]
+
+
+class Note(Struct, frozen=True):
+    """Why a slot is not filled, or not followed up, now."""
+
+    why: Why
+    at: int | None = None  # ms: when it will be
+    ask: Ask | None = None  # that fits nowhere
 
 
 class Draft:
@@ -29,9 +40,12 @@ class Draft:
         self.barred = _barred(scene, job)  # nodes on which a port of this job was in use, and until when (ms)
         self.refused = refusing(scene.state, job)
         self.events: list[Event] = []
+        self.moves: tuple[str, ...] = ()  # streams that the events stand on
         self.wake: int | None = None  # ms
         self.waiting = False  # more capacity could change the answer
         self.cut = False  # there is more to do at once
+        self.slots: dict[str, list[Slot]] = {}  # by task, once they are sorted
+        self.notes: dict[tuple[str, int], Note] = {}  # by task and slot
         self._nodes: set[str] = set()
         self._next_n = job.next_n
 
@@ -55,6 +69,10 @@ class Draft:
     def look_again(self, at: int) -> None:
         """Plan this job again at a moment (ms), if not before."""
         self.wake = at if self.wake is None else min(self.wake, at)
+
+    def note(self, task: str, slot: int, why: Why, at: int | None = None, ask: Ask | None = None) -> None:
+        """Keep in mind why a slot waits, for those who ask."""
+        self.notes.setdefault((task, slot), Note(why, at, ask))
 
     def stop(self, alloc: Alloc, reason: str) -> Alloc:
         """Want an allocation stopped, and return it as it will be."""

@@ -157,7 +157,7 @@ class _Pass:
             self._memo.leave(self._state, job.uid)
             return False
         if draft.events:
-            self._pieces.append(Piece(tuple(draft.events), draft.reads, uid=job.uid))
+            self._pieces.append(Piece(tuple(draft.events), draft.reads, draft.moves, job.uid))
         elif not draft.cut:
             self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting)
         return draft.cut

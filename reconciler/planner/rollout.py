@@ -1,8 +1,9 @@
 """What one job needs now: stops, placements, the next step of its update.
 
 Everything is judged anew from the state: who fills each slot, what became of those who did, whether a deployment is
-under way. An allocation is *outdated* when its content is not the present version's; while a deployment is active,
-outdated ones are replaced under `max_parallel`, and only then. Whatever else leaves a slot empty is filled at once.
+under way. An allocation is *outdated* when its content is not the present version's, or when it was there before the
+job's last restart; while a deployment is active, outdated ones are replaced as their strategy says, and only then.
+Whatever else leaves a slot empty is filled at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 from heroctl.domain import spec as specs
 from heroctl.domain.events import JobBlocked
 from heroctl.domain.state import Alloc, Job
-from reconciler.planner.deployment import conclude
+from reconciler.planner.deployment import conclude, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.scene import Scene
 from reconciler.planner.task import TaskRollout
@@ -24,6 +25,8 @@ GIVEN_UP_AFTER_MS: Final = 5_000  # from node.down; in that time it shows whethe
 def decide(scene: Scene, job: Job) -> Draft:
     """Decide on one job."""
     draft = Draft(scene, job)
+    if not job.deleted:
+        tell_overdue(draft)
     allocs = [_lost(scene, draft, alloc) for alloc in scene.state.allocs_of(job.uid)]
     if not job.wanted:
         reason = "job_deleted" if job.deleted else "job_stopped"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import Final
+from typing import Any
 
 from heroctl.domain import spec as specs
 from heroctl.domain.state import Alloc
+from reconciler.planner import strategy
 from reconciler.planner.draft import Draft
 from reconciler.planner.filters import Ask
+from reconciler.planner.needs import Needs
 from reconciler.planner.place import Picker
-from reconciler.planner.reschedule import due
-from reconciler.planner.slots import Need, Slot, arrange, cause, ended_at
+from reconciler.planner.slots import Kinds, Need, Slot, arrange, cause
 
-HELD: Final = "held by the brake: too many nodes are down at once"
+_LEFT = frozenset({"updated", "deployment_failed"})  # why an old replica leaves whose slot another one took
 
 
 class TaskRollout:
@@ -22,27 +23,52 @@ class TaskRollout:
 
     def __init__(self, draft: Draft, task: specs.Task, allocs: list[Alloc]) -> None:
         summary = draft.job.current.task(task.name)
+        content = summary.content if summary is not None else ""
         self.name = task.name
         self.task = task
-        self.content = summary.content if summary is not None else ""
         self.allocs = allocs
-        self.slots = arrange(task.count, self.content, allocs, draft.scene.healthy)
-        self.reasons: dict[str, None] = {}  # why replicas fit nowhere
         self._draft = draft
         self._scene = draft.scene
         self._job = draft.job
         self._deployment = draft.deployment
+        beside = strategy.abreast(draft.job, task, content, draft.deployment)
+        self._kinds = Kinds(content, draft.job.renewed, beside)
+        self._needs = Needs(draft, task, self._kinds)
+        self.reasons = self._needs.reasons  # why replicas fit nowhere
+        self.slots = arrange(task.count, allocs, self._kinds, self._better)
+        self._base = self._find_base()
+        self._set_stages()
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def on_trial(self) -> bool:
+        """Whether its new replicas have yet to be found good, beside old ones."""
+        return self._base is not None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the new replicas of a trial are all there and proven."""
+        proven = [slot.fresh is not None and self._proven(slot.fresh) for slot in self.slots if slot.stage == "beside"]
+        return all(proven)
+
+    @property
     def done(self) -> bool:
         """Whether every slot is filled by a proven replica of the present version, and by nobody else."""
-        return all(slot.fresh is not None and slot.old is None and self._proven(slot.fresh) for slot in self.slots)
+        if self.on_trial:
+            return False
+        return all(
+            slot.fresh is not None and (slot.old is None or slot.stage == "beside") and self._proven(slot.fresh)
+            for slot in self.slots
+        )
 
     @property
     def _updating(self) -> bool:
         return self._deployment is not None and self._deployment.active
+
+    @property
+    def _paused(self) -> bool:
+        return self._deployment is not None and self._deployment.status == "paused"
 
     @property
     def _failed(self) -> bool:
@@ -57,49 +83,138 @@ class TaskRollout:
             self._draft.look_again(at)
         return at <= self._scene.now
 
+    def _better(self, alloc: Alloc) -> Any:  # noqa: ANN401 - a key to sort by
+        """Order two of a kind: the healthy one, then whose version was deployed, then the elder."""
+        return not self._scene.healthy(alloc), strategy.rank(self._job, self.name, alloc.content), alloc.n
+
+    def _find_base(self) -> Alloc | None:
+        """Find what a trial compares with: an old replica that is there, or that was when the deployment began."""
+        deployment = self._deployment
+        if deployment is None or not strategy.on_trial(self.task.update, deployment):
+            return None
+        known = [slot.old or slot.last_old for slot in self.slots]
+        olds = [old for old in known if old is not None and (old.live or self._needs.lost_before_its_turn(old))]
+        ranks = {content: strategy.rank(self._job, self.name, content) for content in {old.content for old in olds}}
+        return min(olds, key=lambda old: (ranks[old.content], old.n), default=None)
+
+    def _set_stages(self) -> None:
+        update, deployment, now = self.task.update, self._deployment, self._scene.now
+        for slot in self.slots:
+            slot.stage = strategy.stage(update, deployment, slot.number, now, old=self.on_trial)
+        if deployment is not None and now < (until := strategy.kept_until(update, deployment)):
+            self._draft.look_again(until)
+
     # ── two in one slot ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def settle(self) -> None:
         """Stop whoever is one too many in a slot: the old once the new is proven, the new once its update failed."""
+        if self._paused:
+            return
         for slot in self.slots:
             for alloc in slot.extra:
                 self._stop(slot, alloc, "superseded")
-            if slot.fresh is not None and slot.old is not None:
+            if slot.old is not None and slot.fresh is not None:
                 self._settle(slot, slot.fresh, slot.old)
+            elif slot.old is not None and slot.stage == "replace":
+                self._retire(slot, slot.old)
 
     def _settle(self, slot: Slot, fresh: Alloc, old: Alloc) -> None:
-        if self._updating:
-            if self._proven(fresh):
-                self._stop(slot, old, "updated")
+        if slot.stage == "beside":
+            return
+        if slot.stage == "keep":
+            self._stop(slot, fresh, "deployment_failed" if self._failed else "superseded")
+        elif self._updating:
+            if self._rejected(old):
+                self._stop(slot, old, "deployment_failed")
+            elif self._proven(fresh):
+                self._stop(slot, old, "deployment_failed" if self._discarded(old) else "updated")
+        elif not self._failed:
+            self._retire(slot, old)
         elif self._scene.healthy(fresh) and not self._scene.healthy(old):
             self._stop(slot, old, "updated")
         else:
-            self._stop(slot, fresh, "deployment_failed" if self._failed else "superseded")
+            self._stop(slot, fresh, "deployment_failed")
+
+    def _retire(self, slot: Slot, old: Alloc) -> None:
+        """Stop who stood by after an update that was successful."""
+        if not (self._updating or self._failed):
+            self._stop(slot, old, "updated")
+
+    def _discarded(self, alloc: Alloc) -> bool:
+        """Tell whether a replica is of a deployment that failed."""
+        made = self._scene.state.deployments.get(alloc.deployment)
+        return made is not None and made.status in {"failed", "reverted"}
+
+    def _rejected(self, alloc: Alloc) -> bool:
+        """Tell whether a replica was on a trial that failed: it goes whatever becomes of the rest."""
+        made = self._scene.state.deployments.get(alloc.deployment)
+        return made is not None and not made.promoted and self._discarded(alloc)
 
     def _stop(self, slot: Slot, alloc: Alloc, reason: str) -> None:
-        slot.last = self._draft.stop(alloc, reason)
+        stopped = self._draft.stop(alloc, reason)
         if slot.fresh is alloc:
             slot.fresh = None
         if slot.old is alloc:
             slot.old = None
+        if self._kinds.fresh(alloc):
+            slot.last_fresh = stopped
+        else:
+            slot.last_old = stopped
 
-    # ── empty slots ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── empty places ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def fill(self) -> None:
         """Place what empty slots need, then take the next steps of the update."""
-        budget = self.task.update.max_parallel - self._in_flight() if self._updating else 0
+        rolls = self._updating and not self._paused
+        budget = self.task.update.max_parallel - self._in_flight() if rolls else 0
         needs: list[Need] = []
         for slot in self.slots:
-            if slot.filled:
-                continue
-            turn = self._updating and budget > 0
-            need = self._need(slot, turn=turn)
-            if need is not None:
-                needs.append(need)
-                budget -= 1 if turn and self._takes_turn(slot) else 0
+            if slot.stage != "replace":
+                needs.extend(self._standing(slot))
+            elif not slot.filled:
+                turn = budget > 0
+                need = self._needs.of_empty(slot, turn=turn)
+                if need is not None:
+                    needs.append(need)
+                    budget -= 1 if turn and self._needs.takes_turn(slot) else 0
+            if slot.gone:
+                needs.extend(self._needs.lost_abreast(slot))
         steps = self._steps() if budget > 0 else []
         if needs or steps:
             self._place(needs, steps, budget)
+
+    def _standing(self, slot: Slot) -> list[Need]:
+        """Say what a slot needs whose old replica stays for now."""
+        fresh = None
+        if slot.fresh is None and slot.stage == "beside":
+            fresh = self._needs.beside(slot)
+        elif slot.fresh is None and self._paused:
+            fresh = self._needs.lost_fresh(slot)
+        old = self._old(slot, to_come=fresh is not None) if slot.old is None else None
+        return [need for need in (fresh, old) if need is not None]
+
+    def _old(self, slot: Slot, *, to_come: bool) -> Need | None:
+        """Say what a slot needs to have its old replica again. One that would be fresh is none beside a fresh one."""
+        if not (self.on_trial or self._paused):
+            return None
+        filled = slot.fresh is not None or to_come
+        need = self._needs.lost_old(slot)
+        if need is None and self._paused:
+            need = None if filled or slot.abreast else self._needs.stopped_old(slot)
+        elif need is None and self._base is not None and self._is_missing(slot, self._base):
+            need = self._needs.like(slot, self._base)
+        return None if need is not None and filled and need.content == self._kinds.content else need
+
+    def _is_missing(self, slot: Slot, base: Alloc) -> bool:
+        """Tell whether a slot that has no old replica, and waits for none, should have one like the others."""
+        last = slot.last_old
+        if slot.abreast or (last is not None and cause(last) != "stopped"):
+            return False
+        if slot.stage == "keep":
+            return True
+        version = self._job.version(base.version)
+        task = version.task(self.name) if version is not None else None
+        return task is not None and slot.number < task.count
 
     def _in_flight(self) -> int:
         """Count the slots whose replacement is under way: two fill it, or the new one has yet to prove itself."""
@@ -108,77 +223,21 @@ class TaskRollout:
     def _is_in_flight(self, slot: Slot) -> bool:
         last = slot.last
         if slot.fresh is None:
-            return slot.old is None and last is not None and last.why == "updated" and last.content != self.content
-        if slot.old is not None or (slot.leaving is not None and slot.leaving.why == "updated"):
+            return slot.old is None and last is not None and last.why == "updated" and not self._kinds.fresh(last)
+        if slot.old is not None or (slot.leaving is not None and slot.leaving.why in _LEFT):
             return True
         mine = self._deployment is not None and slot.fresh.deployment == self._deployment.id
         return mine and bool(slot.fresh.replaces) and not self._proven(slot.fresh)
-
-    def _takes_turn(self, slot: Slot) -> bool:
-        """Tell whether filling an empty slot with the present version is a step of the update."""
-        return slot.last is not None and self._lost_before_its_turn(slot.last)
-
-    def _lost_before_its_turn(self, last: Alloc) -> bool:
-        deployment = self._deployment
-        if deployment is None or last.content == self.content or not (self._updating or self._failed):
-            return False
-        return cause(last) != "stopped" and ended_at(last) > deployment.create_index
-
-    def _need(self, slot: Slot, *, turn: bool) -> Need | None:
-        """Say what an empty slot needs now; None: nothing, or not yet."""
-        last = slot.last
-        if last is None:
-            return self._present(slot)
-        if slot.leaving is not None and last.why == "updated":
-            return None  # stop-first: its end moves the job's topic
-        if cause(last) == "lost" and self._scene.state.brake and self._scene.is_down(last.node):
-            self.reasons[HELD] = None
-            return None
-        if last.content == self.content:
-            return self._timed(last, self._present(slot))
-        stopped_for_nothing = self._failed and last.why == "updated"
-        if stopped_for_nothing or (self._lost_before_its_turn(last) and not turn):
-            return self._timed(last, self._before(slot, last) or self._present(slot))
-        return self._present(slot, "" if cause(last) == "stopped" and last.why != "updated" else last.id)
-
-    def _present(self, slot: Slot, replaces: str = "") -> Need:
-        return Need(
-            slot.number, self.task, self._job.current.version, self.content, self._job.deployment, replaces=replaces
-        )
-
-    def _before(self, slot: Slot, last: Alloc) -> Need | None:
-        """Ask for the version that the slot had: an update that is not done leaves the rest as it was."""
-        version = self._job.version(last.version)
-        task = specs.decode(version.spec).task(last.task) if version is not None else None
-        if version is None or task is None:
-            return None
-        return Need(slot.number, task, version.version, last.content, last.deployment)
-
-    def _timed(self, last: Alloc, need: Need) -> Need | None:
-        """Let a failed one wait for its turn to be rescheduled; everybody else is replaced at once."""
-        why = cause(last)
-        if why == "stopped" and last.why != "updated":
-            return need
-        if why != "failed":
-            return _instead(need, last, last.reschedules)
-        when = due(last, need.task.reschedule)
-        if when is None:
-            return None
-        at, times = when
-        if at > self._scene.now:
-            self._draft.look_again(at)
-            return None
-        return _instead(need, last, times, avoid=last.node)
 
     # ── steps of the update ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _steps(self) -> list[Slot]:
         """List the outdated slots whose turn it could be: those that are not healthy cost nothing, so they go first."""
-        waiting = [slot for slot in self.slots if slot.old is not None and slot.fresh is None and slot.leaving is None]
+        waiting = [slot for slot in self.slots if slot.stage == "replace" and _waits(slot)]
         return sorted(waiting, key=lambda slot: (slot.old is not None and self._scene.healthy(slot.old), slot.number))
 
     def _place(self, needs: list[Need], steps: list[Slot], budget: int) -> None:
-        near: dict[str, int] = Counter(slot.newest.node for slot in self.slots if slot.newest is not None)
+        near = self._near()
         present = self._job.current.version
         needs.sort(key=lambda need: (need.version == present, need.version, need.slot))
         for version, group in groupby(needs, key=lambda need: need.version):
@@ -190,6 +249,11 @@ class TaskRollout:
         if steps and all(need.version != present for need in needs):
             with self._picker(self.task, near) as picker:
                 self._take_steps(picker, steps, budget)
+
+    def _near(self) -> dict[str, int]:
+        """Count the replicas on each node that others of the task should keep away from: not those that will leave."""
+        stay = (slot.fresh if slot.stage == "beside" else slot.newest for slot in self.slots)
+        return Counter(alloc.node for alloc in stay if alloc is not None)
 
     def _picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
         return Picker(self._scene.fleet, Ask.of(task), self.task.count, near, self._draft.closed)
@@ -203,8 +267,9 @@ class TaskRollout:
                 self._put(need, picker, node)
             elif self.slots[need.slot].leaving is not None:
                 self._draft.waiting = True  # perhaps it needs what the one before still holds
+                self._draft.note(self.name, need.slot, "leaving")
             else:
-                self._blocked(picker)
+                self._blocked(picker, need.slot)
 
     def _take_steps(self, picker: Picker, steps: list[Slot], budget: int) -> None:
         update = self.task.update
@@ -220,6 +285,7 @@ class TaskRollout:
             costs = self._scene.healthy(old)
             if costs > max(spare, 0):
                 self._draft.waiting = True  # not while others are ill, unless room comes free beside it
+                self._draft.note(self.name, slot.number, "ill")
                 continue
             if self._stop_first(picker, slot, old):
                 budget -= 1
@@ -231,7 +297,7 @@ class TaskRollout:
         if node is None:
             picker.come_back(old.node)
             return False
-        self._put(self._present(slot, old.id), picker, node)
+        self._put(self._needs.present(slot, old.id), picker, node)
         return True
 
     def _stop_first(self, picker: Picker, slot: Slot, old: Alloc) -> bool:
@@ -242,7 +308,7 @@ class TaskRollout:
         if fits:
             self._stop(slot, old, "updated")
         else:
-            self._blocked(picker)
+            self._blocked(picker, slot.number)
         return fits
 
     # ── placing ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -256,20 +322,13 @@ class TaskRollout:
         self._draft.place(need, picker.ask, node)
         self._scene.placed()
 
-    def _blocked(self, picker: Picker) -> None:
+    def _blocked(self, picker: Picker, slot: int) -> None:
+        self._draft.note(self.name, slot, "room", ask=picker.ask)
         self.reasons[self._scene.fleet.explain(picker.ask, frozenset(self._draft.barred), self._draft.refused)] = None
         if self._draft.barred:
             self._draft.look_again(min(self._draft.barred.values()))
 
 
-def _instead(need: Need, last: Alloc, reschedules: int, avoid: str = "") -> Need:
-    return Need(
-        need.slot,
-        need.task,
-        need.version,
-        need.content,
-        need.deployment,
-        replaces=last.id,
-        reschedules=reschedules,
-        avoid=avoid,
-    )
+def _waits(slot: Slot) -> bool:
+    """Tell whether a slot is outdated and nothing is under way in it."""
+    return slot.old is not None and slot.fresh is None and slot.leaving is None

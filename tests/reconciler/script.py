@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from heroctl.domain import events as e
 from heroctl.domain.duration import Duration
-from heroctl.domain.intents import jobs
-from heroctl.domain.state import Alloc, job_status
+from heroctl.domain.intents import deployments, jobs
+from heroctl.domain.state import Alloc, Deployment, Job, job_status
+from heroctl.domain.traffic import traffic
 from tests.reconciler.cluster import Cluster
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
@@ -48,6 +49,13 @@ class Script:
             "scale": self._scale,
             "stop": self.cluster.stop,
             "delete": self.cluster.delete,
+            "rescale": self._rescale,
+            "restart": self._restart,
+            "rollback": self._rollback,
+            "promote": self._promote,
+            "pause": lambda name: self.cluster.do(deployments.pause(self._deployment(name))),
+            "resume": lambda name: self.cluster.do(deployments.resume(self._deployment(name))),
+            "reject": lambda name: self.cluster.do(deployments.fail(self._deployment(name), "no good")),
             "request": self._request,
             "behave": self._behave,
             "fail": self._fail,
@@ -61,6 +69,7 @@ class Script:
             "plan": self._plan,
             "settle": self._settle,
             "show": self._show,
+            "traffic": self._traffic,
         }
 
     def run(self, line: str) -> list[str]:
@@ -85,7 +94,7 @@ class Script:
         if "delay" in fields:
             made["reschedule"] = {"delay": fields.pop("delay")}
         if fields:
-            made["update"] = {key: int(value) if value.isdigit() else value for key, value in fields.items()}
+            made["update"] = _update(fields)
         self._specs[name] = args, made
         self.cluster.run(name, args, **made)
 
@@ -93,6 +102,26 @@ class Script:
         args, made = self._specs[name]
         made["count"] = int(count)
         self.cluster.run(name, args, **made)
+
+    def _rescale(self, name: str, count: str) -> None:
+        self.cluster.do(jobs.scale_job(self._job(name), "main", int(count), "tester"))
+
+    def _restart(self, name: str) -> None:
+        self.cluster.do(jobs.restart_job(self._job(name), "tester"))
+
+    def _rollback(self, name: str) -> None:
+        self.cluster.do(jobs.rollback_job(self._job(name), None, "tester"))
+
+    def _promote(self, name: str, how: str = "") -> None:
+        self.cluster.do(deployments.promote(self._deployment(name), step=how == "step"))
+
+    def _job(self, name: str) -> Job:
+        job = self.cluster.state.job("default", name)
+        assert job is not None
+        return job
+
+    def _deployment(self, name: str) -> Deployment:
+        return self.cluster.state.deployments[self._job(name).deployment]
 
     def _request(self, name: str, slot: str) -> None:
         self.cluster.do(jobs.stop_alloc(self._live(name, slot)))
@@ -150,6 +179,13 @@ class Script:
             said.append(f"  {_slot(alloc)} #{alloc.n} v{alloc.version} on {node}: {alloc.status} {alloc.health}{why}")
         return said
 
+    def _traffic(self, name: str) -> list[str]:
+        """Tell who gets which share of the traffic."""
+        shares = traffic(self.cluster.state, self._job(name), "main")
+        return [
+            f"v{one.version}: {one.weight} %{f' ({one.header_value})' if one.header_value else ''}" for one in shares
+        ]
+
     def _name(self, node: str) -> str:
         found = self.cluster.state.nodes.get(node)
         return found.name if found is not None else "a removed node"
@@ -177,6 +213,25 @@ class Script:
                 return _tell_job(event)
 
 
+def _update(fields: dict[str, str]) -> dict[str, Any]:
+    """`strategy=canary canaries=2 steps=10,50 pause=1m auto=yes keep_old=5m keep=1 auto_revert=no …`"""
+    auto = {"auto_promote": fields.pop("auto") == "yes"} if "auto" in fields else {}
+    canary: dict[str, Any] = {"count": int(fields.pop("canaries"))} if "canaries" in fields else {}
+    if "steps" in fields:
+        canary["steps"] = [int(step) for step in fields.pop("steps").split(",")]
+    canary.update({key: fields.pop(key) for key in ("pause",) if key in fields})
+    blue_green = {key: fields.pop(key) for key in ("keep_old",) if key in fields}
+    rainbow = {"keep": int(fields.pop("keep"))} if "keep" in fields else {}
+    strategy = fields.get("strategy", "rolling")
+    blocks = {"canary": {**canary, **auto}, "blue-green": {**blue_green, **auto}, "rainbow": rainbow}
+    made: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in fields.items()}
+    if "auto_revert" in made:
+        made["auto_revert"] = made["auto_revert"] == "yes"
+    if blocks.get(strategy):
+        made[strategy.replace("-", "_")] = blocks[strategy]
+    return made
+
+
 def _tell_job(event: e.Event) -> str:
     match event:
         case e.DeploymentFinished():
@@ -184,7 +239,13 @@ def _tell_job(event: e.Event) -> str:
         case e.JobDeployed():
             return f"{event.name}: v{event.version} deployed"
         case e.JobFailed():
-            return f"{event.name}: v{event.version} failed"
+            back = f", reverted to v{event.reverted_to}" if event.reverted_to is not None else ""
+            return f"{event.name}: v{event.version} failed{back}"
+        case e.JobReverted():
+            return f"{event.name}: v{event.version} repeats v{event.of}"
+        case e.DeploymentStepped():
+            how = " and waits" if event.awaiting else ": promoted" if event.promoted else ""
+            return f"{event.name}: step {event.step}{how}"
         case e.JobBlocked():
             return f"{event.name}: blocked: {'; '.join(event.reasons)}" if event.reasons else f"{event.name}: unblocked"
         case _:

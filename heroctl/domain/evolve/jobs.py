@@ -93,11 +93,12 @@ def _again(state: State, old: Job, version: Version, deployment: str, touch: Tou
 
 
 def _kept(state: State, job: Job, newest: Version) -> tuple[Version, ...]:
-    """Keep the newest versions, the stable one, and those that still run somewhere."""
+    """Keep the newest versions, the stable one, and those that still run somewhere or wait to be started again."""
     versions = (*job.versions, newest)
     if len(versions) <= KEPT_VERSIONS:
         return versions
     needed = {alloc.version for alloc in state.allocs_of(job.uid) if not alloc.terminal}
+    needed.update(state.allocs[alloc].version for alloc in state.unreplaced.get(job.uid, {}).values())
     if job.stable is not None:
         needed.add(job.stable.version)
     recent = versions[-KEPT_VERSIONS:]
@@ -367,6 +368,9 @@ def _outcome(state: State, event: e.JobDeployed | e.JobFailed, touch: Touch) -> 
     job = state.jobs.get(event.uid)
     if job is not None:
         touch.job(job)
+    deployment = state.deployments.get(event.deployment)
+    if deployment is not None and isinstance(event, e.JobFailed):
+        state.deployments[deployment.id] = replace(deployment, told=True)
 
 
 FOLDS: Final[dict[type[Event], Fold]] = {
