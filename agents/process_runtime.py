@@ -25,7 +25,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agents import cgroup, descendants, waiter
+from agents import cgroup, waiter
+from agents.command import OUTPUT
+from agents.command import run as run_command
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.gate import Gate
 from agents.output import ENOUGH, last_lines
@@ -37,9 +39,7 @@ AT_ONCE: Final = 8
 PATIENCE: Final = 10.0
 LAUNCH: Final = 15.0  # seconds until a process must run
 ENDING: Final = 3.0  # seconds a waiter may take to write down the end
-OUTPUT: Final = 1024  # bytes kept of what a command says
 _LOOK: Final = 0.01
-_PART: Final = 64 * 1024
 _UNFINISHED: Final = "new-"
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 
@@ -213,24 +213,12 @@ class ProcessRuntime:
         if not run or not runs or not self._lives(runs):
             raise Gone(f"{container} does not run")
         try:
-            running = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=folder / "work",
-                env=run["env"],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
+            code, said = await run_command(command, folder / "work", run["env"], timeout)
         except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise
             return Ran(127, f"{command[0]}: {error.strerror}")
-        try:
-            async with asyncio.timeout(timeout):
-                said = await _heard(running)
-        finally:
-            descendants.end(running.pid, reaped=running.returncode is not None)
-            await running.wait()
-        return Ran(running.returncode or 0, said.decode(errors="replace"))
+        return Ran(code, said.decode(errors="replace"))
 
     async def output(self, container: str) -> str:
         """Return the end of what stands in its files: of stdout and, after that, of stderr."""
@@ -280,17 +268,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-async def _heard(running: asyncio.subprocess.Process) -> bytes:
-    """Hear a command out, however much it says, and keep the end of it."""
-    heard = bytearray()
-    if running.stdout is not None:
-        while part := await running.stdout.read(_PART):
-            heard += part
-            del heard[:-OUTPUT]
-    await running.wait()
-    return bytes(heard)
 
 
 def _end_of(path: Path) -> bytes:

@@ -139,6 +139,19 @@ def _runs(child: int) -> bool:
         return False
 
 
+async def test_a_command_is_over_at_its_own_end_whatever_it_leaves_behind(kit: ProcessKit, tmp_path: Path) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    left = tmp_path / "left"
+    script = (
+        f"setsid sh -c 'echo $$ >> {left}; exec sleep 1000' & while ! test -s {left}; do :; done; echo said; exit 3"
+    )
+    try:
+        ran = await asyncio.wait_for(kit.runtime.exec(made.id, ("sh", "-c", script), 20.0), 10)
+        assert (ran.exit_code, ran.output) == (3, "said\n")
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
 async def test_output_goes_to_files_of_the_attempt(kit: ProcessKit) -> None:
     made = await kit.runtime.start(shell(kit, "echo one; echo two >&2; pwd"))
     await over(kit.runtime, made.alloc)

@@ -136,7 +136,7 @@ class Agent(RuleBasedStateMachine):
         self.want()
 
     def may_lose(self) -> bool:
-        """Not those of what is being replaced, should it ever be wanted again: nothing else tells that it was to stop."""
+        """Not those of what is being replaced: should it be wanted again, nothing else tells that it was to stop."""
         replaced = self.heard[1] == "stopping" and self.world.wanted is not None and self.world.wanted.wanted == "run"
         return self.heard[1] not in TERMINAL and not replaced
 
