@@ -20,7 +20,8 @@ from heroctl.domain.events import (
 )
 from heroctl.domain.evolve import FOLDS, evolve
 from heroctl.domain.evolve.allocs import KEPT_FINISHED_PER_JOB, KEPT_FINISHED_PER_SLOT
-from heroctl.domain.evolve.jobs import KEPT_DEPLOYMENTS, KEPT_VERSIONS
+from heroctl.domain.evolve.deployments import KEPT_DEPLOYMENTS
+from heroctl.domain.evolve.jobs import KEPT_VERSIONS
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.lifecycle import Health
 from heroctl.domain.state import State, Usage, alloc_topic, job_status, job_topic

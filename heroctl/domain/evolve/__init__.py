@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heroctl.domain.evolve import access, allocs, cluster, jobs, namespaces, nodes, sessions
+from heroctl.domain.evolve import access, allocs, cluster, deployments, jobs, namespaces, nodes, sessions
 from heroctl.domain.evolve.touch import Fold, Touch
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ FOLDS: dict[type[Event], Fold] = {
     **namespaces.FOLDS,
     **sessions.FOLDS,
     **jobs.FOLDS,
+    **deployments.FOLDS,
     **allocs.FOLDS,
     **nodes.FOLDS,
 }

@@ -8,24 +8,21 @@ from msgspec.structs import replace
 
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
+from heroctl.domain.evolve.deployments import begin, close, make, put
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.ids import deployment_id
-from heroctl.domain.lifecycle import DeploymentKind, DeploymentStatus
 from heroctl.domain.state import (
     CAPACITY,
-    Deployment,
     Job,
     State,
     Version,
     alloc_topic,
     assignment_topic,
     deployment_topic,
-    deployment_topics,
     job_topic,
 )
 
 KEPT_VERSIONS: Final = 20
-KEPT_DEPLOYMENTS: Final = 10
 
 
 def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
@@ -54,12 +51,12 @@ def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
 
 def _follow(state: State, job: Job, old: Job | None, touch: Touch, revert_of: str = "") -> None:
     """Let a job's newest version follow the one before it."""
-    record = _deployment(state, job, old, job.current.kind, touch)
+    record = make(state, job, old, job.current.kind, touch)
     if old is not None:
-        _close(state, old.deployment, "superseded", touch)
+        close(state, old.deployment, "superseded", touch)
         _hand_on_policy(state, old, job.current, touch)
     state.jobs[job.uid] = job
-    _begin(state, replace(record, revert_of=revert_of), touch)
+    begin(state, replace(record, revert_of=revert_of), touch)
     touch.job(job)
 
 
@@ -117,44 +114,6 @@ def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> N
             touch.add(assignment_topic(alloc.node))
 
 
-def _deployment(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: Touch) -> Deployment:
-    """Make the record of a deployment that begins.
-
-    What repeats a version that was good is promoted from the start. So is what has nothing to be compared with. More
-    or fewer replicas change nothing about what is being tried.
-    """
-    before = state.deployments.get(old.deployment) if old is not None else None
-    trying = before is not None and before.active and not before.promoted
-    strategy = job.current.strategy if kind in {"submit", "scale", "restart"} else "rolling"
-    fresh = kind not in {"submit", "restart"} and not (kind == "scale" and trying)
-    return Deployment(
-        id=job.deployment,
-        uid=job.uid,
-        namespace=job.namespace,
-        job=job.name,
-        version=job.current.version,
-        previous_version=old.current.version if old else None,
-        created_at=touch.time,
-        progress_at=touch.time,
-        create_index=touch.index,
-        modify_index=touch.index,
-        topics=deployment_topics(job.deployment, job.name),
-        strategy=strategy,
-        kind=kind,
-        promoted=fresh or old is None or not old.wanted or strategy == "rolling",
-    )
-
-
-def _begin(state: State, record: Deployment, touch: Touch) -> None:
-    known = (*state.job_deployments.get(record.uid, ()), record.id)
-    for gone in known[:-KEPT_DEPLOYMENTS]:
-        state.deployments.pop(gone, None)
-        touch.forget(deployment_topic(gone))
-    state.job_deployments[record.uid] = known[-KEPT_DEPLOYMENTS:]
-    state.deployments[record.id] = record
-    touch.deployment(record)
-
-
 def _restarted(state: State, event: e.JobRestarted, touch: Touch) -> None:
     old = state.jobs.get(event.uid)
     if old is None:
@@ -169,10 +128,10 @@ def _restarted(state: State, event: e.JobRestarted, touch: Touch) -> None:
         blocked=(),
         plan_failures=0,
     )
-    record = _deployment(state, job, old, "restart", touch)
-    _close(state, old.deployment, "superseded", touch)
+    record = make(state, job, old, "restart", touch)
+    close(state, old.deployment, "superseded", touch)
     state.jobs[job.uid] = job
-    _begin(state, record, touch)
+    begin(state, record, touch)
     touch.job(job)
 
 
@@ -211,79 +170,11 @@ def _with_image(version: Version, name: str, image: str) -> Version:
     return replace(version, tasks=tasks)
 
 
-# ── what happens to a deployment ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _active(state: State, deployment: str) -> Deployment | None:
-    record = state.deployments.get(deployment)
-    return record if record is not None and record.active else None
-
-
-def _set(state: State, record: Deployment, touch: Touch) -> None:
-    record = replace(record, modify_index=touch.index)
-    state.deployments[record.id] = record
-    touch.deployment(record)
-    job = state.jobs.get(record.uid)
-    if job is not None:
-        touch.job(job)
-
-
-def _promoted(state: State, event: e.DeploymentPromoted, touch: Touch) -> None:
-    record = _active(state, event.deployment)
-    if record is None or record.promoted:
-        return
-    if event.step:
-        record = replace(record, step=record.step + 1, step_at=touch.time)
-    else:
-        record = replace(record, promoted=True, promoted_at=touch.time)
-    status: DeploymentStatus = "paused" if record.status == "paused" else "running"
-    _set(state, replace(record, status=status, progress_at=touch.time), touch)
-
-
-def _stepped(state: State, event: e.DeploymentStepped, touch: Touch) -> None:
-    record = _active(state, event.deployment)
-    if record is None:
-        return
-    if event.promoted:
-        record = replace(record, promoted=True, promoted_at=touch.time, progress_at=touch.time)
-    step_at = record.step_at if record.step_at is not None and record.step == event.step else touch.time
-    status: DeploymentStatus = "awaiting_promotion" if event.awaiting else "running"
-    _set(state, replace(record, step=event.step, step_at=step_at, status=status), touch)
-
-
-def _paused(state: State, event: e.DeploymentPaused, touch: Touch) -> None:
-    record = _active(state, event.deployment)
-    if record is not None:
-        _set(state, replace(record, status="paused"), touch)
-
-
-def _resumed(state: State, event: e.DeploymentResumed, touch: Touch) -> None:
-    record = _active(state, event.deployment)
-    if record is not None and record.status == "paused":
-        step_at = touch.time if record.step_at is not None else None
-        now = touch.time
-        _set(state, replace(record, status="running", progress_at=now, resumed_at=now, step_at=step_at), touch)
-
-
-def _fail_requested(state: State, event: e.DeploymentFailRequested, touch: Touch) -> None:
-    record = _active(state, event.deployment)
-    if record is not None:
-        _set(state, replace(record, fail_reason=event.reason or "requested"), touch)
-
-
-def _close(state: State, deployment: str, status: DeploymentStatus, touch: Touch, reason: str = "") -> None:
-    record = state.deployments.get(deployment)
-    if record is not None and record.active:
-        record = replace(record, status=status, reason=reason, modify_index=touch.index)
-        state.deployments[deployment] = record
-        touch.deployment(record)
-
-
 def _stopped(state: State, event: e.JobStopped, touch: Touch) -> None:
     job = state.jobs.get(event.uid)
     if job is not None:
         job = replace(job, stopped=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
-        _close(state, job.deployment, "cancelled", touch, "job_stopped")
+        close(state, job.deployment, "cancelled", touch, "job_stopped")
         state.jobs[job.uid] = job
         touch.job(job)
 
@@ -293,7 +184,7 @@ def _deleted(state: State, event: e.JobDeleted, touch: Touch) -> None:
     if job is None:
         return
     job = replace(job, deleted=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
-    _close(state, job.deployment, "cancelled", touch, "job_deleted")
+    close(state, job.deployment, "cancelled", touch, "job_deleted")
     state.jobs[job.uid] = job
     if state.names.get((job.namespace, job.name)) == job.uid:
         del state.names[job.namespace, job.name]
@@ -351,10 +242,10 @@ def _deployment_finished(state: State, event: e.DeploymentFinished, touch: Touch
     job = state.jobs.get(event.uid)
     if deployment is None or job is None:
         return
-    _close(state, event.deployment, event.status, touch, event.reason)
+    close(state, event.deployment, event.status, touch, event.reason)
     failed = state.deployments.get(deployment.revert_of)
     if event.status == "successful" and failed is not None:
-        _set(state, replace(failed, status="reverted"), touch)
+        put(state, replace(failed, status="reverted"), touch)
     if event.status == "successful":
         versions = tuple(replace(v, stable=True) if v.version == deployment.version else v for v in job.versions)
         job = replace(job, versions=versions)
@@ -380,11 +271,6 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.JobRestarted: _restarted,
     e.JobReverted: _reverted,
     e.ImagePinned: _pinned,
-    e.DeploymentPromoted: _promoted,
-    e.DeploymentStepped: _stepped,
-    e.DeploymentPaused: _paused,
-    e.DeploymentResumed: _resumed,
-    e.DeploymentFailRequested: _fail_requested,
     e.JobBlocked: _blocked,
     e.JobPlanFailed: _plan_failed,
     e.DeploymentFinished: _deployment_finished,
