@@ -146,14 +146,19 @@ def lacks(room: Room, ask: Ask) -> str | None:
     return None
 
 
-def reasons(found: Iterable[str]) -> str:
-    """Sum up what each node lacks: `2 nodes: 1 exhausted memory, 1 lacks driver docker`."""
+def counted(found: Iterable[str]) -> dict[str, int]:
+    """Count what nodes lack, the most frequent first."""
     counts: dict[str, int] = {}
     for reason in found:
         counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def reasons(found: Iterable[str]) -> str:
+    """Sum up what each node lacks: `2 nodes: 1 exhausted memory, 1 lacks driver docker`."""
+    counts = counted(found)
     if not counts:
         return "no nodes"
     total = sum(counts.values())
-    parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed = ", ".join(f"{count} {reason}" for reason, count in parts)
+    listed = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     return f"{total} {'node' if total == 1 else 'nodes'}: {listed}"

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from heroctl.domain.state import NODES, Alloc, Node, State, Usage, node_topic
-from reconciler.planner.filters import BARRED, REFUSED, Ask, Room, lacks, reasons
+from reconciler.planner.filters import BARRED, REFUSED, Ask, Room, counted, lacks, reasons
 
 _STEPS: Final = 1024
 _UNIT: Final = 1_000_000
@@ -134,6 +134,10 @@ class Fleet:
             self.evaluations += len(self.rooms)
             known = self._explained[ask, barred, refused] = reasons(self._missing(ask, barred, refused))
         return known
+
+    def lacking(self, ask: Ask, barred: frozenset[str], refused: frozenset[str]) -> dict[str, int]:
+        """Count the nodes that lack each thing for an ask, the most first; those that lack nothing are not in it."""
+        return counted(self._missing(ask, barred, refused))
 
     def _missing(self, ask: Ask, barred: frozenset[str], refused: frozenset[str]) -> Iterator[str]:
         for node, room in self.rooms.items():

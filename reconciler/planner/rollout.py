@@ -34,6 +34,7 @@ def decide(scene: Scene, job: Job) -> Draft:
         return draft
     allocs = [draft.stop(alloc, "requested") if alloc.live and alloc.stop_requested else alloc for alloc in allocs]
     tasks = _tasks(draft, allocs)
+    draft.slots = {task.name: task.slots for task in tasks}
     for task in tasks:
         task.settle()
     if draft.cut or conclude(draft, tasks):

@@ -1,0 +1,287 @@
+"""Why a job is as it is: what each of its slots does or waits for, in words and in the facts behind them.
+
+It is the planner that says so: `decide` runs once on the state, nothing of it is kept, and what it noted of each slot
+is read here. So nobody is told of a reason that the planner would not act upon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from heroctl.domain import spec as specs
+from heroctl.domain.duration import Size
+from heroctl.domain.events import AllocPlaced, AllocStopping
+from heroctl.domain.state import Alloc, Deployment, Job, State
+from reconciler.planner import strategy
+from reconciler.planner.draft import Draft, Note
+from reconciler.planner.filters import Ask
+from reconciler.planner.needs import HELD
+from reconciler.planner.place import Fleet
+from reconciler.planner.plan import MAX_EVALUATIONS, MAX_PLACEMENTS
+from reconciler.planner.rollout import GIVEN_UP_AFTER_MS, decide
+from reconciler.planner.scene import Scene
+from reconciler.planner.slots import Slot
+from reconciler.planner.words import amount, ended, life, span
+
+Standing = Literal[
+    "healthy",  # as it is wanted
+    "starting",  # placed, and on its way
+    "unhealthy",  # runs, and fails its check
+    "restarting",  # crashed; its agent begins it again
+    "rescheduled",  # failed for good; another node gets it at `retry_at`
+    "spent",  # failed for good, and is not tried again
+    "no_room",  # fits nowhere
+    "next",  # is about to be placed
+    "leaving",  # waits for the one before to end
+    "waiting",  # outdated, and not yet its turn in the update
+    "on_trial",  # outdated, and stays until the new version is promoted
+    "paused",  # outdated, and stays while the deployment is paused
+    "kept",  # outdated, and stays as nothing is under way
+    "node_down",  # on a node that is silent
+    "held",  # lost, and not replaced while the brake is on
+]
+_WELL: Final = frozenset({"healthy", "on_trial", "kept"})
+
+
+class SlotCase(Struct, frozen=True):
+    """One slot. `alloc` has the wanted version, `old` another; `last`: who filled it before, where nobody does."""
+
+    task: str
+    slot: int
+    standing: Standing
+    words: str
+    alloc: Alloc | None = None
+    old: Alloc | None = None
+    last: Alloc | None = None
+    retry_at: int | None = None  # ms
+    lacking: dict[str, int] | None = None  # what nodes lack, and how many, where it fits nowhere
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing needs to happen here."""
+        return self.standing in _WELL
+
+
+class Case(Struct, frozen=True):
+    """A job: one sentence about it, one about its deployment, and its slots."""
+
+    summary: str
+    deployment: str = ""
+    slots: list[SlotCase] = field(default_factory=list)
+
+
+def explain(state: State, job: Job, now: int, fleet: Fleet) -> Case:
+    """Explain a job at a moment (ms). The fleet is a cache of this state's nodes, or empty."""
+    if job.deleted:
+        return Case(f"{job.name} is deleted")
+    if job.quarantined(job.plan_release):
+        return Case(f"{job.name} is left alone: {'; '.join(job.blocked)}. Any change of it lets it be planned again")
+    fleet.refresh(state)
+    try:
+        draft = decide(Scene(state, now, fleet, MAX_PLACEMENTS, MAX_EVALUATIONS), job)
+    except Exception as error:  # noqa: BLE001 - as in a pass: the coordinator tells of it, and so do we
+        return Case(f"{job.name} cannot be planned: {type(error).__name__}: {error}")
+    return _Explaining(draft, now, fleet).case()
+
+
+class _Explaining:
+    def __init__(self, draft: Draft, now: int, fleet: Fleet) -> None:
+        self._draft = draft
+        self._state = draft.scene.state
+        self._job = draft.job
+        self._deployment = draft.deployment
+        self._now = now
+        self._fleet = fleet
+        self._placed = {
+            (event.task, event.slot): event.node for event in draft.events if isinstance(event, AllocPlaced)
+        }
+        self._stopping = {event.alloc for event in draft.events if isinstance(event, AllocStopping)}
+
+    def case(self) -> Case:
+        if self._job.stopped:
+            left = sum(not alloc.terminal for alloc in self._state.allocs_of(self._job.uid))
+            more = f"; {amount(left, 'replica')} still to end" if left else ""
+            return Case(f"{self._job.name} is stopped by a user{more}")
+        spec = specs.decode(self._job.current.spec)
+        slots = [self._slot(task, slot) for task in spec.tasks for slot in self._draft.slots.get(task.name, ())]
+        under_way = self._under_way(slots)
+        return Case(self._summary(slots, under_way), under_way, slots)
+
+    # ── one slot ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _slot(self, task: specs.Task, slot: Slot) -> SlotCase:
+        standing, words, at, lacking = self._say(task, slot)
+        last = None if slot.filled else slot.last
+        name = f"{task.name}[{slot.number}]"
+        return SlotCase(task.name, slot.number, standing, f"{name}: {words}", slot.fresh, slot.old, last, at, lacking)
+
+    def _say(self, task: specs.Task, slot: Slot) -> tuple[Standing, str, int | None, dict[str, int] | None]:
+        node = self._placed.get((task.name, slot.number))
+        note = self._draft.notes.get((task.name, slot.number))
+        if slot.fresh is not None:
+            return (*self._replica(task, slot.fresh, self._beside(task, slot)), None)
+        if node is not None:
+            return "next", f"about to be placed on {self._node(node)}", None, None
+        if note is not None:
+            return self._noted(slot, note)
+        if slot.old is not None:
+            return (*self._outdated(slot, slot.old), None)
+        if slot.leaving is not None:
+            return "leaving", self._leaving(slot.leaving), None, None
+        return "next", "about to be filled", None, None
+
+    def _noted(self, slot: Slot, note: Note) -> tuple[Standing, str, int | None, dict[str, int] | None]:
+        before = f"{self._was(slot.last)}; " if slot.last is not None and not slot.filled else ""
+        stays = f"; {self._told(slot.old)} stays meanwhile" if slot.old is not None else ""
+        match note.why:
+            case "room" if note.ask is not None:
+                words, lacking = self._room(note.ask)
+                return "no_room", f"waiting for room: {words}{stays}", None, lacking
+            case "delayed" if note.at is not None:
+                return "rescheduled", f"{before}placed again in {span(note.at - self._now)}", note.at, None
+            case "spent":
+                return "spent", f"{before}not placed again: reschedule is not unlimited", None, None
+            case "held":
+                return "held", f"{before}{HELD}", None, None
+            case "ill":
+                return "waiting", f"waiting for its turn: other replicas are not healthy{stays}", None, None
+            case _:
+                return "leaving", self._leaving(slot.leaving), None, None
+
+    def _room(self, ask: Ask) -> tuple[str, dict[str, int]]:
+        draft = self._draft
+        lacking = self._fleet.lacking(ask, frozenset(draft.barred), draft.refused)
+        needs = {
+            "exhausted cpu": f" (needs {ask.cpu / 1000:g} cores)",
+            "exhausted memory": f" (needs {Size(ask.memory)})",
+            "exhausted disk": f" (needs {Size(ask.disk)})",
+        }
+        listed = ", ".join(f"{count} {reason}{needs.get(reason, '')}" for reason, count in lacking.items())
+        considered = amount(len(self._fleet.rooms), "node")
+        return f"{considered} considered{': ' if listed else ''}{listed}", lacking
+
+    def _leaving(self, alloc: Alloc | None) -> str:
+        if alloc is None:
+            return "waiting for the one before to end"
+        return f"waiting for {self._told(alloc)} to end"
+
+    def _replica(self, task: specs.Task, alloc: Alloc, more: str) -> tuple[Standing, str, int | None]:
+        """Tell of a replica of the wanted version."""
+        where = f"on {self._node(alloc.node)}"
+        node = self._state.nodes.get(alloc.node)
+        if node is not None and node.up is False:
+            return "node_down", f"its node {node.name} is down{self._silence(node.down_at)}{more}", None
+        standing, words, at = life(task, alloc, where, self._now)
+        return standing, f"{words}{more}", at
+
+    def _silence(self, since: int | None) -> str:
+        if since is None:
+            return ""
+        left = since + GIVEN_UP_AFTER_MS - self._now
+        went = f" for {span(self._now - since)}"
+        if self._state.brake:
+            return f"{went}: {HELD}"
+        return f"{went}; it is given up in {span(left)}" if left > 0 else f"{went}; it is given up now"
+
+    def _beside(self, task: specs.Task, slot: Slot) -> str:
+        if slot.old is None:
+            return ""
+        if slot.stage == "beside":
+            return f"; {self._told(slot.old)} stays beside it"
+        healthy = task.update.min_healthy_time
+        return f"; {self._told(slot.old)} stays until it has been healthy for {healthy}"
+
+    def _outdated(self, slot: Slot, old: Alloc) -> tuple[Standing, str, int | None]:
+        """Tell why an outdated replica is still there, and nothing new beside it."""
+        deployment, told = self._deployment, self._told(old)
+        if deployment is None or not deployment.active:
+            return "kept", f"{told} stays: no deployment is under way", None
+        if deployment.status == "paused":
+            return "paused", f"{told} stays: the deployment is paused", None
+        if slot.stage == "keep":
+            return "on_trial", f"{told} stays until version {deployment.version} is promoted", None
+        return "waiting", f"waiting for its turn: {told} stays until those before it are healthy", None
+
+    # ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _under_way(self, slots: list[SlotCase]) -> str:
+        """Say how the newest deployment stands, and what it waits for."""
+        deployment = self._deployment
+        if deployment is None:
+            return ""
+        return f"version {deployment.version}: {self._status(deployment, slots)}"
+
+    def _status(self, deployment: Deployment, slots: list[SlotCase]) -> str:
+        match deployment.status:
+            case "paused":
+                return "paused: it places, stops and fails nothing until it is resumed"
+            case "awaiting_promotion":
+                return "its new replicas are healthy, and it waits for somebody to promote it" + self._share(deployment)
+            case "failed" | "reverted":
+                return f"{deployment.status}: {deployment.reason}{self._way_back(deployment)}"
+            case "pending" | "running":
+                return f"under way ({deployment.strategy}), {self._waits_for(deployment, slots)}"
+            case _:
+                return f"{deployment.status}{': ' if deployment.reason else ''}{deployment.reason}"
+
+    def _share(self, deployment: Deployment) -> str:
+        canary = next(self._canaries(), None)
+        if canary is None or deployment.step_at is None:
+            return ""
+        weights = canary.weights
+        return f"; it has {weights[min(deployment.step, len(weights) - 1)]} % of the traffic"
+
+    def _canaries(self) -> Iterator[specs.Canary]:
+        for task in specs.decode(self._job.current.spec).tasks:
+            if task.update.strategy == "canary":
+                yield strategy.canary(task.update)
+
+    def _way_back(self, failed: Deployment) -> str:
+        for known in self._state.job_deployments.get(self._job.uid, ()):
+            revert = self._state.deployments[known]
+            if revert.revert_of == failed.id:
+                return f"; version {revert.version} goes back to what was before: {revert.status}"
+        return "; there is no version to go back to, or it is not to: what was healthy stays"
+
+    def _waits_for(self, deployment: Deployment, slots: list[SlotCase]) -> str:
+        if deployment.revert_of and (failed := self._state.deployments.get(deployment.revert_of)):
+            return f"it goes back from version {failed.version}, which failed: {failed.reason}"
+        canary = next(self._canaries(), None)
+        if not deployment.promoted and deployment.step_at is not None and canary is not None:
+            left = deployment.step_at + canary.pause.ms - self._now
+            return f"{self._share(deployment).removeprefix('; ')} for another {span(left)}"
+        proving = [case for case in slots if self._is_proving(case)]
+        if proving:
+            names = ", ".join(f"{case.task}[{case.slot}]" for case in proving[:3])
+            return f"it waits for {names} to have been healthy for long enough"
+        first = next((case for case in slots if not case.well and case.standing != "waiting"), None)
+        return f"it waits for {first.task}[{first.slot}]" if first is not None else "it is about to go on"
+
+    def _is_proving(self, case: SlotCase) -> bool:
+        task = specs.decode(self._job.current.spec).task(case.task)
+        if case.alloc is None or task is None or case.standing != "healthy" or case.alloc.healthy_since is None:
+            return False
+        return case.alloc.healthy_since + task.update.min_healthy_time.ms > self._now
+
+    def _summary(self, slots: list[SlotCase], under_way: str) -> str:
+        good = sum(case.standing == "healthy" for case in slots)
+        version = self._job.current.version
+        count = f"{good} of {amount(len(slots), 'replica')} of version {version} {'is' if good == 1 else 'are'} healthy"
+        worst = next((case.words for case in slots if not case.well), "")
+        active = self._deployment is not None and self._deployment.status not in {"successful", "superseded"}
+        said = [count, *([under_way] if active else []), *([worst] if worst else [])]
+        return f"{self._job.name}: {'; '.join(said)}"
+
+    def _node(self, node: str) -> str:
+        found = self._state.nodes.get(node)
+        return found.name if found is not None else node
+
+    def _told(self, alloc: Alloc) -> str:
+        words = "healthy" if alloc.live and self._draft.scene.healthy(alloc) else alloc.status
+        return f"version {alloc.version} ({words} on {self._node(alloc.node)})"
+
+    def _was(self, alloc: Alloc) -> str:
+        return f"version {alloc.version} {ended(alloc)} on {self._node(alloc.node)}"
