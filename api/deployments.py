@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -11,8 +11,17 @@ from api.allocations import SHORTEST_PREFIX, Sees, hidden, knows_of, one_of
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
-from api.reads import Query, Reading
-from api.wire import DeploymentItem, TaskRollout, Written, encode, stamp, stamp_or_none
+from api.reads import A_SECOND, Query, Reading
+from api.wire import (
+    DeploymentDetail,
+    DeploymentItem,
+    TaskRollout,
+    TrafficShare,
+    Written,
+    encode,
+    stamp,
+    stamp_or_none,
+)
 from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
@@ -34,6 +43,7 @@ from heroctl.domain.state import (
     deployment_topic,
     job_deployments_topic,
 )
+from heroctl.domain.traffic import Share, traffic
 
 _PROMOTED: Final = frozenset({"canary", "blue-green"})  # strategies that wait for a promotion
 _STEERED: Final = (DeploymentPromoted, DeploymentPaused, DeploymentResumed, DeploymentFailRequested)
@@ -79,16 +89,20 @@ def _list(world: Sight, query: Query) -> bytes:
         and query.passes("status", deployment.status)
     ]
     chosen.sort(key=lambda deployment: -deployment.create_index)
-    return encode([_show(world.state, deployment) for deployment in chosen])
+    return encode([DeploymentItem(**_fields(world.state, deployment)) for deployment in chosen])
 
 
-@tells(DeploymentItem, "deployment_not_found", "ambiguous_id")
+@tells(DeploymentDetail, "deployment_not_found", "ambiguous_id")
 def detail(world: Sight, query: Query) -> Reading:
-    """One deployment, by id or a prefix of it."""
+    """One deployment, by id or a prefix of it, with the traffic that each version has now."""
     wanted, sees = query.path["id"], query.sees
     found = find(world.state, wanted, sees)
     topic = deployment_topic(found.id if found else hidden(wanted, world.state.deployments))
-    return Reading(topic, lambda: encode(_show(world.state, _need(world.state, found.id if found else wanted, sees))))
+
+    def show() -> bytes:
+        return encode(_detail(world.state, _need(world.state, found.id if found else wanted, sees)))
+
+    return Reading(topic, show, fresh=A_SECOND)  # the old replicas, which have their part of the traffic, are of others
 
 
 def find(state: State, wanted: str, sees: Sees) -> Deployment | None:
@@ -110,43 +124,59 @@ def _need(state: State, wanted: str, sees: Sees) -> Deployment:
     return found
 
 
-def _show(state: State, deployment: Deployment) -> DeploymentItem:
+def _detail(state: State, deployment: Deployment) -> DeploymentDetail:
+    job = state.jobs[deployment.uid]
+    present = job.current.tasks if job.deployment == deployment.id else ()
+    shares = {task.name: [_share(share) for share in traffic(state, job, task.name)] for task in present}
+    return DeploymentDetail(**_fields(state, deployment), traffic=shares)
+
+
+def _share(share: Share) -> TrafficShare:
+    return TrafficShare(share.version, share.weight, share.header_value or None)
+
+
+def _fields(state: State, deployment: Deployment) -> dict[str, Any]:
     job = state.jobs[deployment.uid]
     version = job.version(deployment.version)
     spec = specs.decode(version.spec) if version else None
     weights = _weights(deployment, spec)
     tasks = _tasks(state, deployment, job, spec)
-    return DeploymentItem(
-        id=deployment.id,
-        job=deployment.job,
-        namespace=deployment.namespace,
-        version=deployment.version,
-        previous_version=deployment.previous_version,
-        status=deployment.status,
-        reason=deployment.reason or deployment.fail_reason,
-        strategy=deployment.strategy,
-        kind=deployment.kind,
-        step=_step(deployment, weights) if weights else sum(min(task.healthy, task.desired) for task in tasks.values()),
-        steps=len(weights) if weights else sum(task.desired for task in tasks.values()),
-        weights=weights,
-        awaiting=deployment.active and not deployment.promoted and deployment.step_at is not None,
-        promoted=deployment.promoted,
-        promoted_at=stamp_or_none(deployment.promoted_at),
-        revert_of=deployment.revert_of or None,
-        tasks=tasks,
-        deadline=stamp_or_none(_deadline(deployment, spec)),
-        created_at=stamp(deployment.created_at),
-        create_index=deployment.create_index,
-        modify_index=deployment.modify_index,
-    )
+    return {
+        "id": deployment.id,
+        "job": deployment.job,
+        "namespace": deployment.namespace,
+        "version": deployment.version,
+        "previous_version": deployment.previous_version,
+        "status": deployment.status,
+        "reason": deployment.reason or deployment.fail_reason,
+        "strategy": deployment.strategy,
+        "kind": deployment.kind,
+        "step": _step(deployment, weights)
+        if weights
+        else sum(min(task.healthy, task.desired) for task in tasks.values()),
+        "steps": len(weights) if weights else sum(task.desired for task in tasks.values()),
+        "weights": weights,
+        "awaiting": deployment.active and not deployment.promoted and deployment.step_at is not None,
+        "promoted": deployment.promoted,
+        "promoted_at": stamp_or_none(deployment.promoted_at),
+        "revert_of": deployment.revert_of or None,
+        "tasks": tasks,
+        "deadline": stamp_or_none(_deadline(deployment, spec)),
+        "created_at": stamp(deployment.created_at),
+        "create_index": deployment.create_index,
+        "modify_index": deployment.modify_index,
+    }
 
 
 def _weights(deployment: Deployment, spec: specs.Job | None) -> tuple[int, ...]:
     """Give a canary's shares of the traffic, one after the other: of the task that has most of them."""
-    if spec is None or deployment.strategy != "canary":
+    if spec is None or deployment.strategy == "rolling":
         return ()
-    updates = [task.update for task in spec.tasks if task.update.strategy == "canary"]
-    return max(((update.canary or specs.Canary()).weights for update in updates), key=len, default=())
+    return max((canary.weights for canary in _canaries(spec)), key=len, default=())
+
+
+def _canaries(spec: specs.Job) -> list[specs.Canary]:
+    return [task.update.canary or specs.Canary() for task in spec.tasks if task.update.strategy == "canary"]
 
 
 def _step(deployment: Deployment, weights: tuple[int, ...]) -> int:
@@ -189,7 +219,10 @@ def _deadline(deployment: Deployment, spec: specs.Job | None) -> int | None:
     """When it fails unless another replica becomes healthy before. No clock runs while somebody has to decide."""
     if spec is None or deployment.status != "running":
         return None
-    return deployment.progress_at + max(task.update.progress_deadline.ms for task in spec.tasks)
+    since = deployment.progress_at
+    if deployment.step_at is not None and not deployment.promoted:  # a share lasts as long as it is to
+        since = max(since, deployment.step_at + max((canary.pause.ms for canary in _canaries(spec)), default=0))
+    return since + max(task.update.progress_deadline.ms for task in spec.tasks)
 
 
 # ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -271,6 +271,20 @@ class DeploymentItem(Struct, frozen=True, gc=False):
     modify_index: int
 
 
+class TrafficShare(Struct, frozen=True, gc=False):
+    """What a version has of a task's traffic, in percent; `header_value`: what chooses it, where one can be chosen."""
+
+    version: int
+    weight: int
+    header_value: str | None
+
+
+class DeploymentDetail(DeploymentItem, frozen=True, gc=False):
+    """A deployment by itself. `traffic`: by task, the present version first; of the job's present deployment only."""
+
+    traffic: dict[str, list[TrafficShare]]
+
+
 class NodeCounts(Struct, frozen=True, gc=False):
     """How many nodes are in which state."""
 

@@ -164,6 +164,7 @@ async def test_a_deployment_counts_what_it_brought(api: Rig) -> None:
         "promoted_at": None,
         "revert_of": None,
         "tasks": {"app": {"desired": 2, "placed": 0, "healthy": 0, "unhealthy": 0, "canaries": 0, "promoted": True}},
+        "traffic": {"app": []},
         "deadline": "2026-09-21T14:23:20.000Z",
         "created_at": "2026-09-21T14:13:20.000Z",
         "create_index": shown["create_index"],

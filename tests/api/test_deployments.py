@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heroctl.domain.events import DeploymentFinished, DeploymentStepped, JobReverted
+from heroctl.domain.events import DeploymentFinished, DeploymentStepped, JobReverted, NodeUp
 from tests.api.people import user
 from tests.api.rig import Rig
 from tests.api.specs import coordinated, finish, join, open_session, place, runs, submit, trial
@@ -60,6 +60,44 @@ async def test_canaries_are_the_new_replicas_beside_the_old_until_the_promotion(
     assert (await shown(api, deployment))["tasks"] == {"app": counts | {"canaries": 1, "promoted": False}}
     await api.post(f"/v1/deployments/{deployment}/promote")
     assert (await shown(api, deployment))["tasks"] == {"app": counts | {"canaries": 0, "promoted": True}}
+
+
+async def test_traffic_follows_the_steps_and_is_told_of_the_present_deployment(api: Rig) -> None:
+    await coordinated(api)
+    node, token = await join(api)
+    await open_session(api, token)
+    await api.decide(NodeUp(node, "node-1"))
+    await submit(api)
+    await runs(api, node, await place(api, node))
+    first = await finish(api)
+    assert (await shown(api, first))["traffic"] == {"app": [{"version": 1, "weight": 100, "header_value": None}]}
+    deployment = await trial(api, stands=False)
+    await runs(api, node, await place(api, node, n=7))
+    shares = []
+    for at in range(3):
+        await step(api, at, awaiting=True)
+        there = (await shown(api, deployment))["traffic"]["app"]
+        shares.append([(share["version"], share["weight"]) for share in there])
+    assert shares == [[(2, 10), (1, 90)], [(2, 50), (1, 50)], [(2, 100), (1, 0)]]
+    api.clock.ticks += 1
+    assert (await shown(api, first))["traffic"] == {}
+
+
+async def test_old_replicas_are_of_another_deployment_and_their_part_of_the_traffic_is_fresh(api: Rig) -> None:
+    """Within a second, though no event touches the deployment that is shown."""
+    node, token = await join(api)
+    await open_session(api, token)
+    await api.decide(NodeUp(node, "node-1"))
+    await submit(api, task={"count": 2})
+    old = await place(api, node)
+    await runs(api, node, old)
+    await finish(api)
+    rolls = (await submit(api, task={"count": 2, "image": "app:2"})).body["deployment_id"]
+    await runs(api, node, await place(api, node, n=2))
+    assert [share["weight"] for share in (await shown(api, rolls))["traffic"]["app"]] == [50, 50]
+    await runs(api, node, old, health="unhealthy")
+    api.clock.ticks += 1
+    assert [share["weight"] for share in (await shown(api, rolls))["traffic"]["app"]] == [100, 0]
 
 
 async def test_what_rolls_stands_at_a_step_of_its_replicas_and_needs_no_promotion(api: Rig) -> None:
