@@ -96,6 +96,18 @@ async def test_what_fits_nowhere_says_why(api: Rig) -> None:
     assert (told["place"], told["blocked"]) == (0, ["1 node: 1 exhausted memory"])
 
 
+async def test_what_waits_for_somebody_to_promote_it_says_so(api: Rig) -> None:
+    identity = await node(api)
+    await submit(api)
+    await runs(api, identity, await place(api, identity))
+    told = await plan(api, task={"image": "app:2", "update": {"strategy": "blue-green"}})
+    assert (told["waits_for"], told["place"], told["replace"]) == ("promotion", 1, 0)
+    assert told["once_promoted"] == {"place": 0, "stop": 0, "replace": 1, "in_place": 0}
+    assert told["tasks"]["app"]["strategy"] == "blue-green"
+    told = await plan(api, task={"image": "app:2"})
+    assert (told["waits_for"], told["once_promoted"]) == ("", None)
+
+
 async def test_dry_run_is_the_same(api: Rig) -> None:
     await node(api)
     head = (await api.log.head()).index

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from heroctl.domain.events import AllocPlaced, DeploymentFinished
 from heroctl.domain.intents import jobs
+from heroctl.domain.intents.deployments import promote
 from heroctl.domain.state import Alloc
 from reconciler.planner import dryrun
 from reconciler.planner.dryrun import Counts, Outlook, dry_run, overlay, total
@@ -128,6 +129,26 @@ def test_each_replica_is_counted_once(args: str, fields: dict[str, Any], expecte
     assert total(look_ahead(there, args, **fields).tasks.values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("update", "first"),
+    [
+        ({"strategy": "canary"}, Counts(1, 0, 0, 0)),
+        ({"strategy": "blue-green"}, Counts(3, 0, 0, 0)),
+    ],
+)
+def test_what_waits_for_a_promotion_is_told_apart(update: dict[str, Any], first: Counts) -> None:
+    there = cluster()
+    there.run("web", "v1", count=3)
+    there.settle()
+    outlook = look_ahead(there, "v2", count=3, update=update)
+    assert total(outlook.tasks.values()) == first
+    assert outlook.promoted is not None
+    assert total(outlook.promoted.values()) == Counts(0, 0, 3, 0)
+    by_itself = {update["strategy"].replace("-", "_"): {"auto_promote": True}}
+    outlook = look_ahead(there, "v2", count=3, update=update | by_itself)
+    assert (total(outlook.tasks.values()), outlook.promoted) == (Counts(0, 0, 3, 0), None)
+
+
 def test_a_task_that_goes_is_told_of() -> None:
     there = cluster()
     there.do(jobs.submit_job(there.state, spec(job="web", tasks=[_task("main", 1), _task("side", 2)]), "tester"))
@@ -206,6 +227,7 @@ def specs() -> st.SearchStrategy[dict[str, Any]]:
                     "max_parallel": st.integers(1, 3),
                     "order": st.sampled_from(["start-first", "stop-first"]),
                     "min_healthy_time": st.sampled_from(["0s", "10s"]),
+                    "strategy": st.sampled_from(["rolling", "canary", "blue-green", "rainbow"]),
                 }
             ),
         },
@@ -242,7 +264,7 @@ def test_what_is_told_is_what_is_then_done(
     if cordoned:
         there.set_eligible("n0", eligible=False)
     there.decide()
-    outlook = look_ahead(there, **then)
+    outlook, before = look_ahead(there, **then), _filled(there)
     came, placed = follow(there, **then)
     told = total(outlook.tasks.values())
     assert msgspec.structs.replace(told, in_place=0) == came
@@ -250,3 +272,9 @@ def test_what_is_told_is_what_is_then_done(
     job = there.state.job("default", "web")
     assert job is not None
     assert not outlook.tasks or outlook.blocked == job.blocked
+    awaiting = there.state.deployments[job.deployment].status == "awaiting_promotion"
+    assert awaiting == (outlook.promoted is not None)
+    if outlook.promoted is not None:
+        there.do(promote(there.state.deployments[job.deployment]))
+        came, _ = _watch(there, before)
+        assert msgspec.structs.replace(total(outlook.promoted.values()), in_place=0) == came
