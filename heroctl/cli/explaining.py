@@ -12,11 +12,30 @@ from heroctl.cli.reading import Page, read
 from heroctl.cli.submitting import Name
 
 
+class Replica(Struct, frozen=True):
+    """An allocation, as far as it explains anything."""
+
+    id: str
+    node: str = ""
+    message: str = ""
+
+
 class Slot(Struct, frozen=True):
-    """A place for a replica, and what is to be said of it."""
+    """A place for a replica, and what is to be said of it. `last`: who filled it before, where nobody does."""
 
     task: str
     slot: int = 0
+    standing: str = ""
+    words: str = ""
+    alloc: Replica | None = None
+    last: Replica | None = None
+
+
+class Rolling(Struct, frozen=True):
+    """What the newest deployment waits for."""
+
+    id: str = ""
+    status: str = ""
     words: str = ""
 
 
@@ -24,7 +43,11 @@ class Explained(Struct, frozen=True):
     """Why a job is as it is: in one sentence, and slot by slot."""
 
     summary: str = ""
+    status: str = ""
+    version: int = 0
+    deployment: Rolling | None = None
     slots: tuple[Slot, ...] = ()
+    left_out: int = 0
 
 
 def explain(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
@@ -43,5 +66,22 @@ def explained(client: Client, namespace: str, name: str) -> Explained | None:
 
 
 def _sheet(one: Explained) -> Sheet:
-    rows = [(f"{each.task}[{each.slot}]", each.words) for each in one.slots]
-    return [Facts([("Summary", one.summary)]), Grid(("REPLICA", "WHY"), rows)]
+    facts = Facts(
+        [
+            ("Summary", one.summary),
+            ("Status", one.status),
+            ("Version", one.version),
+            ("Deployment", f"{one.deployment.id[:8]}: {one.deployment.words}" if one.deployment else ""),
+            ("Left out", f"{one.left_out} replicas that are as they should be" if one.left_out else ""),
+        ]
+    )
+    rows = []
+    for each in one.slots:
+        replica = f"{each.task}[{each.slot}]"
+        rows.append((replica, each.standing.replace("_", " "), _id(each), each.words.removeprefix(f"{replica}: ")))
+    return [facts, Grid(("REPLICA", "STANDING", "ALLOCATION", "WHY"), rows)]
+
+
+def _id(slot: Slot) -> str:
+    replica = slot.alloc or slot.last
+    return replica.id[:8] if replica is not None else ""

@@ -209,8 +209,8 @@ def _state(alloc: Allocation) -> str:
     if alloc.status == "running":
         words += {"healthy": ", healthy", "unhealthy": ", unhealthy"}.get(alloc.health, ", not yet healthy")
     if alloc.status in ("starting", "running"):
-        # What it has a reason for is the attempt before: this one is not over.
-        ends = [f"again after: {alloc.reason}"] if alloc.reason else []
+        # This attempt is not over: a reason is that of the one before, or says again that it is unhealthy.
+        ends = [f"again after: {alloc.reason}"] if alloc.reason and alloc.reason != alloc.health else []
     else:
         words += f": {alloc.reason}" if alloc.reason and alloc.status != "complete" else ""
         ends = [f"exit code {alloc.exit_code}"] if alloc.exit_code is not None and alloc.status in ENDED else []

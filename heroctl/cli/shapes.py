@@ -48,6 +48,7 @@ class Job(Struct, frozen=True):
     blocked: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
     stable_version: int | None = None
+    spec_index: int = 0
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -26,6 +26,7 @@ VERBS: Final = {
     "logout": ("heroctl.cli.contexts:logout", "End the session of a context."),
     "init": ("heroctl.cli.starter:init", "Write a job spec to begin with, explained line by line."),
     "validate": ("heroctl.cli.validating:validate", "Check job specs, without a server."),
+    "apply": ("heroctl.cli.applying:apply", "Make a cluster's jobs what the files of a folder say."),
     "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
     "audit": ("heroctl.cli.audit:audit", "Show who did what, when and from where, and what was refused."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),

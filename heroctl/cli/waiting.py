@@ -65,7 +65,8 @@ def _follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float) -> 
         threading.Thread(target=watch, args=(heard.put, stop), name=THREADS, daemon=True).start()
     try:
         with _progress() as (line, status):
-            seen, verdict = _decide(heard, wanted, began, timeout, quiet=quiet, line=line, status=status)
+            why = _Why(client, wanted, quiet)
+            seen, verdict = _decide(heard, wanted, began, timeout, quiet=quiet, line=line, status=status, why=why)
             if verdict.code in (HEALTHY, FAILED) and not seen.gone:
                 seen = _refreshed(client, watching.seen, wanted, seen)
                 verdict = rollout.decide(seen, wanted) or verdict
@@ -73,6 +74,32 @@ def _follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float) -> 
         stop.set()
         client.seen = max(client.seen, watching.seen)
     return Outcome(verdict, seen, time.monotonic() - began)
+
+
+class _Why:
+    """What the cluster has to say while nothing happens: asked for each time it has been quiet, told when it is new."""
+
+    def __init__(self, client: Client, wanted: Wanted, quiet: float) -> None:
+        self._client = client
+        self._wanted = wanted
+        self._quiet = quiet
+        self._told = ""
+        self.due = time.monotonic() + quiet
+
+    def put_off(self) -> None:
+        """Something happened, and speaks for itself."""
+        self.due = time.monotonic() + self._quiet
+
+    def news(self) -> list[str]:
+        """Ask, if it has been quiet for long enough."""
+        if time.monotonic() < self.due:
+            return []
+        found = explained(self._client, self._wanted.namespace, self._wanted.name)
+        self.put_off()
+        if found is None or not found.summary or found.summary == self._told:
+            return []
+        self._told = found.summary
+        return [f"why: {found.summary}"]
 
 
 def _decide(
@@ -84,20 +111,23 @@ def _decide(
     quiet: float,
     line: Callable[[str], None],
     status: Callable[[str], None],
+    why: _Why,
 ) -> tuple[Seen, Verdict]:
     seen = Seen()
-    moved = began
+    moved, until = began, began + timeout
     while True:
         status(rollout.summary(seen))
         reasons = rollout.blocked(seen) if seen.complete else ()
-        now, until = time.monotonic(), began + timeout
+        now = time.monotonic()
         if reasons and now >= min(moved + quiet, until):
             return seen, _blocked(wanted, reasons)
         if now >= until:
             return seen, _too_late(seen, wanted, timeout)
         try:
-            update = heard.get(timeout=max(0.0, (min(moved + quiet, until) if reasons else until) - now))
+            update = heard.get(timeout=max(0.0, min(until, why.due, moved + quiet if reasons else until) - now))
         except queue.Empty:
+            for text in why.news():
+                line(f"{time.monotonic() - began:6.1f}s  {text}")
             continue
         if isinstance(update, BaseException):
             raise update
@@ -105,7 +135,9 @@ def _decide(
         lines = rollout.news(before, seen, wanted)
         for text in lines:
             line(f"{time.monotonic() - began:6.1f}s  {text}")
-        moved = time.monotonic() if lines else moved
+        if lines:
+            moved = time.monotonic()
+            why.put_off()
         if verdict := rollout.decide(seen, wanted):
             return seen, verdict
 

@@ -27,6 +27,13 @@ class Result(NamedTuple):
 Run = Callable[..., Result]
 
 
+class Terminal(io.TextIOWrapper):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def api() -> Iterator[FakeApi]:
     fake = FakeApi()
@@ -48,10 +55,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def heroctl(config: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process: `heroctl("job", "list", stdin="...")`."""
+    """Run a command in this process: `heroctl("job", "list", stdin="...")`; `typed`: by somebody at a terminal."""
 
-    def go(*words: str, stdin: str = "") -> Result:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+    def go(*words: str, stdin: str = "", typed: bool = False) -> Result:
+        kind = Terminal if typed else io.TextIOWrapper
+        monkeypatch.setattr(sys, "stdin", kind(io.BytesIO(stdin.encode())))
         capfd.readouterr()
         code = run(words)
         out, err = capfd.readouterr()
