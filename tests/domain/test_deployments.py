@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -12,7 +14,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, NotFound
 from heroctl.domain.events import Event
 from heroctl.domain.intents import deployments, jobs
-from heroctl.domain.intents.change import NOTHING
+from heroctl.domain.intents.change import NOTHING, Change
 from heroctl.domain.state import Deployment, Job, assignment_topic, deployment_topics, job_topic
 from tests.domain.stories import Step, steps, told
 from tests.domain.worlds import World
@@ -34,6 +36,13 @@ def job(world: World, name: str = "web") -> Job:
 def named(world: World) -> tuple[str, int, str, str]:
     record = present(world)
     return record.id, record.uid, record.namespace, record.job
+
+
+def conflict(decide: Callable[[], Change]) -> str:
+    """The code with which an intent is refused."""
+    with pytest.raises(Conflict) as refused:
+        decide()
+    return refused.value.code
 
 
 def finish(world: World, status: Any = "successful") -> None:  # noqa: ANN401 - one of the event's
@@ -263,16 +272,12 @@ def test_a_job_has_one_deployment_under_way_at_most_and_that_is_its_newest(happe
 def test_a_promotion_needs_something_that_stands() -> None:
     """And somebody it waits for."""
     world = trial()
-    with pytest.raises(Conflict) as early:
-        deployments.promote(present(world))
-    assert early.value.code == "not_ready"
+    assert conflict(lambda: deployments.promote(present(world))) == "not_ready"
     stands(world, awaiting=True)
     world.do(deployments.promote(present(world)))
     assert deployments.promote(present(world)) == NOTHING
     world.submit(command=["serve", "3"])
-    with pytest.raises(Conflict) as rolls:
-        deployments.promote(present(world))
-    assert rolls.value.code == "not_promotable"
+    assert conflict(lambda: deployments.promote(present(world))) == "not_promotable"
 
 
 def test_what_is_so_already_is_no_event() -> None:
@@ -290,9 +295,7 @@ def test_nothing_is_wanted_of_what_is_over() -> None:
     world = trial()
     finish(world, "failed")
     for decide in (deployments.promote, deployments.pause, deployments.resume, deployments.fail):
-        with pytest.raises(Conflict, match="failed") as over:
-            decide(present(world))
-        assert over.value.code == "deployment_over"
+        assert conflict(partial(decide, present(world))) == "deployment_over"
 
 
 def test_steering_moves_the_job() -> None:
@@ -329,9 +332,7 @@ def test_nothing_to_go_back_to() -> None:
     world = World()
     world.submit()
     world.submit(command=["serve", "2"])
-    with pytest.raises(Conflict) as none:
-        jobs.rollback_job(job(world), None, "me")
-    assert none.value.code == "no_stable_version"
+    assert conflict(lambda: jobs.rollback_job(job(world), None, "me")) == "no_stable_version"
     assert jobs.rollback_job(job(world), 1, "me").events
     assert jobs.rollback_job(job(world), 2, "me") == NOTHING
 
@@ -357,10 +358,8 @@ def test_what_is_stopped_is_neither_scaled_nor_restarted_but_may_be_rolled_back(
     world = World()
     world.submit()
     world.do(jobs.stop_job(world.state, "default", "web"))
-    for decide in (lambda: jobs.scale_job(job(world), "main", 1, "me"), lambda: jobs.restart_job(job(world), "me")):
-        with pytest.raises(Conflict) as stopped:
-            decide()
-        assert stopped.value.code == "job_stopped"
+    assert conflict(lambda: jobs.scale_job(job(world), "main", 1, "me")) == "job_stopped"
+    assert conflict(lambda: jobs.restart_job(job(world), "me")) == "job_stopped"
     world.do(jobs.rollback_job(job(world), 1, "me"))
     assert (job(world).stopped, job(world).current.version) == (False, 2)
 
@@ -370,11 +369,6 @@ def test_each_is_guarded() -> None:
     world = World()
     world.submit()
     late = job(world).spec_index + 1
-    for decide in (
-        lambda: jobs.scale_job(job(world), "main", 2, "me", late),
-        lambda: jobs.restart_job(job(world), "me", late),
-        lambda: jobs.rollback_job(job(world), 1, "me", late),
-    ):
-        with pytest.raises(Conflict) as conflict:
-            decide()
-        assert conflict.value.code == "index_conflict"
+    assert conflict(lambda: jobs.scale_job(job(world), "main", 2, "me", late)) == "index_conflict"
+    assert conflict(lambda: jobs.restart_job(job(world), "me", late)) == "index_conflict"
+    assert conflict(lambda: jobs.rollback_job(job(world), 1, "me", late)) == "index_conflict"
