@@ -27,6 +27,7 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     ),
     "namespace": (_TEXT, "Lists: only this one; all that the token may see unless given. Single things: `default`."),
     "status": (_TEXT, f"{_AMONG} status."),
+    "meta": ({"type": "string", "examples": ["team=shop"]}, "Only those whose meta says so: `key=value`, or `key`."),
     "job": (_TEXT, f"{_AMONG} job."),
     "node": (_TEXT, f"{_AMONG} node, by id or name."),
     "check_index": (_INDEX, "Only if the job's `spec_index` is this; 0: only if there is no such job."),

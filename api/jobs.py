@@ -44,7 +44,7 @@ Intent = Callable[[State, str, str, int | None], Change]  # on the job of a name
 
 @tells(list[JobItem])
 def listing(world: Sight, query: Query) -> Reading:
-    """All jobs, by namespace and name; `?namespace=`, `?status=`."""
+    """All jobs, by namespace and name; `?namespace=`, `?status=`, `?meta=`."""
     return Reading(JOBS, lambda: _list(world, query))
 
 
@@ -58,8 +58,16 @@ def _list(world: Sight, query: Query) -> bytes:
             if query.passes("namespace", job.namespace)
             and sees(job.namespace, job.name)
             and ("status" not in query.args or job_status(state, job) == query.args["status"])
+            and ("meta" not in query.args or _has_meta(job, query.args["meta"]))
         ]
     )
+
+
+def _has_meta(job: Job, wanted: str) -> bool:
+    """Tell whether a job's present version has `key=value`, or, as `key`, any value."""
+    key, given, value = wanted.partition("=")
+    found = specs.decode(job.current.spec).meta.get(key)
+    return found is not None and (not given or found == value)
 
 
 @tells(JobDetail, "job_not_found")

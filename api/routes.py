@@ -152,7 +152,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("PUT", "/v1/namespaces/{name}", may("namespace:write"), namespaces.update),
     do("DELETE", "/v1/namespaces/{name}", may("namespace:write"), namespaces.delete),
     # jobs
-    lists("/v1/jobs", may("job:read"), jobs.listing, "namespace name", "namespace", "status", AT),
+    lists("/v1/jobs", may("job:read"), jobs.listing, "namespace name", "namespace", "status", "meta", AT),
     do("POST", "/v1/jobs", may("job:submit"), jobs.submit, *GUARDED, "dry_run", again=jobs.submitted),
     do("POST", "/v1/jobs/plan", may("job:submit"), plan.plan, *GUARDED),
     do("POST", "/v1/jobs/validate", may("job:read"), jobs.validate),
