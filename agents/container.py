@@ -94,6 +94,7 @@ class Container(Struct, frozen=True):
     exit_code: int | None = None
     oom: bool = False
     message: str = ""  # what the runtime says of its end
+    image: str = ""  # what the tag that it was made from stands for here; "": not known
     run: str = ""  # tells it from itself after somebody else ended and started it again; "": never so
     output: str = ""  # the last that it said itself, where it ended unasked: a few tidy lines
 

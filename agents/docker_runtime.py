@@ -2,7 +2,7 @@
 
 Two calls start a container (create, start): host ports are chosen before, names are unique per attempt, and the image
 is asked for only when the engine says that it has none. Pulls happen only for images that are not there, whatever the
-tag (as Kubernetes' IfNotPresent); a tag that should be looked up anew is resolved to a digest at submit.
+tag (as Kubernetes' IfNotPresent); what a tag stood for is told of, and from then on the image is named by that.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from agents.runtime import (
 )
 from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Driver
+from heroctl.domain.image import digest_of, tagged
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 _LOCAL: Final = "unix://"
@@ -54,7 +55,7 @@ LONG_CALL: Final = 60.0  # for one that makes, starts or removes something
 PULL: Final = 300.0  # for a whole pull
 PULL_PROGRESS: Final = 120.0  # between two signs of life of a pull
 RECONNECT: Final = 1.0
-LAST_WORDS: Final = 2.0  # seconds that the last lines of a container may take
+LAST_WORDS: Final = 2.0  # seconds that the last lines of a container may take, or a look at its image
 _STATES: Final[dict[str, State]] = {
     "created": "created",
     "running": "running",
@@ -170,7 +171,7 @@ class DockerRuntime:
             raise (ImageMissing if nowhere else PullFailed)(f"{image} could not be pulled: {error}") from error
 
     async def start(self, description: Description) -> Container:
-        """Create and start: two calls, for at most eight containers side by side."""
+        """Create, start, look at the image: three calls, the first two for at most eight containers side by side."""
         async with self._starts.through():
             container = await self._create(await self._grounded(description))
             try:
@@ -179,11 +180,22 @@ class DockerRuntime:
             except (DockerError, Gone) as error:
                 await self.remove(container.id)
                 raise _not_started(error) from error
-        made = identified(description.labels, id=container.id, state="running", started_at=time.monotonic())
+        now, image = time.monotonic(), await self._stands_for(description.image)
+        made = identified(description.labels, id=container.id, state="running", started_at=now, image=image)
         if made is None:
             raise ValueError(f"{description.name} has labels that do not identify it")
         self._running[container.id] = made
         return made
+
+    async def _stands_for(self, image: str) -> str:
+        """One call, where a tag names the image: what it was pulled as. Made here, or pulled as several: not known."""
+        if not tagged(image):
+            return ""
+        with contextlib.suppress(Unavailable, Gone, DockerError):
+            async with _calling(LAST_WORDS):
+                shown = await self._docker.images.inspect(image)
+            return digest_of(image, shown.get("RepoDigests") or ())
+        return ""
 
     async def _grounded(self, description: Description) -> Description:
         """Find what paths of the host really are; a file system that does not answer costs a thread, not the agent."""

@@ -18,6 +18,7 @@ from agents.container import Container, Description, identified
 from agents.output import last_lines
 from agents.runtime import Gone, ImageAbsent, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
+from heroctl.domain.image import tagged
 
 
 class Script(Struct, frozen=True):
@@ -31,6 +32,7 @@ class Script(Struct, frozen=True):
     stop_takes: float | None = 0.0  # None: it does not listen to signals
     healthy: bool = True
     here: bool = True  # whether the image is on the node from the beginning
+    digest: str = ""  # what its tag stands for
     missing: bool = False  # whether no registry has it
     refused: str = ""  # why a container of it cannot be started
     says: str = ""  # its output
@@ -103,7 +105,9 @@ class FakeRuntime:
 
     def _run(self, description: Description, script: Script) -> Container:
         self._made += 1
-        made = identified(description.labels, id=f"fake{self._made:08}", state="running", started_at=self._clock.now())
+        labels, now = description.labels, self._clock.now()
+        digest = script.digest if tagged(description.image) else ""
+        made = identified(labels, id=f"fake{self._made:08}", state="running", started_at=now, image=digest)
         if made is None:
             raise ValueError(f"{description.name} has labels that do not identify it")
         self.containers[made.id] = made

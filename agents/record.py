@@ -37,6 +37,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     oom: bool = False
     reason: str = ""
     message: str = ""  # prose about `reason`
+    image: str = ""  # what the tag stood for that the newest container was made from
     absent: bool = False  # the image is not here yet
     avoid: tuple[int, ...] = ()  # host ports found taken by others
     stopping_at: float = 0.0  # when it was first to end: out of the traffic from then on
@@ -154,6 +155,7 @@ def report(
         running_for=_elapsed(now, record.started_at) if running else None,
         healthy_for=_elapsed(now, healthy_since) if running and health == "healthy" else None,
         container=record.container[:12],
+        image=record.image,
     )
 
 
@@ -161,7 +163,7 @@ def visible(record: Record) -> tuple[object, ...]:
     """Return what others see of a record: a change of anything else is not worth a report."""
     return (
         *(record.attempt, record.phase, record.container, record.ports, len(record.begun)),
-        *(record.failed_attempt, record.exit_code, record.oom, record.reason, record.message),
+        *(record.failed_attempt, record.exit_code, record.oom, record.reason, record.message, record.image),
     )
 
 

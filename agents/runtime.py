@@ -134,7 +134,10 @@ class Runtime(Protocol):
         ...
 
     async def start(self, description: Description) -> Container:
-        """Make and start a container, and return it running. StartFault: nothing of it is left."""
+        """Make and start a container, and return it running, with what its image's tag stands for here.
+
+        StartFault: nothing of it is left.
+        """
         ...
 
     async def signal(self, container: str, signal: str) -> None:

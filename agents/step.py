@@ -250,6 +250,7 @@ def _adopted(record: Record, assigned: Assigned, mine: Container, now: float) ->
         phase="running",
         container=mine.id,
         run=mine.run,
+        image=mine.image,
         ports=mine.ports or record.ports,
         started_at=now if mine.started_at is None else mine.started_at,
     )

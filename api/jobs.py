@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from api.wire import (
 from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
-from heroctl.domain.errors import Invalid, not_found
+from heroctl.domain.errors import Invalid, Problem, not_found
 from heroctl.domain.events import JobRestarted, JobSubmitted
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
@@ -167,10 +167,12 @@ async def submit(call: Call) -> Answer:
     spec = await allowed(call)
     guard = call.number("check_index")
     actor = call.principal.actor
+    looked = await call.parts.images.look(spec)
     done = await call.change(
-        job_stream(spec.namespace, spec.name), lambda state: intents.submit_job(state, spec, actor, guard)
+        job_stream(spec.namespace, spec.name),
+        lambda state: intents.submit_job(state, spec, actor, guard, looked.digests),
     )
-    return became(call, spec.namespace, spec.name, done)
+    return became(call, spec.namespace, spec.name, done, looked.doubts)
 
 
 async def submitted(call: Call, done: Done) -> Answer:
@@ -179,7 +181,7 @@ async def submitted(call: Call, done: Done) -> Answer:
     return became(call, spec.namespace, spec.name, done)
 
 
-def became(call: Call, namespace: str, name: str, done: Done) -> Answer:
+def became(call: Call, namespace: str, name: str, done: Done, doubts: Sequence[Problem] = ()) -> Answer:
     """Say what was made of a job: the version that it has, and what rolls that out."""
     state = call.parts.view.state
     made = next((each for each in done.events if isinstance(each, JobSubmitted | JobRestarted)), None)
@@ -194,7 +196,7 @@ def became(call: Call, namespace: str, name: str, done: Done) -> Answer:
         version=version,
         index=done.index or state.topic_index(job_topic(namespace, name)),
         deployment_id=_deployment(state, begun),
-        warnings=(warnings(specs.decode(spec)) if spec else []) + call.parts.doubts(),
+        warnings=[*(warnings(specs.decode(spec)) if spec else ()), *doubts, *call.parts.doubts()],
     )
     new = isinstance(made, JobSubmitted) and not made.uid
     return answer(body, 201 if new else 200, index=body.index)

@@ -15,10 +15,10 @@ from api.bounds import Bounds
 from api.cors import Cors
 from api.gate import Gate
 from api.idempotency import Marks
+from api.images import Images
 from api.limits import Limits, Sizes
 from api.past import Archive
 from api.prover import Prover
-from api.proxies import Network
 from api.pulse import Pulse
 from api.reads import Pages
 from api.streams import Streams
@@ -32,6 +32,7 @@ from eventstore.log import Log
 from eventstore.sessions import Sessions
 from eventstore.vault import Vault
 from eventstore.view import STALE_AFTER, View
+from heroctl.domain.addresses import Network
 from heroctl.domain.assignment import Outcome
 from heroctl.domain.errors import Problem, Refusal, Unavailable
 
@@ -67,6 +68,7 @@ class Parts:
     bounds: Bounds = field(default_factory=Bounds)
     aside: Aside = field(default_factory=Aside)
     cors: Cors = field(default_factory=Cors)
+    images: Images = field(default_factory=Images)
     secure: bool = False  # clients come by TLS
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(

@@ -11,6 +11,7 @@ from msgspec.structs import asdict
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
+from api.images import Looked, moved
 from api.posted import allowed
 from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference, diff, document
@@ -77,16 +78,17 @@ class Planned(Counts, frozen=True):
 async def plan(call: Call) -> Answer:
     """Tell what a submit of this spec would do, and do nothing."""
     spec = await allowed(call)
+    looked = await call.parts.images.look(spec)
     state, actor = call.parts.view.state, call.principal.actor
     job = state.job(spec.namespace, spec.name)
-    change = submit_job(state, spec, actor, call.number("check_index"))
+    change = submit_job(state, spec, actor, call.number("check_index"), looked.digests)
     own, index = overlay(state, job.uid if job else 0), state.index
     now = int(call.parts.clock() * 1000)
     names = {node.id: node.name for node in state.nodes.values()}
     outlook = await call.parts.aside.do(steps(own, spec.namespace, spec.name, change.events, now))
     if outlook.fault is not None:
         _log.error("dry_run_failed", job=f"{spec.namespace}/{spec.name}", exc_info=outlook.fault)
-    return answer(_shown(index, job, spec, outlook, names, changed=bool(change.events)))
+    return answer(_shown(index, job, spec, outlook, names, looked=looked, changed=bool(change.events)))
 
 
 def dry(call: Call) -> bool:
@@ -99,7 +101,14 @@ def dry(call: Call) -> bool:
 
 
 def _shown(
-    index: int, job: Job | None, spec: specs.Job, outlook: Outlook, names: dict[str, str], *, changed: bool
+    index: int,
+    job: Job | None,
+    spec: specs.Job,
+    outlook: Outlook,
+    names: dict[str, str],
+    *,
+    looked: Looked,
+    changed: bool,
 ) -> Planned:
     version = job.current.version if job else 0
     return Planned(
@@ -110,10 +119,10 @@ def _shown(
         index=index,
         deployment_id="",
         changed=changed,
-        diff=diff(document(specs.decode(job.current.spec)) if job else {}, document(spec)),
+        diff=diff(document(specs.decode(job.current.spec)) if job else {}, document(spec)) + moved(job, looked),
         tasks={name: _task(spec, name, task, names) for name, task in outlook.tasks.items()},
         blocked=(*outlook.blocked, *_fault(outlook)),
-        warnings=warnings(spec),
+        warnings=[*warnings(spec), *looked.doubts],
         waits_for="" if outlook.promoted is None else "promotion",
         once_promoted=None if outlook.promoted is None else total(outlook.promoted.values()),
         truncated=outlook.truncated,

@@ -8,14 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from api.answer import Header
+from heroctl.domain.addresses import Network
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED: Final = "::ffff:"  # how a socket that listens on both spells an address of IPv4
-
-
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read addresses and networks such as `10.0.0.0/8`. ValueError names the one that is none."""
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
 def client_of(scope: Any, trusted: Sequence[Network]) -> str:  # noqa: ANN401 - ASGI

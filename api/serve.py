@@ -25,14 +25,16 @@ from api.cors import Cors
 from api.disk import Disk
 from api.front import Front
 from api.gate import Gate
+from api.images import Images
 from api.keys import FileKeys, VaultKeys, keyring
 from api.limits import Counters, Limits
+from api.outside import Outside
 from api.parts import Parts
 from api.past import Archive, Historians, Teller
 from api.prover import ProverProcess
-from api.proxies import networks
 from api.pulse import Pulse
 from api.reads import Pages
+from api.registry import Listed
 from api.requestlog import RequestLog, to_stdout
 from api.server import Server, claim
 from api.settings import Settings
@@ -57,6 +59,7 @@ from eventstore.snapshots import Snapshots
 from eventstore.uses import PostgresUses
 from eventstore.vault import PostgresVault
 from eventstore.view import View
+from heroctl.domain.addresses import networks
 from heroctl.domain.events import Meta
 from heroctl.domain.state import Member
 
@@ -132,6 +135,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         historians = Historians(settings.dsn, settings.direct_dsn, most=settings.historians)
         await stack.enter_async_context(historians)
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians))
+        stack.push_async_callback(parts.images.close)
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
@@ -191,6 +195,7 @@ async def _parts(
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         cors=Cors(settings.cors_origins),
+        images=Images(tuple(map(Listed.parse, settings.registries)), Outside(networks(settings.registry_networks))),
         secure=settings.tls or settings.behind_proxy,
         trusted=networks(settings.trusted_proxies),
     )

@@ -12,7 +12,8 @@ from api import cors
 from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
-from api.proxies import networks
+from api.registry import Listed
+from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
 
@@ -100,6 +101,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     head_limit: Annotated[Size, describe("size of a request's headers at most")] = Size(32 << 10)
     url_limit: Annotated[Size, describe("size of a request's path and query at most")] = Size(8 << 10)
     head_timeout: Annotated[float, describe("seconds for a request's headers to come, or for the next request")] = 10.0
+    registries: Annotated[
+        tuple[str, ...],
+        describe(
+            "registries that are asked what a tag stands for: host[:port], http://host[:port] where it speaks no TLS; "
+            "* stands for any characters; none: no registry is asked",
+            flag="registry",
+        ),
+    ] = ("docker.io", "ghcr.io", "quay.io", "gcr.io", "registry.k8s.io", "public.ecr.aws", "mcr.microsoft.com")
+    registry_networks: Annotated[
+        tuple[str, ...],
+        describe(
+            "addresses or networks that a registry may have though they are private, such as 10.0.0.0/8",
+            flag="registry_network",
+        ),
+    ] = ()
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
     log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
@@ -113,6 +129,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             *self._files(),
             *self._keys(),
             *self._proxies(),
+            *self._registries(),
             *self._origins(),
         ]
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -203,6 +220,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             networks(self.trusted_proxies)
         except ValueError as error:
             return [f"--trusted-proxy: {error}"]
+        return []
+
+    def _registries(self) -> list[str]:
+        try:
+            tuple(map(Listed.parse, self.registries))
+        except ValueError as error:
+            return [f"--registry: {error}"]
+        try:
+            networks(self.registry_networks)
+        except ValueError as error:
+            return [f"--registry-network: {error}"]
         return []
 
     def _keys(self) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Assigned
+from heroctl.domain.image import pinned
 from heroctl.domain.state import Alloc, Job, Node, State, Version, assignment_topic
 
 
@@ -43,13 +46,19 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
 
 
 def _task(job: Job, alloc: Alloc) -> specs.Task:
-    """Take the newest spec whose containers would be the same: it carries the newest policies."""
+    """Take the newest spec whose containers would be the same: it carries the newest policies.
+
+    Its image is the one that the tag stood for, once that is known. What runs already was made from it, or is kept.
+    """
     version = _same_content(job.current, alloc) or job.version(alloc.version) or job.current
     task = specs.decode(version.spec).task(alloc.task)
     if task is None:  # versions that run are kept, so this is a broken history
         msg = f"version {version.version} of job {job.name} has no task {alloc.task}"
         raise LookupError(msg)
-    return task
+    summary = version.task(alloc.task)
+    if summary is None or not summary.image or not task.image:
+        return task
+    return replace(task, image=pinned(task.image, summary.image))
 
 
 def _same_content(version: Version, alloc: Alloc) -> Version | None:

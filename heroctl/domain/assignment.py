@@ -14,6 +14,7 @@ from heroctl.domain.spec import Task
 
 # What an agent says becomes an event for ever: no number that could not be reckoned with, or kept in 64 bits.
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Digest = Annotated[str, Meta(pattern="^(sha256:[0-9a-f]{64})?$")]
 Exit = Annotated[int, Meta(ge=-(2**31), le=2**32 - 1)]
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
@@ -55,6 +56,7 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
     running_for: Seconds | None = None  # since the present attempt's container started
     healthy_for: Seconds | None = None  # continuously, up to now
     container: str = ""  # short id
+    image: Digest = ""  # what a tag stood for when the newest container was made from it; "": not known
 
 
 class Inventory(Struct, frozen=True):

@@ -267,9 +267,13 @@ def policy(task: Task) -> list[Any]:
     return [task.health, task.restart]
 
 
-def content_digest(task: Task) -> str:
-    """Stand for a task's content. Another release may give another: stored where it is made, never recomputed."""
-    return digest(_ENCODER.encode(content(task)))
+def content_digest(task: Task, image: str = "") -> str:
+    """Stand for a task's content, with what its image's tag stands for where that is known.
+
+    Another release may give another: stored where it is made, never recomputed.
+    """
+    made = content(task)
+    return digest(_ENCODER.encode([made, image] if image else made))
 
 
 def policy_digest(task: Task) -> str:

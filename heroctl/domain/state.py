@@ -202,6 +202,7 @@ class Alloc(Struct, frozen=True, gc=False):
     ports: tuple[tuple[str, int], ...] = ()
     address: str = ""
     container: str = ""
+    image: str = ""  # what its image's tag stood for when it was last started, as far as its agent knew
     started_at: int | None = None
     healthy_since: int | None = None
     first_healthy_at: int | None = None  # whatever became of it since

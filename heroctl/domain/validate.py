@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
+from heroctl.domain import image
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Problem, invalid_spec
 from heroctl.domain.isolation import isolation
@@ -268,6 +269,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
     _name(task.name, f"{path}.name", problems)
     if task.driver == "docker" and not task.image:
         problems.append(Problem(f"{path}.image", "required", "driver docker needs an image"))
+    _check_image(task, f"{path}.image", problems)
     if task.driver == "process" and not task.command:
         problems.append(Problem(f"{path}.command", "required", "driver process needs a command"))
     if task.driver == "process" and task.image:
@@ -283,6 +285,15 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)
     _check_update(task.update, f"{path}.update", problems)
+
+
+def _check_image(task: Task, path: str, problems: list[Problem]) -> None:
+    if not task.image:
+        return
+    try:
+        image.parse(task.image)
+    except ValueError as error:
+        problems.append(Problem(path, "invalid_value", f"{task.image!r} names no image: {error}"))
 
 
 def _check_update(update: specs.Update, path: str, problems: list[Problem]) -> None:

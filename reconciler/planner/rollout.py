@@ -16,6 +16,7 @@ from heroctl.domain.events import JobBlocked
 from heroctl.domain.state import Alloc, Job
 from reconciler.planner.deployment import conclude, tell_overdue
 from reconciler.planner.draft import Draft
+from reconciler.planner.images import pins
 from reconciler.planner.scene import Scene
 from reconciler.planner.task import TaskRollout
 
@@ -33,6 +34,7 @@ def decide(scene: Scene, job: Job) -> Draft:
         _stop_all(draft, (alloc for alloc in allocs if alloc.live), reason)
         return draft
     allocs = [draft.stop(alloc, "requested") if alloc.live and alloc.stop_requested else alloc for alloc in allocs]
+    draft.events.extend(pins(job, allocs))
     tasks = _tasks(draft, allocs)
     draft.slots = {task.name: task.slots for task in tasks}
     for task in tasks:

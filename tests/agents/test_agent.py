@@ -59,6 +59,23 @@ async def test_a_pull_that_is_no_longer_wanted_is_left(node: Rig) -> None:
     assert node.states() == {}
 
 
+async def test_what_a_tag_stood_for_is_reported_and_a_pin_restarts_nothing(node: Rig) -> None:
+    digest = "sha256:" + "1" * 64
+    node.runtime.scripts["shop:1"] = Script(here=False, digest=digest)
+    await started(node, "a")
+    await node.until(lambda: node.control.seen["a"].image == digest, what="the digest")
+    before, calls = node.ids(), len(node.runtime.calls)
+    pinned = alloc("a", replace(WEB, image=f"shop@{digest}"))
+    node.control.want(pinned)
+    await node.pass_time(30)
+    assert (node.ids(), node.states()) == (before, {"a": "running"})
+    assert not [call for call in list(node.runtime.calls)[calls:] if call.startswith(("pull", "start", "signal"))]
+    node.runtime.end(next(iter(before)), 1)
+    await node.until(lambda: node.control.phase("a") == (2, "running"), what="the second attempt")
+    assert [node.runtime._images[one] for one in node.ids()] == [f"shop@{digest}"]
+    assert node.control.seen["a"].image == "", "what is named by a digest has no tag"
+
+
 async def test_an_image_that_is_nowhere_fails_with_that_reason(node: Rig) -> None:
     node.runtime.scripts["shop:1"] = Script(missing=True)
     node.control.want(alloc("a"))

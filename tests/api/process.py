@@ -108,7 +108,7 @@ def api(folder: Path, dsn: str, redis_url: str = "", *flags: str, **environ: str
     redis = ("--redis-url", redis_url) if redis_url else ()
     secure = "--tls-cert" in flags
     made = Api(
-        Part(name, "api", (*given, *redis), folder, environ),
+        Part(name, "api", (*given, *redis), folder, {"HEROCTL_REGISTRIES": "", **environ}),
         port,
         password,
         scheme="https" if secure else "http",

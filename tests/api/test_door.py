@@ -13,7 +13,7 @@ from api import body
 from api.bounds import Bounds, Crowd
 from api.front import Exchange
 from api.limits import Limits, Sizes
-from api.proxies import networks
+from heroctl.domain.addresses import networks
 from heroctl.domain.errors import Refusal
 from tests.api.rig import Reply, Rig
 from tests.api.specs import join, open_session, submit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.proxies import client_of, networks
+from api.proxies import client_of
 from api.settings import Settings
+from heroctl.domain.addresses import networks
 from heroctl.domain.settings import SettingsError
 
 TRUSTED = networks(["10.0.0.0/8", "::1"])

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from api.attempts import ADDRESS, NAME, PAIR, QUIET, RULES, Tally, Verdict, held, keys_of
 from api.limits import Counters
-from api.proxies import networks
 from api.throttle import Throttle
+from heroctl.domain.addresses import networks
 from heroctl.domain.errors import TooMany
 from tests.api.rig import PASSWORD, Reply, Rig
 

@@ -33,6 +33,7 @@ _PLENTY: Final = {
     "HEROCTL_LIMIT_ADDRESS": "1000000",
     "HEROCTL_TOKEN_WAITERS": "100000",
     "HEROCTL_ADDRESS_CONNECTIONS": "100000",
+    "HEROCTL_REGISTRIES": "",  # nobody outside is asked what a tag stands for
 }
 PORTS_EACH: Final = 400
 ADMIN: Final = "admin"
@@ -55,6 +56,7 @@ class Cluster:
     size: Size
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     modules: dict[str, str] = field(default_factory=dict)  # what to run instead of a part's own module
+    images: dict[str, str] = field(default_factory=dict)  # settings of the apis about registries of images
     address: Address | None = None  # where the parts find Postgres, if not at its own port
     pooler: Pooler | None = None  # what they reach it through, if not directly
     parts: dict[str, Part] = field(default_factory=dict)
@@ -247,7 +249,9 @@ class Cluster:
 
     def _api(self, number: int) -> Part:
         flags = ("--listen", f"127.0.0.1:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret))
-        return Part(f"api-{number}", self._module("api"), flags, self.folder, {**self._stores, **_PLENTY})
+        return Part(
+            f"api-{number}", self._module("api"), flags, self.folder, {**self._stores, **_PLENTY, **self.images}
+        )
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"
@@ -302,17 +306,20 @@ def cluster(
     size: Size | None = None,
     modules: dict[str, str] | None = None,
     *,
+    images: dict[str, str] | None = None,
     address: Address | None = None,
     pooler: Pooler | None = None,
     tidy: bool = True,
 ) -> Iterator[Cluster]:
     """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays.
 
-    `address`, `pooler`: its parts reach Postgres through there. `tidy`: what the test leaves behind makes it fail.
+    `images`: what its apis are told of registries. `address`, `pooler`: its parts reach Postgres through there.
+    `tidy`: what the test leaves behind makes it fail.
     """
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
-    made = Cluster(folder, runtime, size or Size(), modules=modules or {}, address=address, pooler=pooler)
+    made = Cluster(folder, runtime, size or Size(), modules=modules or {}, images=images or {})
+    made.address, made.pooler = address, pooler
     try:
         made.start()
         yield made

@@ -207,6 +207,7 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
         ports=tuple(sorted(report.ports.items())) if report.ports else (),
         address=old.address if report.address == old.address else report.address,
         container=report.container,
+        image=report.image,
         started_at=_since(report.running_for, old.started_at if same else None, touch.time),
         healthy_since=_since(report.healthy_for, old.healthy_since if same else None, touch.time),
         first_healthy_at=first_healthy,

@@ -155,10 +155,19 @@ def _reverted(state: State, event: e.JobReverted, touch: Touch) -> None:
 
 
 def _pinned(state: State, event: e.ImagePinned, touch: Touch) -> None:
-    """The image is named from here on; what a version is made from was decided when it was submitted."""
+    """The image is named from here on; what a version is made from was decided when it was submitted.
+
+    Agents hear of it for when they start a replica again. Those that run are of the same content, and stay.
+    """
     job = state.jobs.get(event.uid)
-    if job is None:
+    version = job.version(event.version) if job is not None else None
+    task = version.task(event.task) if version is not None else None
+    if job is None or task is None:
         return
+    for alloc in state.allocs_of(job.uid):
+        if (alloc.task, alloc.content) == (task.name, task.content) and alloc.live:
+            state.allocs[alloc.id] = replace(alloc, assign_index=touch.index)
+            touch.add(assignment_topic(alloc.node))
     versions = tuple(_with_image(v, event.task, event.image) if v.version == event.version else v for v in job.versions)
     job = replace(job, versions=versions, modify_index=touch.index)
     state.jobs[job.uid] = job

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 import msgspec
 from msgspec.structs import replace
 
@@ -12,17 +16,22 @@ from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_str
 from heroctl.domain.level import beyond
 from heroctl.domain.state import Alloc, Job, State, Version
 
+NO_IMAGES: Final[Mapping[str, str]] = MappingProxyType({})
 
-def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None = None) -> Change:
+
+def submit_job(
+    state: State, spec: specs.Job, by: str, check_index: int | None = None, images: Mapping[str, str] = NO_IMAGES
+) -> Change:
     """Make a job so. An equal spec of a job that is wanted, and that could be planned, changes nothing.
 
-    `check_index` is the client's guard: the job's `spec_index` must be it, 0: the job must not exist.
+    `check_index` is the client's guard: the job's `spec_index` must be it, 0: the job must not exist. `images`: what
+    the tags stand for, by task, as far as it is known; the same tag with another image behind it is a change.
     """
     if spec.namespace not in state.namespaces:
         raise not_found("namespace", spec.namespace)
     job = state.job(spec.namespace, spec.name)
     _guard(job, spec.name, check_index)
-    if job is not None and not (job.stopped or job.plan_failures) and specs.decode(job.current.spec) == spec:
+    if job is not None and not (job.stopped or job.plan_failures) and _stands(job.current, spec, images):
         return NOTHING
     late = beyond(spec, state.level)
     if late is not None:
@@ -33,7 +42,7 @@ def submit_job(state: State, spec: specs.Job, by: str, check_index: int | None =
         name=spec.name,
         version=job.current.version + 1 if job else 1,
         spec=msgspec.Raw(specs.encode(spec)),
-        tasks=tuple(_summary(job, task) for task in spec.tasks),
+        tasks=tuple(_summary(job, task, images.get(task.name, "")) for task in spec.tasks),
         by=by,
         strategy=spec.strategy,
     )
@@ -124,21 +133,30 @@ def _running(job: Job) -> None:
         raise Conflict("job_stopped", f"job '{job.name}' is stopped: submit it again to start it")
 
 
-def _summary(job: Job | None, task: specs.Task) -> TaskSummary:
-    """Sum a task up. What a kept version has already has its digests, whichever release made them."""
+def _stands(version: Version, spec: specs.Job, images: Mapping[str, str]) -> bool:
+    """Tell whether a version is what is asked for. A tag that could not be looked up stands for what it stood for."""
+    same = all(images.get(task.name, task.image) == task.image for task in version.tasks)
+    return same and specs.decode(version.spec) == spec
+
+
+def _summary(job: Job | None, task: specs.Task, image: str) -> TaskSummary:
+    """Sum a task up. What a kept version has already has its digests, whichever release made them.
+
+    Of an image that could not be looked up it has what it had last.
+    """
     content = policy = ""
     for version in reversed(job.versions) if job is not None else ():
         known, before = version.task(task.name), specs.decode(version.spec).task(task.name)
         if known is None or before is None:
             continue
-        if not content and specs.content(before) == specs.content(task):
-            content = known.content
+        if not content and image in ("", known.image) and specs.content(before) == specs.content(task):
+            content, image = known.content, known.image
         if not policy and specs.policy(before) == specs.policy(task):
             policy = known.policy
         if content and policy:
             break
     return TaskSummary(
-        task.name, task.count, content or specs.content_digest(task), policy or specs.policy_digest(task)
+        task.name, task.count, content or specs.content_digest(task, image), policy or specs.policy_digest(task), image
     )
 
 
