@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import curves, door, log, path, place, rows
+from tests.bench import curves, deploy, door, log, path, place, rows
 from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
@@ -26,6 +26,7 @@ GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "place": place.CASES,
     "log": log.CASES,
     "door": door.CASES,
+    "deploy": deploy.CASES,
 }
 
 
