@@ -56,7 +56,9 @@ class Cluster:
         stores, port = parts.Stores(postgres.dsn, valkey.url), self._port()
         url = f"http://{parts.HOST}:{port}"
         async with Client(url) as client:
-            self._run("api", parts.api(stores, port, self._password_file(), postgres.data, client.ready))
+            asked = self._settings.registries
+            api = parts.api(stores, port, self._password_file(), postgres.data, client.ready, registries=asked)
+            self._run("api", api)
             self._run("reconciler", parts.reconciler(stores))
             await self._ready(("api",), READY_S)
             token = await client.become(self._kept.token, self._kept.admin_password)

@@ -13,6 +13,7 @@ from heroctl.dev.child import Recipe
 from heroctl.dev.machine import Share
 
 HOST: Final = "127.0.0.1"
+_THIS_MACHINE: Final = "127.0.0.0/8,::1"
 _NODE: Final = "node-"
 # Every beat of every agent is one; who is refused hears it himself.
 _SERVED: Final = re.compile(r'"event": ?"request".*"status": ?[1234]')
@@ -38,13 +39,20 @@ def migration(owning: str, application: str) -> Recipe:
 
 
 def api(
-    stores: Stores, port: int, password_file: Path, folder: Path, ready: Callable[[int], Awaitable[bool]]
+    stores: Stores,
+    port: int,
+    password_file: Path,
+    folder: Path,
+    ready: Callable[[int], Awaitable[bool]],
+    *,
+    registries: tuple[str, ...],
 ) -> Recipe:
     """Run an api on loopback; the database is in `folder`."""
     where = ("--listen", f"{HOST}:{port}", "--database-folder", str(folder))
+    images = {"HEROCTL_REGISTRIES": ",".join(registries), "HEROCTL_REGISTRY_NETWORKS": _THIS_MACHINE}
     return Recipe(
         command=_module("api", *where, "--admin-password-file", str(password_file)),
-        environ=stores.environ,
+        environ={**stores.environ, **images},
         ready=ready,
         noise=_SERVED,
     )

@@ -26,6 +26,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         describe("what runs jobs: docker, process, or auto: processes, and docker where an engine answers"),
     ] = "auto"
     agents: Annotated[int, Meta(ge=1, le=16), describe("how many nodes; they share the machine")] = 1
+    registries: Annotated[
+        tuple[str, ...],
+        describe(
+            "registries that are asked what an image's tag stands for, as the api's; those of this machine, too",
+            flag="registry",
+        ),
+    ] = ("*",)
     demo: Annotated[bool, describe("run examples/hello.yaml and say what to do next")] = False
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from heroctl.domain.spec import Task
 
 # What an agent says becomes an event for ever: no number that could not be reckoned with, or kept in 64 bits.
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Digest = Annotated[str, Meta(pattern="^(sha256:[0-9a-f]{64})?$")]
+Digest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?(?!\n)$")]  # of an image; "": not known
 Exit = Annotated[int, Meta(ge=-(2**31), le=2**32 - 1)]
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from agents import docker_runtime
 from agents.docker_runtime import DockerRuntime
-from agents.ports import listens
 from agents.runtime import ImageMissing, PullFailed, StartFault, Unavailable
 from tests.agents.kits import DockerKit, clear, free_port, opened
 from tests.agents.served import silent
+from tests.api import registries
 from tests.e2e.engine import Dockerd, dockerd
 from tests.needs import needs
-from tests.waiting import eventually, until
+from tests.waiting import eventually
 
 pytestmark = needs("docker")
 
@@ -249,18 +249,8 @@ async def test_a_restart_of_the_engine_is_survived(own_engine: Dockerd, live: bo
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """Run a registry that knows no image yet; the value is its address."""
-    port = free_port()
-    config = tmp_path / "registry.yml"
-    storage = f"storage:\n  filesystem:\n    rootdirectory: {tmp_path}/images\n"
-    config.write_text(f"version: 0.1\n{storage}http:\n  addr: 127.0.0.1:{port}\n")
-    with (tmp_path / "registry.log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
-    try:
-        until(lambda: listens(port), what="the registry")
-        yield f"localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with registries.registry(tmp_path / "registry") as there:
+        yield there.host
 
 
 @needs("registry")
@@ -277,10 +267,20 @@ async def test_an_image_is_pulled_once_for_all_who_ask_and_then_is_here(
     assert absent.value.fault.kind == "absent"
     try:
         await asyncio.gather(*(kit.runtime.pull(f"{name}:1") for _ in range(5)))
-        assert (await kit.runtime.start(described)).state == "running"
+        tagged = await kit.runtime.start(described)
+        assert tagged.state == "running"
+        [pulled] = [one for one in engine.images.get(f"{name}:1").attrs["RepoDigests"] if one.startswith(name)]
+        assert f"{name}@{tagged.image}" == pulled, "what the tag stands for is told with the container"
+        pinned = await kit.runtime.start(replace(kit.describe("stays"), image=pulled))
+        assert (pinned.state, pinned.image) == ("running", "")
         await clear(kit.runtime)
     finally:
         engine.images.remove(f"{name}:1")
+
+
+async def test_an_image_that_was_made_here_stands_for_nothing_that_others_could_have(kit: DockerKit) -> None:
+    made = await kit.runtime.start(kit.describe("stays"))
+    assert (made.state, made.image) == ("running", "")
 
 
 @needs("registry")

@@ -135,3 +135,19 @@ def test_a_setting_that_cannot_be_meant_is_refused(field: str, text: str, flag: 
 def test_a_list_of_registries_may_be_empty() -> None:
     assert Settings(dsn="postgresql://", registries=()).registries == ()
     assert "docker.io" in Settings(dsn="postgresql://").registries
+
+
+async def test_a_dry_run_tells_that_a_tag_has_moved_and_what_could_not_be_asked(api: Rig, there: Fake) -> None:
+    one = there.has("shop", "1", "one")
+    await post(api, shop(there))
+    same = (await api.post("/v1/jobs/plan", shop(there))).body
+    assert (same["changed"], same["diff"]) == (False, [])
+    two = there.has("shop", "1", "two")
+    moved = (await api.post("/v1/jobs/plan", shop(there))).body
+    assert (moved["changed"], moved["version"]) == (True, 2)
+    assert moved["diff"] == [{"path": "tasks[app].digest", "kind": "changed", "from": one, "to": two}]
+    there.answers.clear()
+    away = (await api.post("/v1/jobs?dry_run=true", shop(there))).body
+    assert (away["changed"], away["diff"]) == (False, [])
+    assert "image_unresolved" in {warning["code"] for warning in away["warnings"]}
+    assert version(api) == (1, one)

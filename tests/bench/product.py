@@ -96,7 +96,7 @@ class Cluster:
             **{name.replace("_", "-"): value for name, value in more.items()},
         }
         arguments = tuple(f"--{flag}={value}" for flag, value in flags.items())
-        part = Part(f"api-{len(self.parts) + 1}", module, arguments, self.folder)
+        part = Part(f"api-{len(self.parts) + 1}", module, arguments, self.folder, {"HEROCTL_REGISTRIES": ""})
         self.parts.append(part)
         part.start()
         until(lambda: self._ready(part, address), timeout=60, what="a ready api")

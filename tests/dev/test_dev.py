@@ -63,7 +63,7 @@ class Dev:
     def environ(self) -> dict[str, str]:
         """The environment of a user of this cluster."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEROCTL_")}
-        return {**kept, "HEROCTL_CONTEXTS": str(self.contexts)}
+        return {**kept, "HEROCTL_CONTEXTS": str(self.contexts), "HEROCTL_REGISTRIES": ""}  # nobody outside is asked
 
     @property
     def out(self) -> str:

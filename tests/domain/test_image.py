@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import string
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heroctl.domain.addresses import is_loopback, may_reach, networks
+from heroctl.domain.assignment import Report
 from heroctl.domain.image import DOCKER_HUB, digest_of, is_digest, parse, pinned, read, tagged
 
 ONE = "sha256:" + "1" * 64
@@ -98,6 +100,15 @@ def test_only_what_a_registry_would_say_is_a_digest() -> None:
     assert is_digest(ONE)
     for text in ("", "sha256:", ONE + "0", ONE.upper(), ONE + "\n", "sha512:" + "1" * 128):
         assert not is_digest(text)
+
+
+@pytest.mark.parametrize("said", ["latest", "\n", ONE + "\n", " " + ONE, ONE + " ", "sha256:" + "A" * 64, f"x@{ONE}"])
+def test_what_a_node_says_of_an_image_is_a_digest_or_nothing(said: str) -> None:
+    """It becomes part of a name that other nodes pull."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"alloc": "a1", "image": said}, Report)
+    assert msgspec.convert({"alloc": "a1", "image": ONE}, Report).image == ONE
+    assert msgspec.convert({"alloc": "a1", "image": ""}, Report).image == ""
 
 
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
