@@ -42,10 +42,10 @@ class PlannedTask(Counts, frozen=True):
 class Planned(Counts, frozen=True):
     """What would become of a job if this were submitted; with all the fields of what a submit answers.
 
-    Nothing was begun: `deployment_id` is empty, and `index` that of the state which was looked at. Counted is what happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all
-    that is done in the end if somebody does. `blocked`: what would fit nowhere, and why. `truncated`: it is more than
-    a plan looks at, and so much at least. `check_index` lets a submit rest on this plan: it is refused if the job has
-    moved meanwhile.
+    Nothing was begun: `deployment_id` is empty, and `index` that of the state which was looked at. Counted is what
+    happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all that is done in
+    the end if somebody does. `blocked`: what would fit nowhere, and why. `truncated`: it is more than a plan looks at,
+    and so much at least. `check_index` lets a submit rest on this plan: it is refused if the job has moved meanwhile.
     """
 
     name: str

@@ -34,7 +34,7 @@ FIELDS = {
 }
 
 
-async def node(api: Rig, name: str = "node-1", **more: object) -> str:
+async def node(api: Rig, name: str = "node-1", **more: Any) -> str:  # noqa: ANN401 - fields of the session
     """Let a server join, and come up."""
     identity, token = await join(api, name)
     await open_session(api, token, **more)
