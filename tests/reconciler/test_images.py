@@ -63,7 +63,7 @@ class Shop(Cluster):
         return replace(report, image=self.behind) if tag else report
 
     def _args(self, alloc: Alloc) -> str:
-        return ""
+        return self.given(alloc).spec.image or ""  # containers behave as their image does
 
 
 def shop(**fields: Any) -> specs.Job:  # noqa: ANN401 - fields of a task
@@ -140,6 +140,18 @@ def test_a_rollback_is_exact() -> None:
     assert {there.given(alloc).spec.image for alloc in there.live("web")} == {f"shop@{ONE}"}
 
 
+def test_the_way_back_from_an_image_that_fails_is_exact() -> None:
+    there = Shop()
+    there.post(known=ONE)
+    there.settle()
+    there.behaviour[f"shop@{TWO}"] = "fails"
+    there.post(known=TWO)
+    there.settle()
+    assert there.pinned == [ONE, TWO, ONE]
+    assert there.job.current.kind == "revert"
+    assert {there.given(alloc).spec.image for alloc in there.live("web")} == {f"shop@{ONE}"}
+
+
 def test_an_image_that_comes_back_is_what_it_was() -> None:
     there = Shop()
     for image in (ONE, TWO, ONE):
@@ -199,6 +211,23 @@ def test_agents_hear_of_a_pin_for_what_they_start_next() -> None:
     there.decide()
     changed = assign.changed(there.state, node, heard)
     assert [(one.spec.image, one.wanted) for one in changed] == [(f"shop@{ONE}", "run")] * 2
+
+
+def test_agents_hear_of_nothing_that_a_pin_does_not_concern() -> None:
+    there = Shop(nodes=1)
+    there.post(count=2, known=ONE)
+    there.settle()
+    there.post(count=2, args=["new"])
+    there.decide()
+    [node] = there.state.nodes.values()
+    heard = assign.assignment_index(there.state, node.id)
+    there.add(ImagePinned(there.job.uid, "default", "web", 2, "main", TWO))
+    assert {one.version for one in assign.changed(there.state, node, heard)} == {2}
+    there.do(jobs.stop_job(there.state, "default", "web"))
+    there.decide()
+    heard = assign.assignment_index(there.state, node.id)
+    there.add(ImagePinned(there.job.uid, "default", "web", 2, "main", TWO))
+    assert assign.changed(there.state, node, heard) == [], "what is to stop starts no more"
 
 
 def test_what_comes_after_the_pin_is_of_the_pinned_image() -> None:
