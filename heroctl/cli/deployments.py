@@ -165,7 +165,13 @@ def sheet(deployment: Deployment) -> Sheet:
     rows = [
         (name, t.desired, t.placed, t.healthy, t.unhealthy, t.canaries) for name, t in sorted(deployment.tasks.items())
     ]
-    return [facts, Grid(("TASK", "DESIRED", "PLACED", "HEALTHY", "UNHEALTHY", "CANARIES"), rows)]
+    tasks = Grid(("TASK", "DESIRED", "PLACED", "HEALTHY", "UNHEALTHY", "CANARIES"), rows)
+    shares = [
+        (name, share.version, f"{share.weight} %", share.header_value)
+        for name, all_ in sorted(deployment.traffic.items())
+        for share in all_
+    ]
+    return [facts, tasks, Grid(("TASK", "VERSION", "TRAFFIC", "HEADER"), shares)] if shares else [facts, tasks]
 
 
 def progress(deployment: Deployment) -> str:

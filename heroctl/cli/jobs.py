@@ -133,8 +133,9 @@ def sheet(job: Job) -> Sheet:
 
 
 def progress(job: Job) -> str:
-    """Say how many of all replicas are healthy: `2/3`."""
-    return f"{sum(task.healthy for task in job.tasks)}/{sum(task.desired for task in job.tasks)}"
+    """Say how many of all replicas are healthy: `2/3`; those of an older version beside them are not counted twice."""
+    healthy = sum(min(task.healthy, task.desired) for task in job.tasks)
+    return f"{healthy}/{sum(task.desired for task in job.tasks)}"
 
 
 def _stopping(session: Session, answer: Answer, done: str, scope: Scope, patience: float) -> int:

@@ -132,7 +132,7 @@ def summary(seen: Seen) -> str:
     if seen.job is None:
         return "waiting"
     moving = sum(_moving(alloc) for alloc in seen.allocations or ())
-    told = f"{_progress(seen.job)} healthy" + (f", {moving} on the way" if moving else "")
+    told = f"{_own_progress(seen)} healthy" + (f", {moving} on the way" if moving else "")
     return f"{told}; paused" if seen.deployment and seen.deployment.status == "paused" else told
 
 
@@ -234,4 +234,13 @@ def _all_healthy(job: Job) -> bool:
 
 
 def _progress(job: Job) -> str:
-    return f"{sum(task.healthy for task in job.tasks)}/{sum(task.desired for task in job.tasks)}"
+    """Say how many of all replicas are healthy; those of older versions beside them are not counted twice."""
+    return f"{sum(min(t.healthy, t.desired) for t in job.tasks)}/{sum(t.desired for t in job.tasks)}"
+
+
+def _own_progress(seen: Seen) -> str:
+    """Say the same of the version that is rolled out, if one is."""
+    tasks = seen.deployment.tasks.values() if seen.deployment else ()
+    if not tasks:
+        return _progress(seen.job) if seen.job else ""
+    return f"{sum(min(t.healthy, t.desired) for t in tasks)}/{sum(t.desired for t in tasks)}"

@@ -161,6 +161,14 @@ class Rollout(Struct, frozen=True):
     promoted: bool = False
 
 
+class Share(Struct, frozen=True):
+    """What a version has of a task's traffic, in percent, or by a header's value."""
+
+    version: int
+    weight: int = 0
+    header_value: Text = None
+
+
 class Deployment(Struct, frozen=True):
     """A version of a job being rolled out."""
 
@@ -181,6 +189,7 @@ class Deployment(Struct, frozen=True):
     promoted_at: datetime | None = None
     revert_of: Text = None
     tasks: dict[str, Rollout] = field(default_factory=dict)
+    traffic: dict[str, tuple[Share, ...]] = field(default_factory=dict)
     deadline: datetime | None = None
     created_at: datetime | None = None
 

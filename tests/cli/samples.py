@@ -76,7 +76,7 @@ def deployment(status: str = "running", **more: Any) -> Json:  # noqa: ANN401 - 
         "promoted": True,
         "promoted_at": None,
         "revert_of": None,
-        "tasks": {"web": {"desired": 2, "placed": 2, "healthy": 1, "unhealthy": 0, "canaries": 0, "promoted": True}},
+        "tasks": {"web": {"desired": 2, "placed": 2, "healthy": 0, "unhealthy": 0, "canaries": 0, "promoted": True}},
         "deadline": None,
         "created_at": T0,
         **more,

@@ -89,7 +89,7 @@ process\tno\t
 """
 DEPLOYMENTS = """\
 ID	JOB	NAMESPACE	VERSION	KIND	STATUS	HEALTHY	STEP	CREATED	REASON
-d0000001	web	default	1	submit	failed	1/2		2026-03-01T12:00:00Z	healthy_deadline
+d0000001	web	default	1	submit	failed	0/2		2026-03-01T12:00:00Z	healthy_deadline
 """
 STATUS = """\
 Health	degraded

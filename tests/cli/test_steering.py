@@ -112,11 +112,13 @@ def test_pause_resume_and_fail(heroctl_here: Run, there: FakeApi) -> None:
 
 
 def test_the_page_of_a_deployment_says_what_may_be_decided(heroctl_here: Run, api: FakeApi) -> None:
-    api.page(HERE, samples.deployment("awaiting_promotion", **CANARY))
+    shares = [{"version": 2, "weight": 10, "header_value": None}, {"version": 1, "weight": 90, "header_value": None}]
+    api.page(HERE, samples.deployment("awaiting_promotion", **CANARY, traffic={"web": shares}))
     out = heroctl_here("deployment", "status", "d0000001").out
     assert "Step\t1/3, 10 %\n" in out
     assert "Next\theroctl deployment promote d0000001   # take it all the way\n" in out
     assert "Next\theroctl deployment fail d0000001   # take it back\n" in out
+    assert "TASK\tVERSION\tTRAFFIC\tHEADER\nweb\t2\t10 %\t\nweb\t1\t90 %\t\n" in out
     api.page(HERE, samples.deployment("paused"), 2)
     assert (
         "Next\theroctl deployment resume d0000001   # go on\n" in heroctl_here("deployment", "status", "d0000001").out
