@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
 
 from api.contract import tells
@@ -14,9 +12,7 @@ from api.world import World
 from heroctl.domain.intents.jobs import find_job
 from heroctl.domain.lifecycle import AllocationStatus, DeploymentStatus, Health, JobStatus
 from heroctl.domain.state import Alloc, State, job_status
-from reconciler.planner.explain import Case, SlotCase, Standing, explain
-
-_MOST_SLOTS: Final = 1_000
+from reconciler.planner.explain import SlotCase, Standing, explain
 
 
 class ReplicaNow(Struct, frozen=True, gc=False):
@@ -105,14 +101,9 @@ def _explained(world: World, namespace: str, name: str) -> Explained:
         blocked=job.blocked,
         coordinated=coordinated,
         nodes=len(state.nodes),
-        slots=_slots(state, case),
-        left_out=max(len(case.slots) - _MOST_SLOTS, 0),
+        slots=[_slot(state, slot) for slot in case.slots],
+        left_out=case.left_out,
     )
-
-
-def _slots(state: State, case: Case) -> list[ExplainedSlot]:
-    ordered = sorted(case.slots, key=lambda slot: slot.well)  # stable: by task and slot within
-    return [_slot(state, slot) for slot in ordered[:_MOST_SLOTS]]
 
 
 def _slot(state: State, slot: SlotCase) -> ExplainedSlot:

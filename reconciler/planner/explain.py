@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from heroctl.domain import spec as specs
 from heroctl.domain.duration import Size
-from heroctl.domain.events import AllocPlaced, AllocStopping
+from heroctl.domain.events import AllocPlaced
 from heroctl.domain.state import Alloc, Deployment, Job, State
 from reconciler.planner import strategy
 from reconciler.planner.draft import Draft, Note
@@ -44,6 +44,7 @@ Standing = Literal[
     "held",  # lost, and not replaced while the brake is on
 ]
 _WELL: Final = frozenset({"healthy", "on_trial", "kept"})
+MOST_SLOTS: Final = 1_000  # that are told of; what is not as it should be comes first
 
 
 class SlotCase(Struct, frozen=True):
@@ -66,11 +67,12 @@ class SlotCase(Struct, frozen=True):
 
 
 class Case(Struct, frozen=True):
-    """A job: one sentence about it, one about its deployment, and its slots."""
+    """A job: one sentence about it, one about its deployment, and its slots, those first that are not well."""
 
     summary: str
     deployment: str = ""
     slots: list[SlotCase] = field(default_factory=list)
+    left_out: int = 0  # slots of which nothing is told
 
 
 def explain(state: State, job: Job, now: int, fleet: Fleet) -> Case:
@@ -98,7 +100,7 @@ class _Explaining:
         self._placed = {
             (event.task, event.slot): event.node for event in draft.events if isinstance(event, AllocPlaced)
         }
-        self._stopping = {event.alloc for event in draft.events if isinstance(event, AllocStopping)}
+        self._rooms: dict[Ask, tuple[str, dict[str, int]]] = {}
 
     def case(self) -> Case:
         if self._job.stopped:
@@ -106,11 +108,23 @@ class _Explaining:
             more = f"; {amount(left, 'replica')} still to end" if left else ""
             return Case(f"{self._job.name} is stopped by a user{more}")
         spec = specs.decode(self._job.current.spec)
-        slots = [self._slot(task, slot) for task in spec.tasks for slot in self._draft.slots.get(task.name, ())]
+        every = [(task, slot) for task in spec.tasks for slot in self._draft.slots.get(task.name, ())]
+        chosen = sorted(every, key=lambda each: self._is_plain(each[1]))[:MOST_SLOTS]  # stable
+        slots = sorted((self._slot(task, slot) for task, slot in chosen), key=lambda case: case.well)
+        healthy = sum(self._is_healthy(slot) for _, slot in every)
         under_way = self._under_way(slots)
-        return Case(self._summary(slots, under_way), under_way, slots)
+        count = f"{healthy} of {amount(len(every), 'replica')} of version {self._job.current.version}"
+        summary = self._summary(f"{count} {'is' if healthy == 1 else 'are'} healthy", slots, under_way)
+        return Case(summary, under_way, slots, len(every) - len(slots))
 
     # ── one slot ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _is_plain(self, slot: Slot) -> bool:
+        """Tell whether there is nothing to say of a slot."""
+        return slot.old is None and self._is_healthy(slot)
+
+    def _is_healthy(self, slot: Slot) -> bool:
+        return slot.fresh is not None and self._draft.scene.healthy(slot.fresh)
 
     def _slot(self, task: specs.Task, slot: Slot) -> SlotCase:
         standing, words, at, lacking = self._say(task, slot)
@@ -152,6 +166,12 @@ class _Explaining:
                 return "leaving", self._leaving(slot.leaving), None, None
 
     def _room(self, ask: Ask) -> tuple[str, dict[str, int]]:
+        """Say what nodes lack: once for all replicas that need the same."""
+        if ask not in self._rooms:
+            self._rooms[ask] = self._considered(ask)
+        return self._rooms[ask]
+
+    def _considered(self, ask: Ask) -> tuple[str, dict[str, int]]:
         draft = self._draft
         lacking = self._fleet.lacking(ask, frozenset(draft.barred), draft.refused)
         needs = {
@@ -266,10 +286,7 @@ class _Explaining:
             return False
         return case.alloc.healthy_since + task.update.min_healthy_time.ms > self._now
 
-    def _summary(self, slots: list[SlotCase], under_way: str) -> str:
-        good = sum(case.standing == "healthy" for case in slots)
-        version = self._job.current.version
-        count = f"{good} of {amount(len(slots), 'replica')} of version {version} {'is' if good == 1 else 'are'} healthy"
+    def _summary(self, count: str, slots: list[SlotCase], under_way: str) -> str:
         worst = next((case.words for case in slots if not case.well), "")
         active = self._deployment is not None and self._deployment.status not in {"successful", "superseded"}
         said = [count, *([under_way] if active else []), *([worst] if worst else [])]

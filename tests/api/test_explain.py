@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api import explain
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import AllocReported, JobPlanFailed, NodeUp
+from reconciler.planner import explain
 from tests.api.rig import Rig
 from tests.api.specs import join, open_session, place, runs, submit
 
@@ -116,7 +116,7 @@ async def test_slots_that_are_not_well_come_first_and_no_more_than_so_many(
     identity = await node(api)
     await submit(api, task={"count": 4})
     await runs(api, identity, await place(api, identity))
-    monkeypatch.setattr(explain, "_MOST_SLOTS", 3)
+    monkeypatch.setattr(explain, "MOST_SLOTS", 3)
     told = (await api.get("/v1/jobs/web/explain")).body
     assert [slot["slot"] for slot in told["slots"]] == [1, 2, 3]
     assert told["left_out"] == 1

@@ -82,6 +82,27 @@ def test_what_fits_nowhere_says_what_each_node_lacks() -> None:
     assert "waiting for room" in case.summary or "its agent has not begun" in case.summary
 
 
+def test_of_many_slots_those_are_told_of_that_are_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = cluster(cpu=1)
+    there.run("web", "v1", count=5, resources={"cpu": 0.9})
+    there.decide()
+    there.step()
+    monkeypatch.setattr(explaining, "MOST_SLOTS", 3)
+    asked: list[object] = []
+    lacking = Fleet.lacking
+
+    def counted(fleet: Fleet, *words: Any) -> dict[str, int]:  # noqa: ANN401 - as lacking
+        asked.append(words)
+        return lacking(fleet, *words)
+
+    monkeypatch.setattr(Fleet, "lacking", counted)
+    case = case_of(there)
+    assert [(slot.slot, slot.standing) for slot in case.slots] == [(3, "no_room"), (4, "no_room"), (0, "healthy")]
+    assert case.left_out == 2
+    assert case.summary.startswith("web: 3 of 5 replicas of version 1 are healthy; ")
+    assert len(asked) == 1, "what nodes lack is looked for once"
+
+
 def test_without_nodes_there_is_nowhere_to_go() -> None:
     there = Cluster()
     there.run("web", "v1")
