@@ -69,11 +69,7 @@ def apply(
     timeout: Timeout = "15m",
     scope: Scope = SCOPE,
 ) -> int:
-    """Make jobs what files say: show what would be done, do it, and wait until all are healthy.
-
-    A spec with a problem stops everything before anything is done. Jobs go out side by side; what is to be pruned goes
-    last, and only if all went well. Ends as `job run` does; with `--dry-run --detailed-exitcode`, as `job plan` does.
-    """
+    """Make a cluster's jobs what files say; `heroctl.cli.tree` tells people more."""
     patience = seconds(timeout)
     _check(source, prune=prune)
     judged = [judge(each) for each in spec_files(file)]

@@ -16,14 +16,14 @@ _HEAD: Final = """\
 Made from the command tree by `make docs`; `heroctl COMMAND --help` says the same.
 
 Data goes to stdout, everything else to stderr. On a terminal tables are aligned and coloured, unless `NO_COLOR` is set;
-piped they are tab-separated with times in full. `-o json` and `-o yaml` print the API's answer as it came, `-o name`
-one name a line. `--watch` stays and prints anew at every change; with `-o json` that is one line a change.
+piped they are tab-separated with times in full, and nothing steers a terminal. `-o json` and `-o yaml` print the API's
+answer as it came, alone on stdout; `-o name` one name a line. What goes wrong says what to type next. `--watch` stays and prints anew at every change; with `-o json` that is one line a change.
 
 | exit code | meaning |
 |---|---|
-| 0 | done; for `job run`: all replicas are healthy |
+| 0 | done; for `job run` and all that waits as it does: all replicas are healthy, or what is to be promoted stands |
 | 1 | wrong usage, or the API refused |
-| 2 | the version failed, was superseded or cancelled |
+| 2 | the version failed, was superseded or cancelled; with `--detailed-exitcode`: there is something to do |
 | 3 | the time was up |
 | 4 | replicas cannot be placed, and nothing else is going on |
 | 130 | interrupted |

@@ -11,28 +11,22 @@ from cyclopts import App, Parameter
 from heroctl.cli import output, rollout
 from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
+from heroctl.cli.explaining import explain
 from heroctl.cli.faults import TIMED_OUT, Fault, Refused
 from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
+from heroctl.cli.planning import plan
 from heroctl.cli.reading import Page, read, read_with
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Allocation, Job, Submitted
-from heroctl.cli.submitting import Detach, Name, Timeout, seconds
+from heroctl.cli.submitting import Detach, Name, Timeout, restart, rollback, run, scale, seconds
+from heroctl.cli.validating import validate
+from heroctl.cli.versions import diff, history
 
 app = App(name="job")
 
-for _name, _where in (
-    ("run", "submitting:run"),
-    ("plan", "planning:plan"),
-    ("validate", "validating:validate"),
-    ("history", "versions:history"),
-    ("diff", "versions:diff"),
-    ("rollback", "submitting:rollback"),
-    ("scale", "submitting:scale"),
-    ("restart", "submitting:restart"),
-    ("explain", "explaining:explain"),
-):
-    app.command(f"heroctl.cli.{_where}", name=_name)
+for _command in (run, plan, validate, history, diff, rollback, scale, restart, explain):
+    app.command(_command)
 
 
 @app.command(name="list")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from heroctl.cli.faults import Fault, Problem
-from heroctl.domain import spec as specs
-from heroctl.domain.errors import Invalid
+
+if TYPE_CHECKING:  # reading the job model takes longer than most commands
+    from heroctl.domain import spec as specs
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
@@ -74,6 +75,7 @@ def _within(folder: Path) -> Iterator[str]:
 
 def judge(file: SpecFile) -> Judged:
     """Judge a spec as the API of this release does."""
+    from heroctl.domain.errors import Invalid
     from heroctl.domain.validate import parse, warnings
 
     document = None

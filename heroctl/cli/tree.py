@@ -11,9 +11,12 @@ from heroctl.cli import processes
 
 HELP: Final = "Submit jobs to a HeroCtl cluster, see what they do, and run the cluster's processes."
 NOUNS: Final = {
-    "job": ("heroctl.cli.jobs:app", "Submit, watch, stop and remove jobs."),
+    "job": ("heroctl.cli.jobs:app", "Plan, run, look at, change, stop and remove jobs."),
     "alloc": ("heroctl.cli.allocs:app", "Look at allocations, the replicas of jobs, and stop them."),
-    "deployment": ("heroctl.cli.deployments:app", "Look at deployments, the roll-outs of jobs' versions."),
+    "deployment": (
+        "heroctl.cli.deployments:app",
+        "Look at deployments, the roll-outs of jobs' versions, and steer them.",
+    ),
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, hold them out of placement, remove them."),
     "log": ("heroctl.cli.log:app", "Read the cluster's history, prove it, and play it again."),
     "schema": ("heroctl.cli.schema:app", "Print the schemas that files are written by."),
@@ -21,12 +24,22 @@ NOUNS: Final = {
     "acl": ("heroctl.cli.acl:app", "Say who may use the cluster, and what they may: users, tokens, roles, policies."),
     "context": ("heroctl.cli.contexts:app", "Choose among the clusters that this machine knows."),
 }
+_VALIDATE: Final = """Check job specs, without a server.
+
+All that is wrong is told at once. Ends with 1 if one of them has a problem; warnings are only told.
+"""
+_APPLY: Final = """Make a cluster's jobs what the files of a folder say.
+
+Shows what would be done, does it, and waits until all are healthy. A spec with a problem stops everything before
+anything is done. Jobs go out side by side; what is to be pruned goes last, and only if all went well. Ends as `job run`
+does; with `--dry-run --detailed-exitcode`, as `job plan` does.
+"""
 VERBS: Final = {
     "login": ("heroctl.cli.contexts:login", "Log in to a cluster and save it as a context."),
     "logout": ("heroctl.cli.contexts:logout", "End the session of a context."),
     "init": ("heroctl.cli.starter:init", "Write a job spec to begin with, explained line by line."),
-    "validate": ("heroctl.cli.validating:validate", "Check job specs, without a server."),
-    "apply": ("heroctl.cli.applying:apply", "Make a cluster's jobs what the files of a folder say."),
+    "validate": ("heroctl.cli.validating:validate", _VALIDATE),
+    "apply": ("heroctl.cli.applying:apply", _APPLY),
     "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
     "audit": ("heroctl.cli.audit:audit", "Show who did what, when and from where, and what was refused."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
