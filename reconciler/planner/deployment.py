@@ -19,23 +19,27 @@ from reconciler.planner.task import TaskRollout
 _CUT_SHORT: Final = frozenset({"superseded", "cancelled"})
 
 
-def conclude(draft: Draft, tasks: Sequence[TaskRollout]) -> bool:
-    """Move an active deployment on, or end it, if it is time. Tells whether it did: the rest is for the next pass."""
+def fail(draft: Draft, tasks: Sequence[TaskRollout]) -> bool:
+    """End an active deployment that has failed, before it stops another old replica. Tells whether it did."""
     deployment = draft.deployment
     if deployment is None or not deployment.active:
         return False
-    if deployment.fail_reason:
-        _fail(draft, deployment, f"failed_by_user: {deployment.fail_reason}")
-        return True
-    if deployment.status == "paused":
+    reason = f"failed_by_user: {deployment.fail_reason}" if deployment.fail_reason else None
+    if reason is None and deployment.status != "paused":
+        reason = _failure(draft, deployment, tasks)
+    if reason is not None:
+        _fail(draft, deployment, reason)
+    return reason is not None
+
+
+def conclude(draft: Draft, tasks: Sequence[TaskRollout]) -> bool:
+    """Move an active deployment on, or end it well, if it is time. Tells whether it did: the rest is for later."""
+    deployment = draft.deployment
+    if deployment is None or not deployment.active or deployment.status == "paused":
         return False
     done = [task.done for task in tasks]  # each says when to look again
     if all(done):
         _succeed(draft, deployment)
-        return True
-    reason = _failure(draft, deployment, tasks)
-    if reason is not None:
-        _fail(draft, deployment, reason)
         return True
     return _step(draft, deployment, [task for task in tasks if task.on_trial])
 
@@ -156,9 +160,10 @@ def _failure(draft: Draft, deployment: Deployment, tasks: Sequence[TaskRollout])
             reason = _verdict(draft, deployment, alloc, task.task.update.healthy_deadline)
             if reason is not None:
                 return reason
-    if deployment.status == "awaiting_promotion":
+    busy = [task for task in tasks if not task.done]
+    if deployment.status == "awaiting_promotion" or not busy:
         return None
-    patience = max((task.task.update.progress_deadline for task in tasks if not task.done), default=Duration(0))
+    patience = max(task.task.update.progress_deadline for task in busy)
     if _passed(draft, _progress_at(deployment, tasks) + patience.ms):
         return f"progress_deadline: no replica became healthy for {patience}"
     return None

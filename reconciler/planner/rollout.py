@@ -14,7 +14,7 @@ from typing import Final
 from heroctl.domain import spec as specs
 from heroctl.domain.events import JobBlocked
 from heroctl.domain.state import Alloc, Job
-from reconciler.planner.deployment import conclude, tell_overdue
+from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins
 from reconciler.planner.scene import Scene
@@ -37,6 +37,8 @@ def decide(scene: Scene, job: Job) -> Draft:
     draft.events.extend(pins(job, allocs))
     tasks = _tasks(draft, allocs)
     draft.slots = {task.name: task.slots for task in tasks}
+    if fail(draft, tasks):
+        return draft
     for task in tasks:
         task.settle()
     if draft.cut or conclude(draft, tasks):
