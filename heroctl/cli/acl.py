@@ -256,14 +256,14 @@ def new_password(*, from_stdin: bool) -> str:
         return _line("password")
     first = _hidden("New password: ")
     if _hidden("The same again: ") != first:
-        raise Fault("these are two different passwords")
+        raise Fault("these are two different passwords", hints=["type the command again"])
     return first
 
 
 def _line(what: str) -> str:
     text = sys.stdin.readline().rstrip("\r\n")
     if not text:
-        raise Fault(f"no {what} on stdin")
+        raise Fault(f"no {what} on stdin", hints=["leave out --password-stdin to be asked for it"])
     return text
 
 

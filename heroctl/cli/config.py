@@ -82,7 +82,9 @@ def _parse(path: Path) -> tuple[Contexts, list[str]]:
     except FileNotFoundError:
         return Contexts(), []
     except OSError as error:
-        raise Fault(f"{path} cannot be read: {error.strerror}") from error
+        raise Fault(
+            f"{path} cannot be read: {error.strerror}", hints=["name another file in HEROCTL_CONTEXTS"]
+        ) from error
     try:
         document = msgspec.toml.decode(text)
         return msgspec.convert(document, Contexts), sorted(set(document) - _KNOWN)
@@ -98,7 +100,9 @@ def _locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
-        raise Fault(f"{path} cannot be written: {error.strerror}") from error
+        raise Fault(
+            f"{path} cannot be written: {error.strerror}", hints=["name another file in HEROCTL_CONTEXTS"]
+        ) from error
     with os.fdopen(descriptor) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

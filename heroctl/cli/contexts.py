@@ -54,7 +54,7 @@ def login(
         previous = None
     ca_cert = ca_cert or (previous and previous.ca_cert) or None
     if token_stdin and (username or password_stdin):
-        raise Fault("--token-stdin goes without a user name and a password")
+        raise Fault("--token-stdin goes without a user name and a password", hints=["heroctl login --help"])
     with contextlib.closing(Client(Caller(address), ca_cert=ca_cert, say=output.note)) as client:
         if token_stdin:
             made = _with_token(client, _stdin("token"))
@@ -215,7 +215,7 @@ def _with_token(client: Client, token: str) -> Context:
 def _stdin(what: str) -> str:
     text = sys.stdin.readline().rstrip("\r\n")
     if not text:
-        raise Fault(f"no {what} on stdin")
+        raise Fault(f"no {what} on stdin", hints=["heroctl login --help"])
     return text
 
 

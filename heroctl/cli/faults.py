@@ -174,7 +174,9 @@ def _hints(status: int, error: str, caller: Caller, retry_after: float) -> Itera
     elif status in _TEMPORARY:
         yield f"try again in {retry_after:.0f} s" if retry_after else "try again shortly"
         yield "how the cluster is: heroctl status"
-    elif status >= 500:
+    elif status < 500:
+        yield "see how it is typed: the same command with --help"
+    else:
         yield "report it with the request id; the API's log has the rest"
 
 

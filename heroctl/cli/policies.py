@@ -140,7 +140,7 @@ def _document(file: str) -> dict[str, Any]:
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise Fault(f"{file} cannot be read: {error.strerror}") from error
+        raise Fault(f"{file} cannot be read: {error.strerror}", hints=["heroctl acl policy create --help"]) from error
     found = _read(content, file)
     if isinstance(found, list):
         return {"rules": found}
@@ -154,10 +154,10 @@ def _read(content: bytes, file: str) -> Any:  # noqa: ANN401 - whatever is in th
         try:
             return msgspec.json.decode(content)
         except msgspec.DecodeError as error:
-            raise Fault(f"{file} is no JSON: {error}") from error
+            raise Fault(f"{file} is no JSON: {error}", hints=["mend it, and type the command again"]) from error
     import yaml
 
     try:
         return yaml.safe_load(content)
     except yaml.YAMLError as error:
-        raise Fault(f"{file} is no YAML: {error}") from error
+        raise Fault(f"{file} is no YAML: {error}", hints=["mend it, and type the command again"]) from error

@@ -39,7 +39,7 @@ class Wish(NamedTuple):
 def play(client: Client, wish: Wish, how: Output) -> None:
     """Fold up to a moment, and print what the state amounts to there."""
     if wish.speed is not None and wish.speed <= 0:
-        raise Fault("--speed: expected a number above 0, such as 10")
+        raise Fault("--speed: expected a number above 0", hints=["heroctl log replay --speed 10"])
     until = _moment(wish.to)
     since = _moment(wish.since) if wish.since is not None else None
     loud = wish.speed is not None or since is not None
@@ -67,7 +67,7 @@ def compare(client: Client, between: tuple[str, str], how: Output) -> None:
     counts.update(record.type for record in fold.on(second))
     fold.whole()
     if fold.state.index == begin and not counts and _earlier(second, fold.state):
-        raise Fault("--diff: the second moment lies before the first")
+        raise Fault("--diff: the second moment lies before the first", hints=["give them the other way round"])
     changes = list(differences(before, look(fold.state)))
     if how in ("json", "yaml"):
         body = {"from": begin, "to": fold.state.index, "changes": changes, "events": dict(counts)}
@@ -150,7 +150,7 @@ def _moment(text: str | None) -> At | Instant | None:
     try:
         found = moment.parse(text)
     except ValueError as error:
-        raise Fault(str(error)) from error
+        raise Fault(str(error), hints=["write it as 42, -1h or 2026-03-01T12:00:00Z"]) from error
     return found.instant(int(time.time() * 1000)) if isinstance(found, Ago) else found
 
 

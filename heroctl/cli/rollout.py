@@ -56,7 +56,8 @@ def decide(seen: Seen, wanted: Wanted) -> Verdict | None:
     """Say how it ended, or None while it goes on."""
     label = f"{wanted.name} version {wanted.version}"
     if seen.gone:
-        return Verdict(FAILED, f"{wanted.name} was deleted while its version {wanted.version} was rolled out")
+        told = f"{wanted.name} was deleted while its version {wanted.version} was rolled out"
+        return Verdict(FAILED, told, hints=(f"see by whom: heroctl audit --job {wanted.name}",))
     if not seen.complete or seen.job is None:
         return None
     healthy = f"{label} is healthy: {_progress(seen.job)} replicas"

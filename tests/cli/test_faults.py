@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from heroctl.cli.faults import Caller, refused
+from tests import house
 from tests.cli.certificate import make
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeApi, Reply, refusal
@@ -166,3 +169,20 @@ def tls_server(api: FakeApi, tmp_path: Path) -> tuple[str, Path]:
     api.page("/v1/jobs", [])
     api.wrap(context)
     return api.address.replace("http://", "https://"), certificate
+
+
+def test_every_refusal_of_the_api_says_what_to_do_next() -> None:
+    for status in (400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 429, 500, 502, 503, 504):
+        body = json.dumps({"error": "something", "message": "no"}).encode()
+        assert refused(status, body, Caller("https://there")).hints, status
+
+
+def test_everything_that_goes_wrong_here_says_what_to_do_next() -> None:
+    bare = [
+        f"{house.name(file)}:{call.lineno}"
+        for file in sorted((house.ROOT / "heroctl" / "cli").glob("*.py"))
+        for call, called in house.calls(file)
+        if called.rpartition(".")[2] in ("Fault", "Unreachable")
+        and not any(word.arg == "hints" for word in call.keywords)
+    ]
+    assert bare == []
