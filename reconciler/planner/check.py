@@ -6,7 +6,7 @@ costs one job and not the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from heroctl.domain import spec as specs
 from heroctl.domain.events import (
@@ -21,7 +21,7 @@ from heroctl.domain.events import (
     encode,
 )
 from heroctl.domain.ids import allocation_id
-from heroctl.domain.state import Deployment, Job, Node, State, Usage
+from heroctl.domain.state import Alloc, Deployment, Job, Node, State, Usage
 
 MAX_EVENTS = 1_000
 
@@ -55,8 +55,14 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
         _check_ids(state, job, placed)
         _check_wanted(job, placed)
         _check_slots(state, job, events)
-        _check_trial(state, job, placed)
+        _check_trial(state, job, events)
         _check_nodes(state, placed, ledger)
+
+
+def _left(state: State, job: Job, events: Sequence[Event]) -> Iterator[Alloc]:
+    """Give the replicas that go on after the events."""
+    ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
+    return (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.id not in ended)
 
 
 def _check_level(state: State, events: Sequence[Event]) -> None:
@@ -99,11 +105,9 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
 def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
     """One of a kind a slot: of each content, and of those from before and after a restart. Two kinds, or a rainbow."""
     filled: dict[tuple[str, int], dict[Kind, str]] = {}
-    ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
-    for alloc in state.allocs_of(job.uid):
-        if alloc.live and alloc.id not in ended:
-            kind = alloc.content, alloc.create_index > job.renewed
-            filled.setdefault((alloc.task, alloc.slot), {})[kind] = alloc.id
+    for alloc in _left(state, job, events):
+        kind = alloc.content, alloc.create_index > job.renewed
+        filled.setdefault((alloc.task, alloc.slot), {})[kind] = alloc.id
     for event in events:
         if not isinstance(event, AllocPlaced):
             continue
@@ -125,12 +129,13 @@ def _colours(job: Job, name: str) -> int:
     return max(((update.rainbow or specs.Rainbow()).keep + 1 for update in updates), default=0)
 
 
-def _check_trial(state: State, job: Job, placed: list[AllocPlaced]) -> None:
+def _check_trial(state: State, job: Job, events: Sequence[Event]) -> None:
     """While a deployment is paused nothing new comes; before its promotion no more canaries than were asked for."""
     deployment = state.deployments.get(job.deployment)
     if deployment is None or not deployment.active:
         return
     present = {task.name: task.content for task in job.current.tasks}
+    placed = [event for event in events if isinstance(event, AllocPlaced)]
     if deployment.status == "paused":
         for event in placed:
             lost = state.allocs.get(event.replaces)
@@ -139,15 +144,19 @@ def _check_trial(state: State, job: Job, placed: list[AllocPlaced]) -> None:
     if not deployment.promoted:
         for task in specs.decode(job.current.spec).tasks:
             if task.update.strategy == "canary":
-                _check_canaries(state, job, task, placed)
+                _check_canaries(state, job, task, events)
 
 
-def _check_canaries(state: State, job: Job, task: specs.Task, placed: list[AllocPlaced]) -> None:
-    mine = [alloc for alloc in state.allocs_of(job.uid) if alloc.task == task.name and alloc.live]
+def _check_canaries(state: State, job: Job, task: specs.Task, events: Sequence[Event]) -> None:
+    deployed = job.stable.task(task.name) if job.stable is not None else None
     content = next(summary.content for summary in job.current.tasks if summary.name == task.name)
-    if all(alloc.content == content for alloc in mine):
+    if deployed is None or deployed.content == content:
+        return
+    mine = [alloc for alloc in _left(state, job, events) if alloc.task == task.name and alloc.slot < task.count]
+    if all(alloc.content != deployed.content for alloc in mine):
         return  # nothing to be compared with
-    new = {event.slot for event in placed if event.task == task.name and event.content == content}
+    placed = [event for event in events if isinstance(event, AllocPlaced) and event.task == task.name]
+    new = {event.slot for event in placed if event.content == content}
     asked = (task.update.canary or specs.Canary()).count
     if any(slot >= asked for slot in new):
         raise BrokenPlanError(f"{task.name} has {asked} canaries, none in the slots {sorted(new)}")
@@ -181,16 +190,11 @@ def _check_active(job: Job, deployment: Deployment | None, event: DeploymentFini
 
 def _check_deployed(state: State, job: Job, events: Sequence[Event]) -> None:
     """A version is deployed when each slot has a healthy replica of it."""
-    ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
     contents = {task.name: task.content for task in job.current.tasks}
     healthy = {
         (alloc.task, alloc.slot)
-        for alloc in state.allocs_of(job.uid)
-        if alloc.live
-        and alloc.id not in ended
-        and alloc.content == contents.get(alloc.task)
-        and alloc.create_index > job.renewed
-        and alloc.health == "healthy"
+        for alloc in _left(state, job, events)
+        if alloc.content == contents.get(alloc.task) and alloc.create_index > job.renewed and alloc.health == "healthy"
     }
     missing = [task.name for task in job.current.tasks if any((task.name, n) not in healthy for n in range(task.count))]
     if missing:

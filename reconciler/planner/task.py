@@ -88,14 +88,24 @@ class TaskRollout:
         return not self._scene.healthy(alloc), strategy.rank(self._job, self.name, alloc.content), alloc.n
 
     def _find_base(self) -> Alloc | None:
-        """Find what a trial compares with: an old replica that is there, or that was when the deployment began."""
-        deployment = self._deployment
+        """Find what a trial compares with: an old replica that is there, or that was when the deployment began.
+
+        A content that was deployed last needs no trial, but for a restart. Nor does one that was here before the other,
+        where neither was ever deployed.
+        """
+        deployment, content = self._deployment, self._kinds.content
         if deployment is None or not strategy.on_trial(self.task.update, deployment):
             return None
         known = [slot.old or slot.last_old for slot in self.slots]
         olds = [old for old in known if old is not None and (old.live or self._needs.lost_before_its_turn(old))]
-        ranks = {content: strategy.rank(self._job, self.name, content) for content in {old.content for old in olds}}
-        return min(olds, key=lambda old: (ranks[old.content], old.n), default=None)
+        stable = self._job.stable.task(self.name) if self._job.stable is not None else None
+        if stable is not None and stable.content == content:
+            olds = [old for old in olds if old.content == content]
+        ranks = {one: strategy.rank(self._job, self.name, one) for one in {old.content for old in olds}}
+        base = min(olds, key=lambda old: (ranks[old.content], old.n), default=None)
+        if base is None or ranks[base.content] or base.content == content:
+            return base
+        return base if all(slot.fresh is None or base.n < slot.fresh.n for slot in self.slots) else None
 
     def _set_stages(self) -> None:
         update, deployment, now = self.task.update, self._deployment, self._scene.now
@@ -122,7 +132,7 @@ class TaskRollout:
         if slot.stage == "beside":
             return
         if slot.stage == "keep":
-            self._stop(slot, fresh, "deployment_failed" if self._failed else "superseded")
+            self._settle_kept(slot, fresh, old)
         elif self._updating:
             if self._rejected(old):
                 self._stop(slot, old, "deployment_failed")
@@ -134,6 +144,15 @@ class TaskRollout:
             self._stop(slot, old, "updated")
         else:
             self._stop(slot, fresh, "deployment_failed")
+
+    def _settle_kept(self, slot: Slot, fresh: Alloc, old: Alloc) -> None:
+        """Stop the new one, but no healthy one for an old one that is ill, unless it was on a trial that failed."""
+        came_back = old.first_healthy_at is None  # and is not there yet
+        ill = self._scene.healthy(fresh) and not self._scene.healthy(old)
+        if not ill or (self._rejected(fresh) and not came_back):
+            self._stop(slot, fresh, "deployment_failed" if self._failed else "superseded")
+        elif old.content == fresh.content:
+            self._stop(slot, old, "updated")
 
     def _retire(self, slot: Slot, old: Alloc) -> None:
         """Stop who stood by after an update that was successful."""
@@ -198,7 +217,7 @@ class TaskRollout:
         if not (self.on_trial or self._paused):
             return None
         filled = slot.fresh is not None or to_come
-        need = self._needs.lost_old(slot)
+        need = self._needs.lost_old(slot) if self._was_there(slot, filled=filled) else None
         if need is None and self._paused:
             need = None if filled or slot.abreast else self._needs.stopped_old(slot)
         elif need is None and self._base is not None and self._is_missing(slot, self._base):
@@ -208,13 +227,22 @@ class TaskRollout:
     def _is_missing(self, slot: Slot, base: Alloc) -> bool:
         """Tell whether a slot that has no old replica, and waits for none, should have one like the others."""
         last = slot.last_old
-        if slot.abreast or (last is not None and cause(last) != "stopped"):
+        if slot.abreast or (last is not None and cause(last) != "stopped" and self._was_there(slot, filled=False)):
             return False
         if slot.stage == "keep":
             return True
         version = self._job.version(base.version)
         task = version.task(self.name) if version is not None else None
         return task is not None and slot.number < task.count
+
+    def _was_there(self, slot: Slot, *, filled: bool) -> bool:
+        """Tell whether what a slot lost is what it had when the deployment began, and not of a time before that."""
+        last, base = slot.last_old, self._base
+        if last is None:
+            return False
+        if base is not None:
+            return last.content != self._kinds.content or base.content == self._kinds.content
+        return not filled or self._needs.lost_before_its_turn(last)
 
     def _in_flight(self) -> int:
         """Count the slots whose replacement is under way: two fill it, or the new one has yet to prove itself."""

@@ -20,13 +20,14 @@ from tests.domain.worlds import World, spec
 
 START: Final = 1_700_000_000_000
 MOST_PASSES: Final = 200
+SLOW: Final = 20_000  # ms until a slow container is healthy
 
 
 class Cluster(World):
     """Nodes beat unless they are silent; `step` lets every agent that is not silent act once.
 
-    `behaviour` says what becomes of containers by their first argument: `fails`, `sick` (runs, never healthy); else
-    they are healthy at once.
+    `behaviour` says what becomes of containers by their first argument: `fails`, `sick` (runs, never healthy), `slow`
+    (healthy after a while); else they are healthy at once.
     """
 
     def __init__(self) -> None:
@@ -177,6 +178,8 @@ class Cluster(World):
         if behaviour == "sick":
             return Report(alloc.id, 1, "running", "unhealthy", running_for=0.0) if alloc.phase == "pending" else None
         if alloc.health == "healthy" or alloc.id in self.sick:
+            return None
+        if behaviour == "slow" and self.clock < alloc.created_at + SLOW:
             return None
         return Report(alloc.id, max(alloc.attempt, 1), "running", "healthy", running_for=0.0, healthy_for=0.0)
 

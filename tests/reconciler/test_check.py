@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, JobBlocked
+from heroctl.domain.events import (
+    AllocGivenUp,
+    AllocPlaced,
+    AllocStopping,
+    DeploymentFinished,
+    DeploymentStepped,
+    Event,
+    JobBlocked,
+    JobFailed,
+    JobReverted,
+)
 from heroctl.domain.ids import allocation_id
+from heroctl.domain.intents import deployments, jobs
 from heroctl.domain.state import Job, job_status
 from reconciler.planner import plan as planning
 from reconciler.planner.check import BrokenPlanError, Ledger, check
@@ -35,10 +46,15 @@ def the_job(cluster: Cluster) -> Job:
 
 
 def sound(cluster: Cluster, **fields: Any) -> AllocPlaced:  # noqa: ANN401 - the event's fields
-    """Make a placement into slot 2 that nothing is wrong with, but for `fields`."""
-    job = the_job(cluster)
+    """Make a placement into slot 1, on a node of its own, that nothing is wrong with, but for `fields`."""
     node = cluster.join(f"n{len(cluster.state.nodes) + 1}")
     cluster.decide()
+    return placing(cluster, **{"node": node.id, "host_ports": (80,), **fields})
+
+
+def placing(cluster: Cluster, **fields: Any) -> AllocPlaced:  # noqa: ANN401 - the event's fields
+    """Make a placement of the present version into slot 1."""
+    job = the_job(cluster)
     event = AllocPlaced(
         id=allocation_id(cluster.state.incarnation, job.uid, job.next_n),
         uid=job.uid,
@@ -49,11 +65,10 @@ def sound(cluster: Cluster, **fields: Any) -> AllocPlaced:  # noqa: ANN401 - the
         slot=1,
         version=job.current.version,
         content=job.current.tasks[0].content,
-        node=node.id,
+        node=min(cluster.state.nodes),
         cpu=0.5,
         memory=1,
         disk=1,
-        host_ports=(80,),
     )
     return replace(event, **fields)
 
@@ -196,3 +211,93 @@ def test_poison_costs_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _elsewhere(event: Event) -> Event:
     return replace(event, node="nowhere") if isinstance(event, AllocPlaced) else event
+
+
+# ── deployments ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def updating(**update: Any) -> Cluster:  # noqa: ANN401 - the spec's fields
+    """Make a cluster in which two replicas are deployed and a second version was just submitted."""
+    cluster = Cluster()
+    for name in ("n1", "n2"):
+        cluster.join(name)
+    cluster.run(count=2)
+    cluster.settle()
+    cluster.run(args="v2", count=2, update=update)
+    return cluster
+
+
+def refused(cluster: Cluster, said: str, *events: Event) -> None:
+    """Expect that a piece is refused."""
+    with pytest.raises(BrokenPlanError, match=said):
+        check(cluster.state, the_job(cluster), events, Ledger())
+
+
+def finished(cluster: Cluster, status: Any = "failed") -> DeploymentFinished:  # noqa: ANN401 - of its kinds
+    job = the_job(cluster)
+    return DeploymentFinished(job.deployment, job.uid, "default", "web", status)
+
+
+def reverted(cluster: Cluster, version: int = 3, of: int = 1) -> JobReverted:
+    job = the_job(cluster)
+    return JobReverted(job.uid, "default", "web", version, of, job.deployment)
+
+
+def test_the_way_back_follows_a_failure_and_leads_to_what_was_deployed() -> None:
+    cluster = updating()
+    failed, back = finished(cluster), reverted(cluster)
+    check(cluster.state, the_job(cluster), [failed, back], Ledger())
+    refused(cluster, "nothing to revert", back)
+    refused(cluster, "nothing to revert", back, failed)
+    refused(cluster, "none to revert to", failed, reverted(cluster, of=2))
+    refused(cluster, "none to revert to", failed, reverted(cluster, version=4))
+    cluster.add(failed, back)
+    refused(cluster, "nothing to revert", finished(cluster), reverted(cluster, version=4))
+
+
+def test_only_what_goes_on_ends_and_is_told_of_once() -> None:
+    cluster = updating()
+    job, failed = the_job(cluster), finished(cluster)
+    told = JobFailed(job.uid, "default", "web", 2, job.deployment, "why")
+    check(cluster.state, job, [failed, told], Ledger())
+    refused(cluster, "not deployed", finished(cluster, "successful"))
+    cluster.add(failed, told)
+    refused(cluster, "is not about", failed)
+    refused(cluster, "told already", told)
+
+
+def test_a_step_is_for_what_waits_for_one() -> None:
+    cluster = updating(strategy="canary")
+    job = the_job(cluster)
+    step = DeploymentStepped(job.deployment, job.uid, "default", "web")
+    check(cluster.state, job, [step], Ledger())
+    refused(cluster, "no step", replace(step, awaiting=True, promoted=True))
+    cluster.do(deployments.pause(cluster.state.deployments[job.deployment]))
+    refused(cluster, "no step", step)
+    cluster.do(deployments.resume(cluster.state.deployments[job.deployment]))
+    cluster.add(replace(step, promoted=True))
+    refused(cluster, "no step", step)
+
+
+def test_nothing_new_comes_beyond_the_canaries_and_while_paused() -> None:
+    cluster = updating(strategy="canary")
+    second = placing(cluster, slot=1)
+    refused(cluster, "1 canaries", second)
+    first = replace(second, slot=0)
+    check(cluster.state, the_job(cluster), [first], Ledger())
+    cluster.do(deployments.pause(cluster.state.deployments[the_job(cluster).deployment]))
+    refused(cluster, "paused", first)
+
+
+def test_a_slot_takes_one_of_a_kind() -> None:
+    cluster = updating(max_parallel=2)
+    beside = placing(cluster, slot=0)
+    check(cluster.state, the_job(cluster), [beside], Ledger())
+    other = next(alloc.id for alloc in cluster.live("web") if alloc.slot == 1)
+    refused(cluster, "another slot's", replace(beside, replaces=other))
+    cluster.add(beside)
+    refused(cluster, "filled", placing(cluster, slot=0))
+    cluster.do(jobs.restart_job(the_job(cluster), "tester"))
+    cluster.settle()
+    cluster.do(jobs.restart_job(the_job(cluster), "tester"))
+    check(cluster.state, the_job(cluster), [placing(cluster, slot=0)], Ledger())

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heroctl.domain import spec as specs
-from heroctl.domain.intents import jobs
-from heroctl.domain.state import Alloc, Job
+from heroctl.domain.errors import Conflict
+from heroctl.domain.intents import deployments, jobs
+from heroctl.domain.intents.change import Change
+from heroctl.domain.state import Alloc, Deployment, Job
 from tests.reconciler.watched import Watched
 
 Act = Callable[[Watched], None]
@@ -44,8 +46,44 @@ def with_job(name: str, do: Callable[[Watched, str], None]) -> Act:
     return act
 
 
+def wish(name: str, want: Callable[[Job], Change]) -> Act:
+    """Want something of a job that is there; what is refused changes nothing."""
+
+    def act(cluster: Watched) -> None:
+        job = cluster.state.job("default", name)
+        if job is not None:
+            try:
+                cluster.do(want(job))
+            except Conflict:
+                return
+
+    return act
+
+
+def judge(name: str, want: Callable[[Deployment], Change]) -> Act:
+    """Want something of a job's deployment; what is refused changes nothing."""
+
+    def act(cluster: Watched) -> None:
+        job = cluster.state.job("default", name)
+        if job is not None:
+            wish(name, lambda job: want(cluster.state.deployments[job.deployment]))(cluster)
+
+    return act
+
+
 def run(name: str, args: str, fields: dict[str, Any]) -> Act:
     return lambda cluster: void(cluster.run(name, args, **fields))
+
+
+def release(name: str, args: str, fields: dict[str, Any], how: str, seconds: int) -> Act:
+    """Submit a version whose containers turn out so or so, and let everybody do their work for a while."""
+
+    def act(cluster: Watched) -> None:
+        cluster.behaviour[args] = how
+        cluster.run(name, args, **fields)
+        live(seconds)(cluster)
+
+    return act
 
 
 def with_alloc(name: str, number: int, do: Callable[[Watched, Alloc], None]) -> Act:
@@ -85,8 +123,10 @@ def wait(ms: int) -> Act:
 
 
 nodes = st.sampled_from(NODES)
-names = st.sampled_from(JOBS)
+names = st.sampled_from(("web", *JOBS))  # the one that is deployed already more often than others
+behaviours = st.sampled_from(["works", "works", "fails", "sick", "slow"])
 slots = st.integers(0, 4)
+versions = st.sampled_from(VERSIONS)
 
 
 def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any]]:
@@ -94,13 +134,7 @@ def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries(
         {
             "count": st.integers(0, 5),
-            "update": st.fixed_dictionaries(
-                {
-                    "max_parallel": st.integers(1, 3),
-                    "order": st.sampled_from(["start-first", "stop-first"]),
-                    "min_healthy_time": st.sampled_from(["0s", "10s"]),
-                }
-            ),
+            "update": st.one_of(updates(), strategies().flatmap(updates)),
             "reschedule": st.fixed_dictionaries({"delay": st.sampled_from(["1s", "30s"]), "unlimited": policies}),
         },
         optional={
@@ -108,6 +142,34 @@ def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any
             "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
         },
     )
+
+
+def strategies() -> st.SearchStrategy[dict[str, Any]]:
+    """Give how versions follow one another."""
+    canary = {
+        "count": st.integers(1, 3),
+        "steps": st.sampled_from([[10], [10, 50]]),
+        "pause": st.sampled_from(["5s", "20m"]),
+        "auto_promote": st.booleans(),
+    }
+    blue_green = {"auto_promote": st.booleans(), "keep_old": st.sampled_from(["5s", "10m"])}
+    rainbow = {"keep": st.integers(1, 2)}
+    return st.one_of(
+        st.fixed_dictionaries({"strategy": st.just("canary"), "canary": st.fixed_dictionaries(canary)}),
+        st.fixed_dictionaries({"strategy": st.just("blue-green"), "blue_green": st.fixed_dictionaries(blue_green)}),
+        st.fixed_dictionaries({"strategy": st.just("rainbow"), "rainbow": st.fixed_dictionaries(rainbow)}),
+    )
+
+
+def updates(strategy: dict[str, Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
+    """Give how an update goes."""
+    known = {
+        "max_parallel": st.integers(1, 3),
+        "order": st.sampled_from(["start-first", "stop-first"]),
+        "min_healthy_time": st.sampled_from(["0s", "10s"]),
+        "auto_revert": st.booleans(),
+    }
+    return st.fixed_dictionaries(known).map(lambda update: {**update, **(strategy or {})})
 
 
 def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]:
@@ -119,13 +181,21 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
         (1, st.builds(with_node, nodes, st.just(Watched.remove))),
         (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=False)))),
         (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=True)))),
-        (6, st.builds(run, names, st.sampled_from(VERSIONS), fields(policies))),
+        (4, st.builds(run, names, versions, fields(policies))),
         (1, st.builds(with_job, names, st.sampled_from([Watched.stop, Watched.delete]))),
         (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.do(jobs.stop_alloc(one))))),
         (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one)))),
         (1, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.fail(one, "port_in_use")))),
         (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.sicken(one)))),
-        (2, st.builds(behave, st.sampled_from(VERSIONS), st.sampled_from(["works", "fails", "sick"]))),
+        (6, st.builds(release, names, versions, fields(policies), behaviours, st.sampled_from([0, 1, 5, 12, 45]))),
+        (2, st.builds(behave, versions, behaviours)),
+        (2, st.builds(judge, names, st.sampled_from([promote, step]))),
+        (1, st.builds(judge, names, st.just(deployments.pause))),
+        (2, st.builds(judge, names, st.just(deployments.resume))),
+        (1, st.builds(judge, names, st.just(deployments.fail))),
+        (1, st.builds(wish, names, st.just(lambda job: jobs.restart_job(job, "tester")))),
+        (1, st.builds(wish, names, st.just(lambda job: jobs.rollback_job(job, None, "tester")))),
+        (2, st.builds(wish, names, st.builds(scaling, st.integers(0, 5)))),
         (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
         (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
         (3, st.just(lambda cluster: void(cluster.decide()))),
@@ -133,6 +203,18 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
     ]
     acts = st.one_of([strategy for weight, strategy in weighted for _ in range(weight)])
     return st.lists(acts, min_size=8, max_size=40)
+
+
+def promote(deployment: Deployment) -> Change:
+    return deployments.promote(deployment)
+
+
+def step(deployment: Deployment) -> Change:
+    return deployments.promote(deployment, step=True)
+
+
+def scaling(count: int) -> Callable[[Job], Change]:
+    return lambda job: jobs.scale_job(job, "main", count, "tester")
 
 
 def begun() -> Watched:
@@ -147,9 +229,10 @@ def begun() -> Watched:
 
 def check_filled(cluster: Watched, job: Job) -> None:
     """Every slot of a job is filled, by one that is healthy; of a job that nobody wants, none is."""
-    count = specs.decode(job.current.spec).tasks[0].count if job.wanted else 0
-    filled = sorted(cluster.live(job.name), key=lambda alloc: alloc.slot)
-    assert [(alloc.slot, alloc.health) for alloc in filled] == [(slot, "healthy") for slot in range(count)]
+    task = specs.decode(job.current.spec).tasks[0]
+    count = task.count if job.wanted else 0
+    filled = {(alloc.slot, alloc.health) for alloc in cluster.state.allocs_of(job.uid) if alloc.live}
+    assert filled == {(slot, "healthy") for slot in range(count)}
     assert job.blocked == ()
 
 
@@ -181,6 +264,14 @@ def test_whatever_happened_every_slot_is_filled_again(history: list[Act]) -> Non
         act(cluster)
     cluster.heal()
     for job in cluster.state.jobs.values():
-        check_filled(cluster, job)
-        assert not cluster.state.deployments[job.deployment].active
+        deployment = cluster.state.deployments[job.deployment]
+        assert not deployment.active or deployment.status in {"paused", "awaiting_promotion"}
+        if deployment.status != "paused":
+            check_filled(cluster, job)
     assert cluster.look().pieces == ()
+    cluster.agree()
+    for job in cluster.state.jobs.values():
+        check_filled(cluster, job)
+    for deployment in cluster.state.deployments.values():
+        assert not deployment.active
+        assert deployment.status not in {"failed", "reverted"} or deployment.told or deployment.kind == "revert"
