@@ -17,8 +17,8 @@ Made from the command tree by `make docs`; `heroctl COMMAND --help` says the sam
 
 Data goes to stdout, everything else to stderr. On a terminal tables are aligned and coloured, unless `NO_COLOR` is set;
 piped they are tab-separated with times in full, and nothing steers a terminal. `-o json` and `-o yaml` print the API's
-answer as it came, alone on stdout; `-o name` one name a line. What goes wrong says what to type next. `--watch` stays and
-prints anew at every change; with `-o json` that is one line a change.
+answer as it came, alone on stdout; `-o name` one name a line. What goes wrong says what to type next. `--watch` stays
+and prints anew at every change; with `-o json` that is one line a change.
 
 | exit code | meaning |
 |---|---|

@@ -155,7 +155,7 @@ def ill(seen: Seen, wanted: Wanted) -> tuple[Allocation, ...]:
 
 
 def returned(first: Verdict, after: Verdict, back: Deployment) -> Verdict:
-    """Judge a failure whose way back has ended, too."""
+    """Judge a failure whose way back has ended, too; `after` is how that ended."""
     if after.code == HEALTHY:
         return first._replace(message=f"{first.message}; the version before it is back, as version {back.version}")
     told = f"{first.message}; and the way back: {after.message}"
@@ -188,7 +188,7 @@ def _failure(seen: Seen, wanted: Wanted, status: str, reason: str) -> Verdict:
     label = f"{wanted.name} version {wanted.version}"
     told = {
         "failed": f"{label} failed",
-        "reverted": f"{label} failed, and the version before it was restored",
+        "reverted": f"{label} failed",
         "cancelled": f"{label} was cancelled",
         "superseded": f"{label} was superseded: a newer version was submitted before it was healthy",
         "stopped": f"{wanted.name} is stopped",

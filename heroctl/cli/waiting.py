@@ -50,6 +50,8 @@ def follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float = QUI
             left = max(1.0, timeout - (time.monotonic() - began))
             after, seen, _ = _follow(client, then, timeout=left, quiet=quiet)
             verdict = rollout.returned(verdict, after, back)
+        elif seen.deployment is not None and seen.deployment.status == "reverted":
+            verdict = verdict._replace(message=f"{verdict.message}; the version before it is back")
         verdict = _with_reason(client, wanted, verdict)
     return Outcome(verdict, seen, time.monotonic() - began)
 

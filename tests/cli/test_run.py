@@ -295,6 +295,34 @@ def test_what_a_failed_replica_said_last_is_told_with_why_and_what_to_type(
     ]
 
 
+def test_a_way_back_that_was_faster_than_the_look_is_told_alike(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    end(api, "reverted", reason="replica_failed", version=1)
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, result.out) == (FAILED, "")
+    assert "error: web version 1 failed (replica_failed); the version before it is back\n" in result.err
+    back = samples.deployment("successful", id="d0000002", version=2, kind="revert", revert_of="d0000001")
+    api.page("/v1/deployments", [back], 60)
+    api.page("/v1/deployments/d0000002", back, 60)
+    api.page("/v1/jobs/web", samples.job(version=2), 60)
+    told = "error: web version 1 failed (replica_failed); the version before it is back, as version 2\n"
+    assert told in heroctl_here("job", "run", spec).err
+
+
+def test_while_nothing_happens_the_cluster_says_why_once(
+    api: FakeApi, client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin(api)
+    api.page("/v1/jobs/web/explain", {"summary": "web[0]: waiting for its image", "slots": []}, 50)
+    verdict = follow(client, WANTED, timeout=1.2, quiet=0.1).verdict
+    assert verdict.code == TIMED_OUT
+    told = capfd.readouterr().err
+    assert told.count("why: web[0]: waiting for its image") == 1
+    assert "\x1b" not in told
+    assert len(api.asked("GET", "/v1/jobs/web/explain")) > 2
+    assert dict(verdict.facts) == {"why": "web[0]: waiting for its image"}
+
+
 @pytest.mark.parametrize(
     ("ends", "told"),
     [
