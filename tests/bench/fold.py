@@ -12,7 +12,7 @@ import msgspec
 
 from eventstore import codec
 from eventstore.log import Row
-from heroctl.domain.events import JobSubmitted, Record, decode
+from heroctl.domain.events import JobRestarted, JobReverted, JobSubmitted, Record, decode
 from heroctl.domain.evolve import Touch, apply, evolve
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.state import State
@@ -61,7 +61,7 @@ def fold(log: list[Stored]) -> tuple[float, State]:
 def widen(rows: list[Row], copies: int) -> list[Stored]:
     """Repeat a history with everything in it renamed: as many jobs, nodes and allocations as copies."""
     [first] = [row for row in rows if row[3] == "cluster.created"]
-    # All of it is one incarnation: ids of deployments are made from that, and from where the copy's submits stand.
+    # All of it is one incarnation: ids of deployments are made from that, and from where the copy's events stand.
     once = [row for row in rows if row[3] not in ("cluster.created", "cluster.incarnation_drawn")]
     incarnation = str(msgspec.json.decode(first[6])["incarnation"])
     deployments = _deployments(rows)
@@ -76,12 +76,12 @@ def widen(rows: list[Row], copies: int) -> list[Stored]:
 
 
 def _deployments(rows: list[Row]) -> dict[str, int]:
-    """Give the ids of all deployments that a history begins, and the index of the submit that began each."""
+    """Give the ids of all deployments that a history begins, and the index of the event that began each."""
     state = State()
     found: dict[str, int] = {}
     for record in codec.records(rows):
         evolve(state, record)
-        if isinstance(record.event, JobSubmitted):
+        if isinstance(record.event, JobSubmitted | JobRestarted | JobReverted):
             job = state.job(record.event.namespace, record.event.name)
             assert job is not None
             found[job.deployment] = record.index
