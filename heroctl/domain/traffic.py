@@ -96,7 +96,8 @@ def _share_of_new(update: specs.Update, deployment: Deployment | None) -> int | 
     if deployment is None or update.strategy == "rolling":
         return None
     if deployment.promoted:
-        return _ALL if update.strategy == "blue-green" and deployment.promoted_at is not None else None
+        took_over = deployment.promoted_at is not None and deployment.status != "failed"
+        return _ALL if update.strategy == "blue-green" and took_over else None
     if deployment.status == "successful":
         return None
     if update.strategy == "blue-green" or deployment.step_at is None or not deployment.active:
