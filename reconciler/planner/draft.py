@@ -86,7 +86,9 @@ class Draft:
         if self.full:
             return alloc
         self.events.append(AllocGivenUp(alloc.id, alloc.namespace, alloc.job, reason))
-        return replace(alloc, given_up=True, wanted="stop", why=reason, assign_index=self.scene.state.index + 1)
+        why = reason if alloc.wanted == "run" else alloc.why
+        index = self.scene.state.index + 1
+        return replace(alloc, given_up=True, wanted="stop", why=why, reason=reason, assign_index=index)
 
     def place(self, need: Need, ask: Ask, node: str) -> None:
         """Place what a slot needs on a node."""

@@ -14,6 +14,7 @@ from reconciler.planner.strategy import Stage
 Better = Callable[[Alloc], Any]  # a key to sort by
 
 Cause = Literal["lost", "requested", "stopped", "failed"]
+_LOST: Final = frozenset({"node_lost", "node_removed"})  # of those given up; others were to stop anyway
 
 
 class Need(Struct, frozen=True, gc=False):
@@ -123,7 +124,7 @@ def _later(known: Alloc | None, other: Alloc | None) -> Alloc | None:
 
 def cause(alloc: Alloc) -> Cause:
     """Say why an allocation fills its slot no more."""
-    if alloc.given_up:
+    if alloc.given_up and (alloc.wanted == "run" or alloc.why in _LOST):
         return "lost"
     if alloc.stop_requested or alloc.why == "requested":
         return "requested"

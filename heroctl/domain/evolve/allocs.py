@@ -161,7 +161,7 @@ def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
         alloc,
         given_up=True,
         wanted="stop",
-        why=event.reason,
+        why=event.reason if alloc.wanted == "run" else alloc.why,  # who was to stop anyway is not missed
         reason=event.reason,
         modify_index=touch.index,
         assign_index=touch.index,
