@@ -134,7 +134,13 @@ def summary(seen: Seen) -> str:
         return "waiting"
     moving = sum(_moving(alloc) for alloc in seen.allocations or ())
     told = f"{_own_progress(seen)} healthy" + (f", {moving} on the way" if moving else "")
-    return f"{told}; paused" if seen.deployment and seen.deployment.status == "paused" else told
+    deployment = seen.deployment
+    if deployment is None:
+        return told
+    if deployment.status == "paused":
+        return f"{told}; paused"
+    canary = deployment.weights and deployment.step and not deployment.promoted
+    return f"{told}; step {deployment.step} of {deployment.steps}, {weight(deployment)} %" if canary else told
 
 
 def reached(seen: Seen) -> list[tuple[str, str, str]]:

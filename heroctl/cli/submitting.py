@@ -132,7 +132,11 @@ def wait(session: Session, asked: rollout.Wanted, patience: float, scope: Scope)
     """Show what happens until it has an end; raises a Fault with why, where the end is not a good one."""
     from heroctl.cli.waiting import follow
 
-    verdict, seen, took = follow(session.client, asked, timeout=patience)
+    try:
+        verdict, seen, took = follow(session.client, asked, timeout=patience)
+    except KeyboardInterrupt:
+        output.note(f"\nit goes on without us: heroctl job status {asked.name} --watch")
+        raise
     if scope.output in ("json", "yaml") and not seen.gone:
         output.dump(session.client.get(path("jobs", asked.name), {"namespace": asked.namespace}).raw, scope.output)
     if verdict.code != HEALTHY:

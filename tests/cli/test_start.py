@@ -100,7 +100,9 @@ def test_ctrl_c_while_waiting_ends_with_130_and_no_traceback(api: FakeApi, tmp_p
         process.send_signal(2)
         assert process.wait(timeout=10) == 130
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        told = process.stderr.read()
+        assert "Traceback" not in told
+        assert "it goes on without us: heroctl job status web --watch" in told
 
 
 def test_a_reader_that_left_is_no_error(api: FakeApi) -> None:
