@@ -123,10 +123,10 @@ def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
 
 
 def _colours(job: Job, name: str) -> int:
-    """Count the versions that may stand side by side in a slot, beside one that comes."""
+    """Count those that may stand side by side in a slot when one comes: the kept, the one before, one to restart."""
     tasks = (specs.decode(version.spec).task(name) for version in job.versions)
     updates = (task.update for task in tasks if task is not None and task.update.strategy == "rainbow")
-    return max(((update.rainbow or specs.Rainbow()).keep + 1 for update in updates), default=0)
+    return max(((update.rainbow or specs.Rainbow()).keep + 2 for update in updates), default=0)
 
 
 def _check_trial(state: State, job: Job, events: Sequence[Event]) -> None:
