@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from heroctl.cli.client import Client, decode, path
@@ -10,6 +12,8 @@ from heroctl.cli.options import SCOPE, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
 from heroctl.cli.submitting import Name
+
+TIMEOUT_S: Final = 5.0
 
 
 class Replica(Struct, frozen=True):
@@ -57,9 +61,10 @@ def explain(name: Name, /, *, watch: Watch = False, scope: Scope = SCOPE) -> Non
 
 
 def explained(client: Client, namespace: str, name: str) -> Explained | None:
-    """Ask for the explanation of a job; None where there is none to be had."""
+    """Ask for the explanation of a job; None where there is none to be had at once: it must not hold up a wait."""
     try:
-        answer = client.get(path("jobs", name, "explain"), {"namespace": namespace})
+        where, query = path("jobs", name, "explain"), {"namespace": namespace}
+        answer = client.ask("GET", where, query=query, timeout=TIMEOUT_S, patience=0.0)
         return decode(answer, Explained, client.caller)
     except (Refused, Unreachable):
         return None
