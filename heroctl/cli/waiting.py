@@ -61,20 +61,22 @@ def _follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float) -> 
     heard: queue.Queue[Update | BaseException] = queue.Queue()
     stop = threading.Event()
     began = time.monotonic()
-    # Watchers cannot be interrupted in a long poll. They have connections of their own, and end when it does.
-    watching = client.sibling()
-    for watch in _watches(watching, wanted):
-        threading.Thread(target=watch, args=(heard.put, stop), name=THREADS, daemon=True).start()
+    # Watchers cannot be interrupted in a long poll. Each has a client of its own, which nobody else may close: a thread
+    # that reads from a connection is not woken by another one that closes it.
+    watching = []
+    for watch in _watches(wanted):
+        watching.append(client.sibling())
+        threading.Thread(target=watch, args=(watching[-1], heard.put, stop), name=THREADS, daemon=True).start()
     try:
         with _progress() as (line, status):
             why = _Why(client, wanted, quiet)
             seen, verdict = _decide(heard, wanted, began, timeout, quiet=quiet, line=line, status=status, why=why)
             if verdict.code in (HEALTHY, FAILED) and not seen.gone:
-                seen = _refreshed(client, watching.seen, wanted, seen)
+                seen = _refreshed(client, max(each.seen for each in watching), wanted, seen)
                 verdict = rollout.decide(seen, wanted) or verdict
     finally:
         stop.set()
-        client.seen = max(client.seen, watching.seen)
+        client.seen = max([client.seen, *(each.seen for each in watching)])
     return Outcome(verdict, seen, time.monotonic() - began)
 
 
@@ -198,25 +200,24 @@ def _too_late(seen: Seen, wanted: Wanted, timeout: float) -> Verdict:
     return Verdict(TIMED_OUT, told, hints=hints)
 
 
-Watcher = Callable[[Callable[[Update | BaseException], None], threading.Event], None]
+Watcher = Callable[[Client, Callable[[Update | BaseException], None], threading.Event], None]
 
 
-def _watches(client: Client, wanted: Wanted) -> Iterator[Watcher]:
+def _watches(wanted: Wanted) -> Iterator[Watcher]:
     scope: Query = {"namespace": wanted.namespace}
-    yield _watcher(client, path("jobs", wanted.name), scope, Job, lambda seen, job: seen._replace(job=job))
+    yield _watcher(path("jobs", wanted.name), scope, Job, lambda seen, job: seen._replace(job=job))
     yield _watcher(
-        client,
         path("allocations"),
         {**scope, "job": wanted.name},
         tuple[Allocation, ...],
         lambda seen, allocations: seen._replace(allocations=allocations),
     )
     if wanted.deployment:
-        yield _watcher(client, path("deployments", wanted.deployment), {}, Deployment, rollout.with_deployment)
+        yield _watcher(path("deployments", wanted.deployment), {}, Deployment, rollout.with_deployment)
 
 
-def _watcher(client: Client, where: str, query: Query, kind: type[T], take: Callable[[Seen, T], Seen]) -> Watcher:
-    def watch(put: Callable[[Update | BaseException], None], stop: threading.Event) -> None:
+def _watcher(where: str, query: Query, kind: type[T], take: Callable[[Seen, T], Seen]) -> Watcher:
+    def watch(client: Client, put: Callable[[Update | BaseException], None], stop: threading.Event) -> None:
         index, pause = 0, 0.25
         while not stop.is_set():
             try:
@@ -234,8 +235,7 @@ def _watcher(client: Client, where: str, query: Query, kind: type[T], take: Call
                 break
             index, pause = answer.index, 0.25
             put(lambda seen, body=body: take(seen, body))  # type: ignore[misc] # the default binds this round's body
-        if stop.is_set():
-            client.close()
+        client.close()
 
     return watch
 
