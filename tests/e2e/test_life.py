@@ -159,6 +159,7 @@ def test_a_bad_release_leaves_the_old_one_as_it_was(there: Cluster) -> None:
         script="exit 3",
         restart={"attempts": 0},
         reschedule={"delay": "1h"},
+        update={**QUICK, "auto_revert": False},
     )
     there.submit(broken)
     failed = there.client.wait_until(
