@@ -7,7 +7,7 @@ share says which version, of which content (the replicas to send to are the live
 (`weight`, percent; the weights of a task's shares add up to 100), and, where a version can be asked for by a header,
 by which value (`header_value`; "": by none). A task that has no replicas has no shares.
 
-- canary: until the promotion the new version has the share of its step, once its canaries stand;
+- canary: until the promotion the new version has the share of its step, once its canaries stand and while any does;
 - blue-green: the old version has all of it until the promotion, then the new one;
 - rainbow: each version by its number as value of the header, and the newest that was deployed without;
 - rolling, and what rolls after a promotion: each version by the number of its healthy replicas.
@@ -86,6 +86,8 @@ def _weigh(
     new = _share_of_new(update, deployment)
     if new is None and update.strategy == "blue-green" and healthy[present] >= task.count:
         new = _ALL
+    if new and not healthy[present] and healthy.total():
+        new = 0  # nobody of it could answer
     if new is None or order[0] != present:
         return _spread([healthy[content] for content in order], _ALL)
     return [new, *_spread([healthy[content] for content in order[1:]], _ALL - new)]

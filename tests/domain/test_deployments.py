@@ -100,6 +100,22 @@ def test_more_replicas_of_what_is_tried_are_tried_too() -> None:
     assert present(world).promoted is True
 
 
+def test_a_scale_promotes_no_trial_that_failed_and_leaves_one_that_goes_on_where_it_stood() -> None:
+    """It goes on paused and at its share, but what stands for a promotion is judged anew where there is more of it."""
+    world, pair = trial(), trial({"strategy": "blue-green"})
+    stands(world, 1)
+    world.do(deployments.pause(present(world)))
+    began = present(world).step_at
+    world.do(jobs.scale_job(job(world), "main", 4, "me"))
+    assert (present(world).status, present(world).step, present(world).step_at) == ("paused", 1, began)
+    finish(world, "failed")
+    world.do(jobs.scale_job(job(world), "main", 5, "me"))
+    assert (present(world).status, present(world).promoted, present(world).step_at) == ("running", False, None)
+    stands(pair, awaiting=True)
+    pair.do(jobs.scale_job(job(pair), "main", 4, "me"))
+    assert conflict(lambda: deployments.promote(present(pair))) == "not_ready"
+
+
 def test_a_restart_outdates_replicas_and_makes_no_version() -> None:
     """What runs since before it is to be replaced, by the job's own strategy."""
     world = trial()

@@ -19,13 +19,13 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
     """Make the record of a deployment that begins.
 
     What repeats a version that was good is promoted from the start. So is what has nothing to be compared with. More
-    or fewer replicas change nothing about what is being tried.
+    or fewer replicas change nothing about what is being tried, nor about what failed its trial: nobody promoted it.
     """
     before = state.deployments.get(old.deployment) if old is not None else None
-    trying = before is not None and before.active and not before.promoted
+    trying = before is not None and not before.promoted and (before.active or before.status == "failed")
     strategy = job.current.strategy if kind in {"submit", "scale", "restart"} else "rolling"
     fresh = kind not in {"submit", "restart"} and not (kind == "scale" and trying)
-    return Deployment(
+    record = Deployment(
         id=job.deployment,
         uid=job.uid,
         namespace=job.namespace,
@@ -41,6 +41,19 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
         kind=kind,
         promoted=fresh or old is None or not old.wanted or strategy == "rolling",
     )
+    return _carried_on(record, before) if kind == "scale" and before is not None else record
+
+
+def _carried_on(record: Deployment, before: Deployment) -> Deployment:
+    """Let a trial go on where it stood when its job was scaled: at its share, and still while somebody paused it.
+
+    What everything new has to stand for is judged anew: there may be more of it now.
+    """
+    if record.promoted or not before.active:
+        return record
+    step, step_at = (before.step, before.step_at) if record.strategy == "canary" else (0, None)
+    status: DeploymentStatus = "paused" if before.status == "paused" else record.status
+    return replace(record, status=status, step=step, step_at=step_at, fail_reason=before.fail_reason)
 
 
 def begin(state: State, record: Deployment, touch: Touch) -> None:
