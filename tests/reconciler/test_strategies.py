@@ -182,3 +182,21 @@ def test_versions_that_still_run_are_kept_on_record() -> None:
     cluster.calm()
     assert [alloc.version for alloc in cluster.live("web")] == [2, 1]
     assert shares(cluster, "main") == {31: 100, 1: 0}
+
+
+def test_it_stays_on_record_that_what_still_runs_was_deployed() -> None:
+    """However often it is scaled after: a kept version's replicas may have come with a version that was never done."""
+    cluster = Watched()
+    for name in ("n1", "n2", "n3"):
+        cluster.join(name)
+    rainbow = {"strategy": "rainbow", "rainbow": {"keep": 1}}
+    cluster.run(args="v1", count=2, update=rainbow)
+    cluster.decide()
+    cluster.do(jobs.scale_job(the_job(cluster), "main", 1, "me"))
+    cluster.calm()
+    cluster.run(args="v2", count=1, update=rainbow)
+    cluster.calm()
+    for number in range(30):
+        cluster.do(jobs.scale_job(the_job(cluster), "main", 2 - number % 2, "me"))
+        cluster.calm()
+    assert [alloc.version for alloc in cluster.live("web")] == [1, 3]

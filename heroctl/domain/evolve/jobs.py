@@ -94,12 +94,21 @@ def _kept(state: State, job: Job, newest: Version) -> tuple[Version, ...]:
     versions = (*job.versions, newest)
     if len(versions) <= KEPT_VERSIONS:
         return versions
-    needed = {alloc.version for alloc in state.allocs_of(job.uid) if not alloc.terminal}
+    running = [alloc for alloc in state.allocs_of(job.uid) if not alloc.terminal]
+    needed = {alloc.version for alloc in running} | _deployed(versions, {(one.task, one.content) for one in running})
     needed.update(state.allocs[alloc].version for alloc in state.unreplaced.get(job.uid, {}).values())
     if job.stable is not None:
         needed.add(job.stable.version)
     recent = versions[-KEPT_VERSIONS:]
     return tuple(v for v in versions[:-KEPT_VERSIONS] if v.version in needed) + recent
+
+
+def _deployed(versions: tuple[Version, ...], contents: set[tuple[str, str]]) -> set[int]:
+    """Find the versions that say that contents were deployed: it need not be the ones that their replicas came with."""
+    found = {
+        (task.name, task.content): version.version for version in versions if version.stable for task in version.tasks
+    }
+    return {found[each] for each in contents if each in found}
 
 
 def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> None:
