@@ -22,6 +22,7 @@ from heroctl.domain.addresses import Network, may_reach
 
 CONNECT: Final = 1.0  # seconds for each address
 ANSWER: Final = 3.0  # seconds between two signs of life
+_LAST_PORT: Final = 65_535
 _MOST_ADDRESSES: Final = 3  # of a name that are tried
 _MOST_LOOKUPS: Final = 8  # names looked up at a time: a resolver that hangs holds a thread for each
 _log: Final = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class Outside:
     async def ask(self, method: str, url: httpx2.URL, headers: Mapping[str, str], most: int = 0) -> Response:
         """Send one request and read at most `most` bytes of the answer. Raises Unanswered."""
         port = url.port or {"http": 80, "https": 443}.get(url.scheme)
-        if port is None or not url.host:
+        if port is None or port > _LAST_PORT or not url.host:
             raise Unanswered("is named by an address that cannot be asked")
         last: Exception | None = None
         for address in await self._checked(url.host, port):

@@ -204,6 +204,17 @@ async def test_where_a_registry_leads_is_looked_at_like_the_registry(there: Fake
         await digest(Outside(LOOPBACK), Listed.parse("localhost:*"), image(there))
 
 
+@pytest.mark.parametrize("place", ["image", "redirect", "realm"])
+async def test_a_port_that_is_none_is_no_answer(way: Outside, there: Fake, place: str) -> None:
+    nowhere = "http://localhost:65536/secret"
+    there.wants_token("shop", "1", "{}", {"token": "let-me-in"}, realm=nowhere)
+    if place == "redirect":
+        there.answers["/v2/shop/manifests/1"] = lambda _: Told(307, {"Location": nowhere})
+    asked = parse("localhost:65536/shop:1") if place == "image" else image(there)
+    with pytest.raises(Unanswered, match="cannot be asked"):
+        await digest(way, Listed.parse("localhost:*"), asked)
+
+
 async def test_the_next_address_is_tried_where_nobody_listens_at_one(there: Fake) -> None:
     async def lookup(host: str, port: int) -> list[str]:
         return ["127.0.0.2", "127.0.0.1"]
