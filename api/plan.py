@@ -8,6 +8,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from api.access import forbidden
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
@@ -78,6 +79,8 @@ class Planned(Counts, frozen=True):
 async def plan(call: Call) -> Answer:
     """Tell what a submit of this spec would do, and do nothing."""
     spec = await allowed(call)
+    # What is different tells what is there now: its environment, too.
+    call.need("job:read", spec.namespace, spec.name, absent=forbidden("job:read", "a plan"))
     looked = await call.parts.images.look(spec)
     state, actor = call.parts.view.state, call.principal.actor
     job = state.job(spec.namespace, spec.name)

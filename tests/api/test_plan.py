@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from heroctl.domain.events import NodeUp
+from tests.api.people import policy, secret
 from tests.api.rig import Reply, Rig
 from tests.api.specs import join, open_session, place, runs, spec, submit
 
@@ -147,6 +148,19 @@ async def test_a_plan_refuses_what_a_submit_refuses(api: Rig) -> None:
     reaching = spec(task={"privileged": True})
     for path in ("/v1/jobs", "/v1/jobs/plan"):
         assert (await api.post(path, reaching, token=deployer)).error == "forbidden", path
+
+
+async def test_a_plan_shows_nothing_of_a_job_that_may_not_be_read(api: Rig) -> None:
+    """Who may only submit would read the environment of what runs off the differences."""
+    await submit(api, task={"env": {"PASSWORD": "hunter2"}})
+    await policy(api, "blind", {"resource": "job", "namespace": "default", "capabilities": ["submit"]})
+    blind = await secret(api, "blind")
+    for path in ("/v1/jobs/plan", "/v1/jobs?dry_run=true"):
+        for name in ("web", "new"):
+            told = await api.post(path, spec(name), token=blind)
+            assert (told.status, told.error) == (403, "forbidden"), (path, name)
+            assert "job:read" in told.body["message"]
+    assert (await api.post("/v1/jobs", spec(), token=blind)).status == 200
 
 
 async def test_a_plan_that_fails_says_so(api: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
