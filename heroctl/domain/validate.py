@@ -12,7 +12,7 @@ from heroctl.domain import image
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Problem, invalid_spec
 from heroctl.domain.isolation import isolation
-from heroctl.domain.spec import DYNAMIC_PORTS, MAX_ENV, MAX_TASKS, Health, Job, Task
+from heroctl.domain.spec import DYNAMIC_PORTS, MAX_COUNT, MAX_ENV, MAX_TASKS, Health, Job, Task
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -249,6 +249,8 @@ def _check_job(job: Job, problems: list[Problem]) -> None:
     _name(job.namespace, "namespace", problems)
     seen: set[str] = set()
     hosts: dict[int, str] = {}
+    if sum(task.count for task in job.tasks) > MAX_COUNT:  # whoever plans it, or explains it, looks at each
+        problems.append(Problem("tasks", "out_of_range", f"at most {MAX_COUNT} replicas of all tasks together"))
     for number, task in enumerate(job.tasks):
         path = f"tasks[{number}]"
         if task.name in seen:

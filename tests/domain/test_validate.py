@@ -25,6 +25,7 @@ def job(**task: Any) -> dict[str, Any]:  # noqa: ANN401 - a spec's fields
 BAD = [
     (job(count=-1), "tasks[0].count", "out_of_range"),
     (job(count=10**9), "tasks[0].count", "out_of_range"),
+    ({"job": "shop", "tasks": [{**TASK, "name": f"t{n}", "count": 25_001} for n in range(2)]}, "tasks", "out_of_range"),
     (job(count="2"), "tasks[0].count", "invalid_type"),
     (job(colour="red"), "tasks[0].colour", "unknown_field"),
     (job(files=[]), "tasks[0].files", "not_supported"),
