@@ -19,6 +19,7 @@ from heroctl.cli.faults import Fault
 from heroctl.cli.options import Output
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_STEERING: Final = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # what JSON may hold as it is
 _GOOD: Final = {"running", "healthy", "ready", "ok", "successful", "eligible", "yes", "complete"}
 _BAD: Final = {"fail", "failed", "unhealthy", "down", "lost", "no", "reverted"}
 _DOUBTFUL: Final = {
@@ -92,6 +93,7 @@ def dump(raw: bytes, output: Output, *, compact: bool = False) -> None:
         text = ("---\n" if compact else "") + _yaml(msgspec.json.decode(raw))
     else:
         text = msgspec.json.format(raw, indent=0 if compact else 2).decode() + "\n"
+        text = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # the same JSON: it stands in strings alone
     sys.stdout.write(text)
     sys.stdout.flush()
 

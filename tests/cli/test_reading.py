@@ -178,6 +178,16 @@ def test_what_a_server_says_cannot_steer_the_terminal(heroctl_here: Run, api: Fa
     assert out.splitlines()[1].startswith("evil [2J name\tdefault\t")
 
 
+def test_nor_does_it_as_json_or_yaml_and_nothing_is_lost(heroctl_here: Run, api: FakeApi) -> None:
+    meant = "evil\x9b2J\x7f\u202edlrow"
+    told = json.dumps([samples.job(meant, blocked=[])], ensure_ascii=False)
+    api.answer("/v1/jobs", Reply(raw=told.encode(), index=1))
+    out = heroctl_here("job", "list", "-o", "json").out
+    assert not set("\x9b\x7f\u202e") & set(out)
+    assert json.loads(out)[0]["name"] == meant
+    assert not set("\x9b\x7f") & set(heroctl_here("job", "list", "-o", "yaml").out)
+
+
 @pytest.mark.usefixtures("pages")
 def test_later_requests_of_a_run_carry_the_highest_index_seen(heroctl_here: Run, api: FakeApi) -> None:
     api.page("/v1/jobs/web", samples.job(), index=77)
