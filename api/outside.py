@@ -133,9 +133,13 @@ class Names:
         if found is None:
             if len(self._asked) >= _MOST_LOOKUPS:
                 raise Unanswered("cannot be looked up: other names take too long", slow=True)
-            found = self._asked[place] = asyncio.get_running_loop().create_future()
+            found = asyncio.get_running_loop().create_future()
+            try:
+                threading.Thread(target=_look_up, args=(host, port, found), name="lookup", daemon=True).start()
+            except RuntimeError as error:  # the machine has no thread to spare: nobody would ever answer
+                raise Unanswered("cannot be looked up now") from error
+            self._asked[place] = found
             found.add_done_callback(lambda _: self._asked.pop(place, None))
-            threading.Thread(target=_look_up, args=(host, port, found), name="lookup", daemon=True).start()
         addresses = await asyncio.shield(found)
         if not addresses:
             raise Unanswered("has no address")
