@@ -23,7 +23,8 @@ from heroctl.domain.holders import Policy, Role
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
 from heroctl.domain.policy import BUILT_IN, Rule, problems
-from heroctl.domain.state import ACL, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL
 
 MOST_RULES: Final = 200
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -23,7 +23,8 @@ from heroctl.domain.holders import Token
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
 from heroctl.domain.policy import EVERYWHERE
-from heroctl.domain.state import ACL, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL
 
 
 class NewToken(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,8 +19,10 @@ from heroctl.domain.assignment import Outcome, SessionReply, SessionRequest, Syn
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import NOTHING, Change, agent_stream, node_stream
+from heroctl.domain.records import Node
 from heroctl.domain.spec import encode_hook
-from heroctl.domain.state import Node, State, assignment_topic
+from heroctl.domain.state import State
+from heroctl.domain.topics import assignment_topic
 
 T = TypeVar("T")
 

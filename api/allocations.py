@@ -27,7 +27,9 @@ from heroctl.domain.errors import Conflict, not_found
 from heroctl.domain.events import AllocStopRequested
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import NOTHING, Change, job_stream
-from heroctl.domain.state import ALLOCS, Alloc, State, alloc_topic, job_allocs_topic, node_allocs_topic
+from heroctl.domain.records import Alloc
+from heroctl.domain.state import State
+from heroctl.domain.topics import ALLOCS, alloc_topic, job_allocs_topic, node_allocs_topic
 
 
 class Named(Protocol):

@@ -25,7 +25,7 @@ from api.routes import AT, ROUTES, WAITING, Row
 from api.wait import Outcome, Poll, poll_of
 from eventstore.view import Change
 from heroctl.domain.policy import placed
-from heroctl.domain.state import ACL
+from heroctl.domain.topics import ACL
 
 Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
 

@@ -10,7 +10,7 @@ from api.reads import A_SECOND, Query, Reading
 from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
 from api.world import World
 from eventstore.view import STALE_AFTER, View
-from heroctl.domain.state import CLUSTER, PEERS
+from heroctl.domain.topics import CLUSTER, PEERS
 
 SKEWED: Final = 2_000  # ms: of two clocks, each so far off, one may find what the other signed not yet good
 

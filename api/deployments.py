@@ -34,15 +34,9 @@ from heroctl.domain.events import (
 )
 from heroctl.domain.intents import deployments as intents
 from heroctl.domain.intents.change import Change, job_stream
-from heroctl.domain.state import (
-    DEPLOYMENTS,
-    Alloc,
-    Deployment,
-    Job,
-    State,
-    deployment_topic,
-    job_deployments_topic,
-)
+from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import State
+from heroctl.domain.topics import DEPLOYMENTS, deployment_topic, job_deployments_topic
 from heroctl.domain.traffic import Share, traffic
 
 _PROMOTED: Final = frozenset({"canary", "blue-green"})  # strategies that wait for a promotion

@@ -11,7 +11,8 @@ from api.wire import encode, stamp_or_none
 from api.world import World
 from heroctl.domain.intents.jobs import find_job
 from heroctl.domain.lifecycle import AllocationStatus, DeploymentStatus, Health, JobStatus
-from heroctl.domain.state import Alloc, State, job_status
+from heroctl.domain.records import Alloc
+from heroctl.domain.state import State, job_status
 from reconciler.planner.explain import SlotCase, Standing, explain
 
 

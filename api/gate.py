@@ -24,7 +24,8 @@ from eventstore.view import View
 from heroctl.domain.credentials import good
 from heroctl.domain.errors import Gone, Refusal, Unavailable
 from heroctl.domain.holders import JoinToken, grants_of
-from heroctl.domain.state import ACL, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference
 from heroctl.domain.errors import Problem
 from heroctl.domain.image import Reference, parse, read
-from heroctl.domain.state import Job
+from heroctl.domain.records import Job
 
 PATIENCE: Final = 3.0  # seconds for all images of a spec
 SPARED: Final = 10.0  # seconds for which a registry that was waited for in vain is not asked again

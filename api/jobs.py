@@ -34,7 +34,9 @@ from heroctl.domain.events import JobRestarted, JobSubmitted
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
-from heroctl.domain.state import JOBS, Job, State, Version, job_status, job_topic
+from heroctl.domain.records import Job, Version
+from heroctl.domain.state import State, job_status
+from heroctl.domain.topics import JOBS, job_topic
 from heroctl.domain.validate import parse, warnings
 
 Intent = Callable[[State, str, str, int | None], Change]  # on the job of a namespace and a name, with its guard

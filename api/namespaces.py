@@ -19,7 +19,7 @@ from heroctl.domain.errors import Problem, not_found
 from heroctl.domain.holders import Namespace
 from heroctl.domain.intents import namespaces as intents
 from heroctl.domain.intents.change import claim_stream
-from heroctl.domain.state import NAMESPACES
+from heroctl.domain.topics import NAMESPACES
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LONGEST: Final = 500

@@ -18,7 +18,9 @@ from heroctl.domain.errors import not_found
 from heroctl.domain.events import NodeEligibilitySet
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import Change, node_stream
-from heroctl.domain.state import NODES, Node, State, Usage, node_topic
+from heroctl.domain.records import Node, Usage
+from heroctl.domain.state import State
+from heroctl.domain.topics import NODES, node_topic
 
 Sees = Callable[[str], bool]  # by name
 

@@ -18,8 +18,8 @@ from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference, diff, document
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.intents.jobs import submit_job
+from heroctl.domain.records import Job
 from heroctl.domain.spec import Strategy
-from heroctl.domain.state import Job
 from heroctl.domain.validate import warnings
 from reconciler.planner.dryrun import Counts, Outlook, TaskOutlook, overlay, steps, total
 

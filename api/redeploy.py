@@ -19,7 +19,8 @@ from heroctl.domain.errors import Invalid, Problem, not_found
 from heroctl.domain.events import JobSubmitted
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
-from heroctl.domain.state import Job, State
+from heroctl.domain.records import Job
+from heroctl.domain.state import State
 from heroctl.domain.validate import parse
 
 Decide = Callable[[Job, int | None], Change]  # with the guard

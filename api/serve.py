@@ -61,7 +61,7 @@ from eventstore.vault import PostgresVault
 from eventstore.view import View
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import Meta
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 
 T = TypeVar("T")
 

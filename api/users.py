@@ -25,7 +25,8 @@ from heroctl.domain.holders import User
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
 from heroctl.domain.policy import usual_namespaces
-from heroctl.domain.state import ACL, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL
 
 Names = Annotated[tuple[str, ...], Meta(max_length=100)]  # roles, patterns …: each is looked at for every other
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,62}")

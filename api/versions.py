@@ -16,7 +16,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.diff import diff, document
 from heroctl.domain.errors import not_found
 from heroctl.domain.intents.jobs import find_job
-from heroctl.domain.state import Job, Version
+from heroctl.domain.records import Job, Version
 
 
 @tells(list[VersionItem], "job_not_found")

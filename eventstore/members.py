@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventstore.database import Database
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 
 RENEW: Final = 5.0  # seconds between renewals
 LIVE: Final = 15.0  # seconds that a row counts as a live process

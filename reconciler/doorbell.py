@@ -20,7 +20,7 @@ from eventstore.view import Change, View
 from heroctl.domain.assign import assignment_index, changed
 from heroctl.domain.assignment import Ring, ring_stream
 from heroctl.domain.spec import encode_hook
-from heroctl.domain.state import assignment_topic
+from heroctl.domain.topics import assignment_topic
 
 FIELD: Final = "ring"  # of a stream's entry: the Ring as JSON
 KEPT: Final = 128  # entries of a stream, about

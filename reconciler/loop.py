@@ -31,7 +31,7 @@ from eventstore.log import (
 )
 from eventstore.view import Change, View
 from heroctl.domain.events import Meta
-from heroctl.domain.state import PEERS
+from heroctl.domain.topics import PEERS
 from reconciler.doorbell import Doorbell
 from reconciler.hand import DIED, Hand
 from reconciler.hearing import POLL, Hearing

@@ -11,7 +11,7 @@ import structlog
 from eventstore.log import LogUnavailable
 from eventstore.members import RENEW, Members, Present
 from eventstore.view import View
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 
 ROLE: Final = "reconciler"
 _RETRY: Final = 1.0  # seconds

@@ -32,7 +32,7 @@ from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault
 from eventstore.view import View
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Assigned
 from heroctl.domain.image import pinned
-from heroctl.domain.state import Alloc, Job, Node, State, Version, assignment_topic
+from heroctl.domain.records import Alloc, Job, Node, Version
+from heroctl.domain.state import State
+from heroctl.domain.topics import assignment_topic
 
 
 def assignment_index(state: State, node: str) -> int:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from heroctl.domain import checks, validate
 from heroctl.domain import spec as specs
-from heroctl.domain import validate
 from heroctl.domain.isolation import CAPABILITIES, MOST
 from heroctl.domain.shape import DIALECT, Schema, Shapes
 
 _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
-_LABEL: Final = {"type": "string", "pattern": validate.NAME.pattern}
-_PORT: Final = {"type": "string", "pattern": validate.PORT_NAME.pattern}
+_LABEL: Final = {"type": "string", "pattern": checks.NAME.pattern}
+_PORT: Final = {"type": "string", "pattern": checks.PORT_NAME.pattern}
 _PATH: Final = {"pattern": r"^(?!.*/\.\.?(/|$))/([^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*)?$", "maxLength": 4095}
 _CAPABILITIES: Final = {"items": {"enum": ["ALL", *sorted(CAPABILITIES)]}, "uniqueItems": True}
 _FREE: Final = [
@@ -141,11 +141,11 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
         "args": {"items": _TEXT},
         "env": {
             "additionalProperties": _TEXT,
-            "propertyNames": {"pattern": validate.ENV_NAME.pattern, "not": {"pattern": "^HEROCTL_"}},
+            "propertyNames": {"pattern": checks.ENV_NAME.pattern, "not": {"pattern": "^HEROCTL_"}},
             "maxProperties": specs.MAX_ENV,
         },
-        "ports": {"propertyNames": {"pattern": validate.PORT_NAME.pattern}},
-        "stop_signal": {"enum": sorted(validate.SIGNALS)},
+        "ports": {"propertyNames": {"pattern": checks.PORT_NAME.pattern}},
+        "stop_signal": {"enum": sorted(checks.SIGNALS)},
         "devices": {"maxItems": MOST},
         "volumes": {"maxItems": MOST},
     },
@@ -153,7 +153,7 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
     "Capabilities": {"add": _CAPABILITIES, "drop": _CAPABILITIES},
     "Volume": {"source": _PATH, "target": {**_PATH, "not": {"const": "/"}}},
     "Port": {"host": {"anyOf": _FREE}},
-    "Rainbow": {"header": {"pattern": validate.HEADER.pattern}},
+    "Rainbow": {"header": {"pattern": checks.HEADER.pattern}},
     "Health": {
         "http": {"pattern": r"^/[\x21-\x7e]*$"},
         "command": {"items": {"type": "string"}, "minItems": 1},

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from heroctl.domain import spec as specs
-from heroctl.domain.state import Alloc, Deployment, Job, State
+from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import State
 
 _ALL = 100
 

@@ -21,7 +21,8 @@ from heroctl.domain.events import (
     encode,
 )
 from heroctl.domain.ids import allocation_id
-from heroctl.domain.state import Alloc, Deployment, Job, Node, State, Usage
+from heroctl.domain.records import Alloc, Deployment, Job, Node, Usage
+from heroctl.domain.state import State
 
 MAX_EVENTS = 1_000
 

@@ -9,7 +9,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.duration import Duration
 from heroctl.domain.events import DeploymentFinished, DeploymentStepped, JobDeployed, JobFailed, JobReverted
 from heroctl.domain.intents.change import job_stream
-from heroctl.domain.state import Alloc, Deployment, Job, Version
+from heroctl.domain.records import Alloc, Deployment, Job, Version
 from reconciler.planner import strategy
 from reconciler.planner.draft import Draft
 from reconciler.planner.reschedule import NODES_FAULT

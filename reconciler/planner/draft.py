@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.change import job_stream, node_stream
-from heroctl.domain.state import Alloc, Job
+from heroctl.domain.records import Alloc, Job
 from reconciler.planner.filters import Ask
 from reconciler.planner.reschedule import barred_until, refusing
 from reconciler.planner.scene import Scene

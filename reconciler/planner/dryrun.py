@@ -19,7 +19,8 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, Event, Record
 from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.intents.deployments import promote
-from heroctl.domain.state import Alloc, Deployment, Job, State
+from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import State
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.draft import Draft
 from reconciler.planner.place import Fleet

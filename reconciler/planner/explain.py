@@ -14,7 +14,8 @@ from msgspec import Struct, field
 from heroctl.domain import spec as specs
 from heroctl.domain.duration import Size
 from heroctl.domain.events import AllocPlaced
-from heroctl.domain.state import Alloc, Deployment, Job, State
+from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import State
 from reconciler.planner import strategy
 from reconciler.planner.draft import Draft, Note
 from reconciler.planner.filters import Ask

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from heroctl.domain import spec as specs
 from heroctl.domain.allowance import Allowance, refusal
 from heroctl.domain.isolation import Taken, taken
-from heroctl.domain.state import Alloc, Node, Usage
+from heroctl.domain.records import Alloc, Node, Usage
 
 
 class Ask(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from heroctl.domain.events import ImagePinned
-from heroctl.domain.state import Alloc, Job
+from heroctl.domain.records import Alloc, Job
 
 _AT_ONCE: Final = 100  # the rest in the next pass: a piece has room for more than this
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from heroctl.domain.events import BrakeOff, BrakeOn, Event, MemberJoined, MemberLeft, NodeDown, NodeUp
 from heroctl.domain.intents.change import node_stream
-from heroctl.domain.state import Member, Node, State
+from heroctl.domain.records import Member, Node
+from heroctl.domain.state import State
 from reconciler.planner.piece import Piece
 
 SILENT_MS: Final = 13_000  # without a beat for so long: down

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
-from heroctl.domain.state import Alloc, Version
+from heroctl.domain.records import Alloc, Version
 from reconciler.planner.draft import Draft
 from reconciler.planner.reschedule import due
 from reconciler.planner.slots import Kinds, Need, Slot, cause, ended_at

@@ -17,7 +17,9 @@ from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Final, Self
 
-from heroctl.domain.state import NODES, Alloc, Node, State, Usage, node_topic
+from heroctl.domain.records import Alloc, Node, Usage
+from heroctl.domain.state import State
+from heroctl.domain.topics import NODES, node_topic
 from reconciler.planner.filters import BARRED, REFUSED, Ask, Room, counted, lacks, reasons
 
 _STEPS: Final = 1024

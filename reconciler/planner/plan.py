@@ -14,7 +14,9 @@ from msgspec import Struct
 
 from heroctl.domain.events import JobPlanFailed
 from heroctl.domain.intents.change import job_stream
-from heroctl.domain.state import CAPACITY, Job, Member, State, job_topic
+from heroctl.domain.records import Job, Member
+from heroctl.domain.state import State
+from heroctl.domain.topics import CAPACITY, job_topic
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.liveness import Heard, brake, liveness, members
 from reconciler.planner.piece import Fault, Piece, Plan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from heroctl.domain.ids import digest
+from heroctl.domain.records import Alloc, Job
 from heroctl.domain.spec import Reschedule
-from heroctl.domain.state import Alloc, Job, State
+from heroctl.domain.state import State
 
 PORT_IN_USE: Final = "port_in_use"
 NOT_ALLOWED: Final = "not_allowed"

@@ -13,7 +13,7 @@ from typing import Final
 
 from heroctl.domain import spec as specs
 from heroctl.domain.events import JobBlocked
-from heroctl.domain.state import Alloc, Job
+from heroctl.domain.records import Alloc, Job
 from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heroctl.domain.state import Alloc, State
+from heroctl.domain.records import Alloc
+from heroctl.domain.state import State
 from reconciler.planner.place import Fleet
 
 

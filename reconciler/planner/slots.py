@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from heroctl.domain import spec as specs
-from heroctl.domain.state import Alloc
+from heroctl.domain.records import Alloc
 from reconciler.planner.strategy import Stage
 
 Better = Callable[[Alloc], Any]  # a key to sort by

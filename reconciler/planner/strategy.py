@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from heroctl.domain import spec as specs
-from heroctl.domain.state import Deployment, Job
+from heroctl.domain.records import Deployment, Job
 
 Stage = Literal["keep", "beside", "replace"]
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from heroctl.domain import spec as specs
-from heroctl.domain.state import Alloc
+from heroctl.domain.records import Alloc
 from reconciler.planner import strategy
 from reconciler.planner.draft import Draft
 from reconciler.planner.filters import Ask

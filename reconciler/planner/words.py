@@ -6,7 +6,7 @@ from typing import Literal
 
 from heroctl.domain import spec as specs
 from heroctl.domain.duration import Duration
-from heroctl.domain.state import Alloc
+from heroctl.domain.records import Alloc
 from reconciler.planner.slots import cause
 
 Life = Literal["healthy", "starting", "unhealthy", "restarting"]

@@ -38,7 +38,7 @@ from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.api import contract
 from tests.api.past import MemoryProver, MemoryTeller
 from tests.waiting import eventually

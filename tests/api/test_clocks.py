@@ -6,7 +6,7 @@ from typing import Any
 
 from eventstore.members import Present
 from heroctl.domain.events import NodeDown, NodeUp
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.api.rig import EPOCH, Rig
 from tests.api.specs import join, open_session
 from tests.waiting import eventually

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.members import Present
 from heroctl.domain.events import BrakeOn, NodeDown, NodeUp
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.api.rig import Rig
 from tests.api.specs import join, open_session, place, submit
 

@@ -7,7 +7,7 @@ import pytest
 from eventstore.log import Append
 from eventstore.members import Present
 from heroctl.domain.events import LevelRaised
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.api.rig import Rig
 from tests.api.specs import spec
 from tests.upgrade import tomorrow

@@ -24,7 +24,8 @@ from heroctl.domain.evolve import evolve
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.intents.change import Change, agent_stream
-from heroctl.domain.state import Alloc, Job, State
+from heroctl.domain.records import Alloc, Job
+from heroctl.domain.state import State
 
 Seen = Literal["starting", "running", "healthy", "complete"]
 

@@ -24,7 +24,8 @@ from heroctl.domain.events import AllocStopping, Event, NodeUp, Record, encode, 
 from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.intents.change import Change, agent_stream
-from heroctl.domain.state import Job, State
+from heroctl.domain.records import Job
+from heroctl.domain.state import State
 from tests.bench import fill
 
 _NODES: Final = 50

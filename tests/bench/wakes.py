@@ -19,7 +19,8 @@ from eventstore.log import Append, Log
 from eventstore.postgres import open_log
 from heroctl.domain.intents import jobs
 from heroctl.domain.intents.change import job_stream
-from heroctl.domain.state import State, job_topic
+from heroctl.domain.state import State
+from heroctl.domain.topics import job_topic
 from tests.bench import fill
 from tests.bench.rows import Case, Gauge
 from tests.bench.store import EVENTS, store

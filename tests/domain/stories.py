@@ -13,7 +13,7 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.intents import access, deployments, jobs, namespaces
 from heroctl.domain.policy import Rule
-from heroctl.domain.state import Alloc
+from heroctl.domain.records import Alloc
 from tests.domain.worlds import World
 
 Step = tuple[int, int, int]  # what happens, and to which of those that there are

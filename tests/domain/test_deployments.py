@@ -15,7 +15,8 @@ from heroctl.domain.errors import Conflict, NotFound
 from heroctl.domain.events import Event
 from heroctl.domain.intents import deployments, jobs
 from heroctl.domain.intents.change import NOTHING, Change
-from heroctl.domain.state import Deployment, Job, assignment_topic, deployment_topics, job_topic
+from heroctl.domain.records import Deployment, Job
+from heroctl.domain.topics import assignment_topic, deployment_topics, job_topic
 from tests.domain.stories import Step, steps, told
 from tests.domain.worlds import World
 

@@ -24,7 +24,9 @@ from heroctl.domain.evolve.deployments import KEPT_DEPLOYMENTS
 from heroctl.domain.evolve.jobs import KEPT_VERSIONS
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.lifecycle import Health
-from heroctl.domain.state import State, Usage, alloc_topic, job_status, job_topic
+from heroctl.domain.records import Usage
+from heroctl.domain.state import State, job_status
+from heroctl.domain.topics import alloc_topic, job_topic
 from tests.domain.worlds import World
 
 

@@ -10,7 +10,8 @@ from heroctl.domain.events import AllocPlaced, ClusterCreated, Event, NodeUp, Re
 from heroctl.domain.evolve import evolve
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents import jobs, nodes
-from heroctl.domain.state import Alloc, Job, Node, State
+from heroctl.domain.records import Alloc, Job, Node
+from heroctl.domain.state import State
 
 if TYPE_CHECKING:
     from heroctl.domain.intents.change import Change

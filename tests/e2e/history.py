@@ -14,7 +14,8 @@ from eventstore.database import Database
 from eventstore.postgres import PostgresLog
 from heroctl.domain.events import Record
 from heroctl.domain.evolve import evolve
-from heroctl.domain.state import Alloc, State
+from heroctl.domain.records import Alloc
+from heroctl.domain.state import State
 from tests.waiting import until
 
 T = TypeVar("T")

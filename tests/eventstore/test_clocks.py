@@ -9,7 +9,7 @@ import pytest
 from eventstore.database import Database
 from eventstore.members import PostgresMembers, Present, skew
 from eventstore.migrate import migrate
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 
 
 async def test_a_members_clock_is_told_by_how_much_it_is_ahead_of_the_databases(postgres_dsn: str) -> None:

@@ -13,7 +13,7 @@ from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog
 from heroctl.domain.events import ClusterCreated, LevelRaised
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.eventstore.samples import everything, verified
 from tests.upgrade import tomorrow
 

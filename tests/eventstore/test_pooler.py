@@ -21,7 +21,7 @@ from eventstore.postgres import PostgresLog, open_log
 from eventstore.sessions import PostgresSessions, Session
 from eventstore.vault import PostgresVault
 from eventstore.view import View
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.eventstore.samples import decision, intent, verified
 from tests.needs import needs
 from tests.pooler import Pooler, pooler

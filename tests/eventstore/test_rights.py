@@ -24,7 +24,7 @@ from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.sessions import PostgresSessions, Session
 from eventstore.vault import PostgresVault
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.eventstore.conftest import opened
 from tests.eventstore.samples import intent, verified
 from tests.waiting import eventually

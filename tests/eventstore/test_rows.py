@@ -18,7 +18,7 @@ from eventstore.memory import MemoryLog
 from eventstore.postgres import open_log
 from eventstore.vault import MemoryVault, PostgresVault, Vault
 from heroctl.domain.events import CoordinatorElected, LevelRaised
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.eventstore.fastloop import elapse, run
 from tests.eventstore.samples import decision, everything
 

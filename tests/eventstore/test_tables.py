@@ -16,7 +16,7 @@ from eventstore.lease import PostgresLeases
 from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.vault import PostgresVault
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from tests.eventstore.conftest import opened
 from tests.eventstore.samples import everything, intent, key, verified
 from tests.waiting import eventually

@@ -15,7 +15,8 @@ from eventstore.view import Change, Shared, View
 from eventstore.waiters import LINGER, Waiters
 from heroctl.domain.events import MemberJoined, Opaque, Record
 from heroctl.domain.evolve import Touch, apply
-from heroctl.domain.state import CLUSTER, JOBS, PEERS, State, job_topic
+from heroctl.domain.state import State
+from heroctl.domain.topics import CLUSTER, JOBS, PEERS, job_topic
 from tests.eventstore.fastloop import run
 from tests.eventstore.samples import decision, intent
 from tests.waiting import eventually

@@ -14,7 +14,7 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.events import encode, encode_meta
 from heroctl.domain.intents import access, deployments, jobs, namespaces, nodes
 from heroctl.domain.policy import Rule
-from heroctl.domain.state import Alloc, Deployment, Job, Node
+from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
 

@@ -12,7 +12,7 @@ from heroctl.domain.events import Event, Record, decode, encode
 from heroctl.domain.evolve import evolve
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.lifecycle import Phase
-from heroctl.domain.state import Alloc, Job, Node
+from heroctl.domain.records import Alloc, Job, Node
 from reconciler.planner.liveness import Heard
 from reconciler.planner.piece import Piece, Plan
 from reconciler.planner.plan import Memo, plan

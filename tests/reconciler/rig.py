@@ -17,7 +17,8 @@ from heroctl.domain.assignment import Capacity, Driver, Inventory, Report, Sessi
 from heroctl.domain.events import Event
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.intents.change import Change
-from heroctl.domain.state import Alloc, Member, State
+from heroctl.domain.records import Alloc, Member
+from heroctl.domain.state import State
 from reconciler.loop import Coordinator
 from reconciler.presence import Presence
 from tests.domain.worlds import spec

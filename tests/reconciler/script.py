@@ -13,7 +13,8 @@ from typing import Any, Final
 from heroctl.domain import events as e
 from heroctl.domain.duration import Duration
 from heroctl.domain.intents import deployments, jobs
-from heroctl.domain.state import Alloc, Deployment, Job, job_status
+from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import job_status
 from heroctl.domain.traffic import traffic
 from tests.reconciler.cluster import Cluster
 

@@ -21,7 +21,8 @@ from heroctl.domain.events import (
 )
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents import deployments, jobs
-from heroctl.domain.state import Job, job_status
+from heroctl.domain.records import Job
+from heroctl.domain.state import job_status
 from reconciler.planner import plan as planning
 from reconciler.planner.check import BrokenPlanError, Ledger, check
 from reconciler.planner.draft import Draft

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from heroctl.domain.events import AllocPlaced, DeploymentFinished
 from heroctl.domain.intents import jobs
 from heroctl.domain.intents.deployments import promote
-from heroctl.domain.state import Alloc
+from heroctl.domain.records import Alloc
 from reconciler.planner import dryrun
 from reconciler.planner.dryrun import Counts, Outlook, dry_run, overlay, total
 from tests.domain.worlds import spec

@@ -9,7 +9,7 @@ import pytest
 
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import DeploymentPaused
-from heroctl.domain.state import Alloc, Job
+from heroctl.domain.records import Alloc, Job
 from reconciler.planner import explain as explaining
 from reconciler.planner.explain import Case, SlotCase, explain
 from reconciler.planner.place import Fleet

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from heroctl.domain.state import Job, job_status
+from heroctl.domain.records import Job
+from heroctl.domain.state import job_status
 from reconciler.hand import DIED, MINUTE, Hand
 from reconciler.planner import plan as planning
 from reconciler.planner.draft import Draft

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eventstore.beats import Beat
-from heroctl.domain.state import Node, State
+from heroctl.domain.records import Node
+from heroctl.domain.state import State
 from reconciler.hearing import Hearing
 from reconciler.planner.liveness import Heard
 

@@ -15,8 +15,8 @@ from heroctl.domain.assignment import Assigned, Report
 from heroctl.domain.events import AllocPlaced, ImagePinned
 from heroctl.domain.intents import jobs
 from heroctl.domain.intents.change import NOTHING
+from heroctl.domain.records import Alloc, Job
 from heroctl.domain.spec import decode
-from heroctl.domain.state import Alloc, Job
 from reconciler.planner.images import pins
 from tests.domain.worlds import spec
 from tests.reconciler.cluster import Cluster

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from heroctl.domain.events import BrakeOff, BrakeOn, MemberJoined, MemberLeft, NodeDown, NodeUp
-from heroctl.domain.state import Member, Node, State
+from heroctl.domain.records import Member, Node
+from heroctl.domain.state import State
 from reconciler.planner.liveness import Heard, brake, liveness, members
 
 NOW = 1_000_000_000

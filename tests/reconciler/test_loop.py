@@ -8,7 +8,7 @@ from eventstore.log import Append, LogUnavailable, Rejected
 from eventstore.members import Present
 from heroctl.domain.events import AllocPlaced, JobDeployed, Opaque
 from heroctl.domain.intents import jobs, nodes
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from reconciler.serve import Process, _say_goodbye
 from tests.eventstore.fastloop import elapse
 from tests.reconciler.rig import Rig, run

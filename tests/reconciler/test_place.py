@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.records import Node, Usage
 from heroctl.domain.spec import Task
-from heroctl.domain.state import Node, State, Usage, node_topic
+from heroctl.domain.state import State
+from heroctl.domain.topics import node_topic
 from reconciler.planner.filters import Ask, Room, lacks, reasons
 from reconciler.planner.place import Fleet, Picker, cost, crowding
 

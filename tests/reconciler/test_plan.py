@@ -8,7 +8,7 @@ import time
 import pytest
 
 from heroctl.domain.events import AllocPlaced, AllocStopping, MemberJoined
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from reconciler.hand import next_of
 from reconciler.planner import plan as planning
 from reconciler.planner.piece import Plan

@@ -12,7 +12,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict
 from heroctl.domain.intents import deployments, jobs
 from heroctl.domain.intents.change import Change
-from heroctl.domain.state import Alloc, Deployment, Job
+from heroctl.domain.records import Alloc, Deployment, Job
 from tests.reconciler.watched import Watched
 
 Act = Callable[[Watched], None]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from heroctl.domain.duration import Duration
+from heroctl.domain.records import Alloc
 from heroctl.domain.spec import Reschedule
-from heroctl.domain.state import Alloc
 from reconciler.planner.reschedule import BARRED_MS, barred_until, due
 
 FINISHED = 10_000_000

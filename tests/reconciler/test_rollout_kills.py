@@ -11,7 +11,7 @@ import pytest
 from eventstore.log import Append, Appended
 from heroctl.domain.events import AllocPlaced, AllocStopping, DeploymentFinished, JobDeployed, JobFailed, JobReverted
 from heroctl.domain.intents import deployments
-from heroctl.domain.state import Deployment
+from heroctl.domain.records import Deployment
 from tests.reconciler.rig import Rig, TroubledLog, run
 
 COUNT: Final = 3

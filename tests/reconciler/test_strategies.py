@@ -9,7 +9,7 @@ import pytest
 from heroctl.domain import spec as specs
 from heroctl.domain.events import Event, JobFailed, JobReverted
 from heroctl.domain.intents import deployments, jobs
-from heroctl.domain.state import Deployment, Job
+from heroctl.domain.records import Deployment, Job
 from heroctl.domain.traffic import traffic
 from reconciler.planner.strategy import stage
 from tests.domain.worlds import spec

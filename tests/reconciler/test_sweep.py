@@ -25,7 +25,8 @@ from heroctl.domain.events import IncarnationDrawn, JoinTokenCreated, LevelRaise
 from heroctl.domain.holders import JoinToken, Token, User
 from heroctl.domain.intents import access, nodes
 from heroctl.domain.intents.change import Change
-from heroctl.domain.state import Node, State
+from heroctl.domain.records import Node
+from heroctl.domain.state import State
 from reconciler import sweep as sweeping
 from reconciler.sweep import AGE, Sweep
 from tests import house

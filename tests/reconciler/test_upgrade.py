@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore.log import Append
 from eventstore.members import Present
 from heroctl.domain.events import LevelRaised
-from heroctl.domain.state import Member
+from heroctl.domain.records import Member
 from reconciler.level import Rise
 from reconciler.serve import Process, _say_goodbye
 from tests.eventstore.fastloop import elapse

@@ -9,7 +9,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict
 from heroctl.domain.events import AllocPlaced, AllocStopping, Event, JobBlocked, JobDeployed, JobFailed
 from heroctl.domain.intents import deployments
-from heroctl.domain.state import Alloc, Deployment, Job
+from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.traffic import traffic
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.piece import Piece, Plan

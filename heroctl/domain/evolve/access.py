@@ -10,7 +10,8 @@ from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.holders import JoinToken, Policy, Role, Token, User
-from heroctl.domain.state import ACL, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL
 
 
 def _user_created(state: State, event: e.UserCreated, touch: Touch) -> None:

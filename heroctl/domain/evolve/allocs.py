@@ -12,7 +12,9 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import RANK, TERMINAL, supersedes
-from heroctl.domain.state import CAPACITY, Alloc, State, Usage, alloc_topic, alloc_topics, assignment_topic
+from heroctl.domain.records import Alloc, Usage
+from heroctl.domain.state import State
+from heroctl.domain.topics import CAPACITY, alloc_topic, alloc_topics, assignment_topic
 
 KEPT_FINISHED_PER_SLOT: Final = 5
 KEPT_FINISHED_PER_JOB: Final = 100

@@ -7,7 +7,9 @@ from typing import Final
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.state import CAPACITY, CLUSTER, PEERS, Member, State
+from heroctl.domain.records import Member
+from heroctl.domain.state import State
+from heroctl.domain.topics import CAPACITY, CLUSTER, PEERS
 
 
 def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:

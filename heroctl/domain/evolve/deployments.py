@@ -10,7 +10,9 @@ from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import DeploymentKind, DeploymentStatus
-from heroctl.domain.state import Deployment, Job, State, deployment_topic, deployment_topics
+from heroctl.domain.records import Deployment, Job
+from heroctl.domain.state import State
+from heroctl.domain.topics import deployment_topic, deployment_topics
 
 KEPT_DEPLOYMENTS: Final = 10
 

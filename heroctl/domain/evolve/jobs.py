@@ -11,16 +11,9 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.deployments import begin, close, make, put
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.ids import deployment_id
-from heroctl.domain.state import (
-    CAPACITY,
-    Job,
-    State,
-    Version,
-    alloc_topic,
-    assignment_topic,
-    deployment_topic,
-    job_topic,
-)
+from heroctl.domain.records import Job, Version
+from heroctl.domain.state import State
+from heroctl.domain.topics import CAPACITY, alloc_topic, assignment_topic, deployment_topic, job_topic
 
 KEPT_VERSIONS: Final = 20
 

@@ -10,7 +10,8 @@ from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.holders import Namespace
-from heroctl.domain.state import NAMESPACES, State
+from heroctl.domain.state import State
+from heroctl.domain.topics import NAMESPACES
 
 
 def _created(state: State, event: e.NamespaceCreated, touch: Touch) -> None:

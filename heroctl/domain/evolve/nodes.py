@@ -10,7 +10,9 @@ from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.allocs import finish
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.state import ACL, CAPACITY, CLUSTER, Node, State, assignment_topic
+from heroctl.domain.records import Node
+from heroctl.domain.state import State
+from heroctl.domain.topics import ACL, CAPACITY, CLUSTER, assignment_topic
 
 
 def _registered(state: State, event: e.NodeRegistered, touch: Touch) -> None:

@@ -6,15 +6,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from heroctl.domain.state import (
-    JOBS,
-    NODES,
-    Deployment,
-    Job,
-    State,
-    job_topic,
-    node_topic,
-)
+from heroctl.domain.records import Deployment, Job
+from heroctl.domain.state import State
+from heroctl.domain.topics import JOBS, NODES, job_topic, node_topic
 
 
 @lru_cache(maxsize=65_536)

@@ -11,7 +11,7 @@ from heroctl.domain.events import (
     Event,
 )
 from heroctl.domain.intents.change import NOTHING, Change, job_stream
-from heroctl.domain.state import Deployment
+from heroctl.domain.records import Deployment
 
 
 def promote(deployment: Deployment, *, step: bool = False) -> Change:

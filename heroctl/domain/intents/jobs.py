@@ -14,7 +14,8 @@ from heroctl.domain.errors import Conflict, not_found, too_new
 from heroctl.domain.events import AllocStopRequested, JobDeleted, JobRestarted, JobStopped, JobSubmitted, TaskSummary
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_stream
 from heroctl.domain.level import beyond
-from heroctl.domain.state import Alloc, Job, State, Version
+from heroctl.domain.records import Alloc, Job, Version
+from heroctl.domain.state import State
 
 NO_IMAGES: Final[Mapping[str, str]] = MappingProxyType({})
 

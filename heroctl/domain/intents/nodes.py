@@ -18,7 +18,8 @@ from heroctl.domain.events import (
 from heroctl.domain.ids import node_id
 from heroctl.domain.intents.change import NOTHING, Change, agent_stream, claim_stream, node_stream
 from heroctl.domain.lifecycle import TERMINAL, supersedes
-from heroctl.domain.state import Alloc, Node, State
+from heroctl.domain.records import Alloc, Node
+from heroctl.domain.state import State
 
 
 def create_join_token(token: str, credential: str, expires_at: int, by: str) -> Change:

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from eventstore.lease import Keeper
-from heroctl.domain.state import Job
+from heroctl.domain.records import Job
 from reconciler import __main__ as main
 from reconciler import watchdog
 from reconciler.planner import plan

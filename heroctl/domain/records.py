@@ -1,0 +1,233 @@
+"""Records: the things that a cluster is made of. They are frozen, and only `evolve` replaces one, as a whole."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.events import TaskSummary
+from heroctl.domain.lifecycle import (
+    ACTIVE_DEPLOYMENT,
+    AllocationStatus,
+    DeploymentKind,
+    DeploymentStatus,
+    Health,
+    NodeStatus,
+    Phase,
+    Wanted,
+    allocation_status,
+)
+from heroctl.domain.spec import Strategy
+
+QUARANTINED_AFTER: Final = 3  # plans that failed in a row
+
+
+class Version(Struct, frozen=True, gc=False):
+    """One distinct spec of a job, kept as its canonical JSON."""
+
+    version: int
+    spec: bytes
+    tasks: tuple[TaskSummary, ...]
+    by: str
+    created_at: int
+    index: int
+    stable: bool = False
+    strategy: Strategy = "rolling"
+    kind: DeploymentKind = "submit"  # of what made it
+    of: int | None = None  # the version that it repeats
+
+    def task(self, name: str) -> TaskSummary | None:
+        """Find a task's summary by name."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+
+class Job(Struct, frozen=True, gc=False):
+    """A job: its versions, and what a user last wanted of it."""
+
+    uid: int
+    namespace: str
+    name: str
+    versions: tuple[Version, ...]  # oldest first; the last is the present one
+    deployment: str  # the newest deployment's id
+    created_at: int
+    updated_at: int
+    create_index: int
+    modify_index: int
+    spec_index: int
+    next_n: int = 1  # number of its next allocation
+    stopped: bool = False
+    deleted: bool = False
+    blocked: tuple[str, ...] = ()
+    plan_failures: int = 0  # in a row, under `plan_release`; the next intent on the job clears them
+    plan_release: str = ""
+    renewed: int = 0  # index of the last restart: replicas placed before it are outdated
+
+    def quarantined(self, release: str) -> bool:
+        """Tell whether a release has failed so often to plan it that it leaves the job alone."""
+        return self.plan_failures >= QUARANTINED_AFTER and self.plan_release == release
+
+    @property
+    def current(self) -> Version:
+        """The version that is wanted."""
+        return self.versions[-1]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any replica should run at all."""
+        return not (self.stopped or self.deleted)
+
+    def version(self, number: int) -> Version | None:
+        """Find a kept version by number."""
+        return next((version for version in reversed(self.versions) if version.version == number), None)
+
+    @property
+    def stable(self) -> Version | None:
+        """The newest version whose deployment was successful."""
+        return next((version for version in reversed(self.versions) if version.stable), None)
+
+
+class Alloc(Struct, frozen=True, gc=False):
+    """The placement of one slot on one node. Wanted is the coordinator's, observed the agent's, given up final."""
+
+    id: str
+    uid: int
+    n: int
+    namespace: str
+    job: str
+    task: str
+    slot: int
+    version: int
+    content: str
+    node: str
+    cpu: int  # thousandths of a core
+    memory: int
+    disk: int
+    host_ports: tuple[int, ...]
+    deployment: str
+    replaces: str
+    reschedules: int
+    created_at: int
+    create_index: int
+    modify_index: int
+    assign_index: int
+    wanted: Wanted = "run"
+    why: str = ""  # why it is wanted stopped
+    stop_requested: bool = False
+    given_up: bool = False
+    attempt: int = 0
+    phase: Phase = "pending"
+    health: Health = "unknown"
+    restarts: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    failed_attempt: int = 0
+    reason: str = ""
+    message: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
+    address: str = ""
+    container: str = ""
+    image: str = ""  # what its image's tag stood for when it was last started, as far as its agent knew
+    started_at: int | None = None
+    healthy_since: int | None = None
+    first_healthy_at: int | None = None  # whatever became of it since
+    finished_at: int | None = None
+    timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
+    topics: tuple[str, ...] = ()  # its own, those of the lists it stands in and its job's: named once, touched often
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it is over for good: its last phase was reported, or its node was removed."""
+        return self.finished_at is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether it still fills its slot."""
+        return self.wanted == "run" and not self.given_up and self.finished_at is None
+
+    @property
+    def status(self) -> AllocationStatus:
+        """The one word that people see."""
+        return allocation_status(self.wanted, self.phase, given_up=self.given_up)
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """What is reserved on a node by allocations that are not over."""
+
+    cpu: int = 0  # thousandths of a core
+    memory: int = 0
+    disk: int = 0
+    allocs: int = 0
+
+
+class Node(Struct, frozen=True, gc=False):
+    """A server that runs allocations."""
+
+    id: str
+    name: str
+    credential: str
+    create_index: int
+    modify_index: int
+    session: int = 0  # index of the event that opened the present session; 0: none yet
+    boot_id: str = ""
+    up: bool | None = None  # None: never was
+    down_at: int | None = None  # ms; None while up
+    changed: int = 0  # index of the last node.up or node.down
+    eligible: bool = True
+    capacity: Capacity = Capacity()
+    drivers: dict[str, Driver] = {}
+    labels: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    address: str = ""
+    version: str = ""
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> NodeStatus:
+        """The one word that people see."""
+        if self.up is None:
+            return "unknown"
+        return "ready" if self.up else "down"
+
+
+class Deployment(Struct, frozen=True, gc=False):
+    """One version of a job being rolled out."""
+
+    id: str
+    uid: int
+    namespace: str
+    job: str
+    version: int
+    previous_version: int | None
+    created_at: int
+    progress_at: int  # when it was created or a replica last became healthy
+    create_index: int
+    modify_index: int
+    status: DeploymentStatus = "running"
+    reason: str = ""
+    strategy: Strategy = "rolling"
+    topics: tuple[str, ...] = ()  # its own and those of the lists it stands in
+    kind: DeploymentKind = "submit"
+    promoted: bool = True  # whether its version may follow the old one everywhere
+    promoted_at: int | None = None  # when it was, if it had to be
+    step: int = 0  # of the canary's shares of the traffic
+    step_at: int | None = None  # since when it stands there; None: what goes before the promotion does not stand yet
+    resumed_at: int | None = None
+    fail_reason: str = ""  # why a user wants it ended
+    revert_of: str = ""  # the deployment that failed before it
+    told: bool = False  # whether it was told, by job.failed, how this one ended
+
+    @property
+    def active(self) -> bool:
+        """Whether it goes on."""
+        return self.status in ACTIVE_DEPLOYMENT
+
+
+class Member(Struct, frozen=True, gc=False):
+    """An api or reconciler process."""
+
+    id: str
+    role: str
+    address: str
+    version: str
