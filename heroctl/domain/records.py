@@ -115,6 +115,7 @@ class Alloc(Struct, frozen=True, gc=False):
     wanted: Wanted = "run"
     why: str = ""  # why it is wanted stopped
     stop_requested: bool = False
+    misplaced: bool = False  # it is to run on another node; so is all that is on a node that is drained
     given_up: bool = False
     attempt: int = 0
     phase: Phase = "pending"
@@ -182,13 +183,65 @@ class Node(Struct, frozen=True, gc=False):
     address: str = ""
     version: str = ""
     unknown: tuple[str, ...] = ()
+    drain: Drain | None = None
+    drained: Drained | None = None
 
     @property
     def status(self) -> NodeStatus:
         """The one word that people see."""
         if self.up is None:
             return "unknown"
-        return "ready" if self.up else "down"
+        if not self.up:
+            return "down"
+        return "draining" if self.drain is not None else "ready"
+
+
+class Drain(Struct, frozen=True, gc=False):
+    """What is under way on a node that is drained."""
+
+    started_at: int  # ms
+    deadline: int | None  # ms: what is there then is stopped; None: never
+    ignore_system: bool
+    index: int  # of the event that began it
+
+
+class Drained(Struct, frozen=True, gc=False):
+    """How the last drain of a node ended: how many left in time, and how many were stopped at its deadline."""
+
+    started_at: int  # ms
+    finished_at: int
+    moved: int
+    stopped: int
+
+
+class SecretVersion(Struct, frozen=True, gc=False):
+    """One value of a secret: where it is kept, sealed, and how it came."""
+
+    version: int
+    row: str
+    created_at: int  # ms
+    index: int
+    action: str  # create, update, rollback
+    of: int | None = None  # the version that it repeats
+
+
+class Secret(Struct, frozen=True, gc=False):
+    """A named secret of a namespace: its versions, oldest first. The last is the present one."""
+
+    namespace: str
+    name: str
+    versions: tuple[SecretVersion, ...]
+    create_index: int
+    modify_index: int
+
+    @property
+    def current(self) -> SecretVersion:
+        """The version that is used unless another is pinned."""
+        return self.versions[-1]
+
+    def version(self, number: int) -> SecretVersion | None:
+        """Find a kept version by number."""
+        return next((version for version in self.versions if version.version == number), None)
 
 
 class Deployment(Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import JobStatus
-from heroctl.domain.records import Alloc, Deployment, Job, Member, Node, Usage
+from heroctl.domain.records import Alloc, Deployment, Job, Member, Node, Secret, Usage
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ class State:
     join_tokens: dict[str, JoinToken] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)  # by namespace and name
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"default": Namespace("default")})
     topics: dict[str, int] = field(default_factory=dict)
 

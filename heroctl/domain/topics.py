@@ -13,8 +13,9 @@ CLUSTER: Final = "cluster"
 PEERS: Final = "peers"
 ACL: Final = "acl"
 NAMESPACES: Final = "namespaces"
+SECRETS: Final = "secrets"
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
-COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES})
+COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS})
 
 
 def job_topic(namespace: str, name: str) -> str:
@@ -70,3 +71,8 @@ def deployment_topics(deployment: str, job: str) -> tuple[str, ...]:
 def assignment_topic(node: str) -> str:
     """Name the topic of what a node should run."""
     return f"assignment:{node}"
+
+
+def secret_topic(namespace: str, name: str) -> str:
+    """Name the topic of one secret: of its name and its versions, never of what they hold."""
+    return f"{SECRETS}:{namespace}/{name}"

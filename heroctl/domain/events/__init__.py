@@ -28,6 +28,7 @@ from heroctl.domain.events.access import (
 from heroctl.domain.events.allocs import (
     AllocFailed,
     AllocGivenUp,
+    AllocMisplaced,
     AllocPlaced,
     AllocReported,
     AllocStopping,
@@ -66,6 +67,9 @@ from heroctl.domain.events.jobs import (
 from heroctl.domain.events.namespaces import NamespaceCreated, NamespaceDeleted, NamespaceUpdated
 from heroctl.domain.events.nodes import (
     NodeDown,
+    NodeDrainCancelled,
+    NodeDrainFinished,
+    NodeDrainStarted,
     NodeEligibilitySet,
     NodeRegistered,
     NodeRemoved,
@@ -74,6 +78,7 @@ from heroctl.domain.events.nodes import (
     NodeUp,
 )
 from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
+from heroctl.domain.events.secrets import SecretDeleted, SecretWritten
 from heroctl.domain.events.sessions import SessionEnded, SessionOpened, SigningKeyRotated
 from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
@@ -82,6 +87,7 @@ __all__ = [
     "EVENTS",
     "AllocFailed",
     "AllocGivenUp",
+    "AllocMisplaced",
     "AllocPlaced",
     "AllocReported",
     "AllocStopRequested",
@@ -117,6 +123,9 @@ __all__ = [
     "NamespaceDeleted",
     "NamespaceUpdated",
     "NodeDown",
+    "NodeDrainCancelled",
+    "NodeDrainFinished",
+    "NodeDrainStarted",
     "NodeEligibilitySet",
     "NodeRegistered",
     "NodeRemoved",
@@ -129,6 +138,8 @@ __all__ = [
     "Record",
     "RoleDeleted",
     "RoleSet",
+    "SecretDeleted",
+    "SecretWritten",
     "SessionEnded",
     "SessionOpened",
     "SigningKeyRotated",

@@ -52,6 +52,17 @@ class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
     reason: str
 
 
+class AllocMisplaced(Event, frozen=True, gc=False, omit_defaults=True):
+    """A better node was found for it: it moves there, within what its task's `migrate` allows."""
+
+    TAG: ClassVar[str] = "alloc.misplaced"
+    WRITER: ClassVar[Writer] = "decision"
+    alloc: str
+    namespace: str
+    job: str
+    reason: str
+
+
 class AllocGivenUp(Event, frozen=True, gc=False, omit_defaults=True):
     """Final: the slot may be replaced, and should the node come back it stops this one."""
 

@@ -20,6 +20,7 @@ class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
     content: str  # digest of what its containers are made from
     policy: str = ""  # digest of what its agent does with them: health and restart
     image: str = ""  # the digest that its image's tag stood for: `sha256:…`; "": not known
+    pins: tuple[tuple[str, int], ...] = ()  # the secrets it uses, by name, and which version; 0: there was none
 
 
 class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):

@@ -70,6 +70,36 @@ class NodeEligibilitySet(Event, frozen=True, gc=False, omit_defaults=True):
     eligible: bool
 
 
+class NodeDrainStarted(Event, frozen=True, gc=False, omit_defaults=True):
+    """All that runs on the node is to leave it, and nothing more comes; said again, with the newest deadline."""
+
+    TAG: ClassVar[str] = "node.drain_started"
+    node: str
+    name: str
+    seconds: int | None = None  # until what is still there is stopped; None: never
+    ignore_system: bool = False
+
+
+class NodeDrainCancelled(Event, frozen=True, gc=False, omit_defaults=True):
+    """What has not left the node stays. `eligible`: new allocations may come to it again."""
+
+    TAG: ClassVar[str] = "node.drain_cancelled"
+    node: str
+    name: str
+    eligible: bool = True
+
+
+class NodeDrainFinished(Event, frozen=True, gc=False, omit_defaults=True):
+    """The node's containers are gone; so many left in time, and so many were stopped at the deadline."""
+
+    TAG: ClassVar[str] = "node.drain_finished"
+    WRITER: ClassVar[Writer] = "decision"
+    node: str
+    name: str
+    moved: int = 0
+    stopped: int = 0
+
+
 class NodeRemoved(Event, frozen=True, gc=False, omit_defaults=True):
     """The node is no more, and with it all it held."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heroctl.domain.evolve import access, allocs, cluster, deployments, jobs, namespaces, nodes, sessions
+from heroctl.domain.evolve import access, allocs, cluster, deployments, jobs, namespaces, nodes, secrets, sessions
 from heroctl.domain.evolve.touch import Fold, Touch
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ FOLDS: dict[type[Event], Fold] = {
     **deployments.FOLDS,
     **allocs.FOLDS,
     **nodes.FOLDS,
+    **secrets.FOLDS,
 }
 
 

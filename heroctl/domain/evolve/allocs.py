@@ -155,6 +155,15 @@ def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
     _touch_deployment(state, alloc, touch)
 
 
+def _misplaced(state: State, event: e.AllocMisplaced, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is None or not alloc.live:
+        return
+    timeline = _line(alloc, touch, event.TAG, event.reason)
+    state.allocs[alloc.id] = replace(alloc, misplaced=True, modify_index=touch.index, timeline=timeline)
+    touch.all(alloc.topics)
+
+
 def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
     alloc = state.allocs.get(event.alloc)
     if alloc is None or alloc.terminal:
@@ -248,6 +257,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.AllocPlaced: _placed,
     e.AllocStopRequested: _stop_requested,
     e.AllocStopping: _stopping,
+    e.AllocMisplaced: _misplaced,
     e.AllocGivenUp: _given_up,
     e.AllocReported: _reported,
     e.AllocFailed: _failed,

@@ -10,7 +10,7 @@ from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.allocs import finish
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.records import Node
+from heroctl.domain.records import Drain, Drained, Node
 from heroctl.domain.state import State
 from heroctl.domain.topics import ACL, CAPACITY, CLUSTER, assignment_topic
 
@@ -79,6 +79,33 @@ def _eligibility_set(state: State, event: e.NodeEligibilitySet, touch: Touch) ->
         touch.add(CAPACITY)
 
 
+def _drain_started(state: State, event: e.NodeDrainStarted, touch: Touch) -> None:
+    node = state.nodes.get(event.node)
+    if node is None:
+        return
+    deadline = None if event.seconds is None else touch.time + event.seconds * 1000
+    began, index = (node.drain.started_at, node.drain.index) if node.drain else (touch.time, touch.index)
+    drain = Drain(began, deadline, event.ignore_system, index)
+    _change(state, event.node, touch, eligible=False, drain=drain)
+    _jobs_on(state, event.node, touch)
+    touch.add(CLUSTER)
+
+
+def _drain_cancelled(state: State, event: e.NodeDrainCancelled, touch: Touch) -> None:
+    if _change(state, event.node, touch, eligible=event.eligible, drain=None) is not None:
+        _jobs_on(state, event.node, touch)
+        touch.add(CAPACITY, CLUSTER)
+
+
+def _drain_finished(state: State, event: e.NodeDrainFinished, touch: Touch) -> None:
+    node = state.nodes.get(event.node)
+    if node is None or node.drain is None:
+        return
+    drained = Drained(node.drain.started_at, touch.time, event.moved, event.stopped)
+    _change(state, event.node, touch, drain=None, drained=drained)
+    touch.add(CLUSTER)
+
+
 def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     node = state.nodes.pop(event.node, None)
     if node is None:
@@ -103,5 +130,8 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.NodeUp: _up,
     e.NodeDown: _down,
     e.NodeEligibilitySet: _eligibility_set,
+    e.NodeDrainStarted: _drain_started,
+    e.NodeDrainCancelled: _drain_cancelled,
+    e.NodeDrainFinished: _drain_finished,
     e.NodeRemoved: _removed,
 }

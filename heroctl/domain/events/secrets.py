@@ -1,0 +1,28 @@
+"""Events of secrets: names and numbers. The values are rows of the vault, sealed, and never here."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from heroctl.domain.events.event import Event
+
+
+class SecretWritten(Event, frozen=True, gc=False, omit_defaults=True):
+    """A secret has another version, the newest from here on: the sealed row `row`."""
+
+    TAG: ClassVar[str] = "secret.written"
+    namespace: str
+    name: str
+    version: int
+    row: str
+    action: Literal["create", "update", "rollback"] = "create"
+    of: int | None = None  # the version that a rollback repeats
+
+
+class SecretDeleted(Event, frozen=True, gc=False, omit_defaults=True):
+    """A secret is no more, with all its versions; `forced`: though jobs still name it."""
+
+    TAG: ClassVar[str] = "secret.deleted"
+    namespace: str
+    name: str
+    forced: bool = False
