@@ -157,6 +157,24 @@ class SyncReply(Struct, frozen=True):
     time: int = 0  # ms since the epoch, by the database's clock; 0: the api does not know it yet
 
 
+class SecretsRequest(Struct, frozen=True):
+    """Body of `POST /v1/agent/secrets`: allocations that the node is about to start, or to start anew."""
+
+    session: int
+    allocs: list[str]
+
+
+class SecretsReply(Struct, frozen=True):
+    """The answer: by allocation, what its task's secrets hold, in base64 by name; and why some get nothing.
+
+    `foreign`: it is another node's. `unknown`: there is none. `over`: it is to stop, or has ended. `missing`: a secret
+    that its version was made with is not there (any more).
+    """
+
+    values: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
 class Ring(Struct, frozen=True):
     """One entry of a node's command stream. Applied if `prev` is the index the agent holds, else the agent pulls.
 
