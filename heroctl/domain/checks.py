@@ -10,6 +10,7 @@ from heroctl.domain import image
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
+from heroctl.domain.mounts import mounts
 from heroctl.domain.spec import DYNAMIC_PORTS, MAX_COUNT, MAX_ENV, Health, Job, Task
 
 NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -62,6 +63,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
             problems.append(Problem(f"{path}.{field}", "invalid_value", "a NUL cannot be handed to a program"))
     _check_env(task, path, problems)
     problems += isolation(task, path)
+    problems += mounts(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)
     _check_update(task.update, f"{path}.update", problems)

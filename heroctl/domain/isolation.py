@@ -27,7 +27,7 @@ USUAL: Final = frozenset((
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 ))  # fmt: skip
-MOST: Final = 100  # devices, or volumes, of one task
+MOST: Final = 100  # devices, or volumes, or files, of one task
 _LONGEST: Final = 4096
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -62,7 +62,8 @@ def _taken(task: Task) -> Iterator[Taken]:
         if name not in USUAL:
             yield Taken("capabilities", name, f"capabilities.add[{number}]")
     for number, volume in enumerate(task.volumes):
-        yield Taken("host-paths", volume.source, f"volumes[{number}].source")
+        if not volume.named:
+            yield Taken("host-paths", volume.source, f"volumes[{number}].source")
 
 
 # ── paths ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,14 +93,12 @@ def isolation(task: Task, path: str) -> Iterator[Problem]:
         return
     yield from _capabilities(task, f"{path}.capabilities")
     yield from _devices(task, f"{path}.devices")
-    yield from _volumes(task, f"{path}.volumes")
-    yield from _targets(task, path)
     yield from _host_ports(task, f"{path}.ports")
 
 
 def _without_container(task: Task, path: str) -> Iterator[Problem]:
     plain = Task(name="")
-    for field in ("privileged", "network", "pid", "ipc", "devices", "capabilities", "volumes"):
+    for field in ("privileged", "network", "pid", "ipc", "devices", "capabilities"):
         if getattr(task, field) != getattr(plain, field):
             message = f"driver process has no container, so `{field}` means nothing there"
             yield Problem(f"{path}.{field}", "invalid_value", message)
@@ -136,19 +135,6 @@ def _devices(task: Task, path: str) -> Iterator[Problem]:
             yield from _path(device.target, f"{path}[{number}].target")
 
 
-def _volumes(task: Task, path: str) -> Iterator[Problem]:
-    yield from _too_many(len(task.volumes), path)
-    for number, volume in enumerate(task.volumes):
-        source, target = f"{path}[{number}].source", f"{path}[{number}].target"
-        if "/" not in volume.source:
-            yield Problem(source, "not_supported", "named volumes are not supported by this release")
-        else:
-            yield from _path(volume.source, source)
-        yield from _path(volume.target, target)
-        if volume.target == "/":
-            yield Problem(target, "invalid_value", "the container's own root cannot be replaced")
-
-
 def _too_many(count: int, path: str) -> Iterator[Problem]:
     if count > MOST:
         yield Problem(path, "out_of_range", f"at most {MOST}")
@@ -159,17 +145,6 @@ def _path(path: str, where: str) -> Iterator[Problem]:
         yield Problem(
             where, "invalid_path", f"{path!r}: write it from / on, without . or .. and without a / at its end"
         )
-
-
-def _targets(task: Task, path: str) -> Iterator[Problem]:
-    """Two things at one place in the container would hide each other."""
-    seen: set[str] = set()
-    targets = [(f"volumes[{number}]", volume.target) for number, volume in enumerate(task.volumes)]
-    targets += [(f"devices[{number}]", device.target or device.source) for number, device in enumerate(task.devices)]
-    for where, target in targets:
-        if target in seen:
-            yield Problem(f"{path}.{where}.target", "duplicate", f"there is something at {target} already")
-        seen.add(target)
 
 
 def _host_ports(task: Task, path: str) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from heroctl.domain import checks, validate
+from heroctl.domain import checks, mounts, validate
 from heroctl.domain import spec as specs
 from heroctl.domain.isolation import CAPABILITIES, MOST
 from heroctl.domain.shape import DIALECT, Schema, Shapes
@@ -16,6 +16,7 @@ _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _LABEL: Final = {"type": "string", "pattern": checks.NAME.pattern}
 _PORT: Final = {"type": "string", "pattern": checks.PORT_NAME.pattern}
 _PATH: Final = {"pattern": r"^(?!.*/\.\.?(/|$))/([^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*)?$", "maxLength": 4095}
+_PLACE: Final = {"pattern": r"^(?!(.*/)?\.\.?(/|$))/?[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*$", "maxLength": 4095}
 _CAPABILITIES: Final = {"items": {"enum": ["ALL", *sorted(CAPABILITIES)]}, "uniqueItems": True}
 _FREE: Final = [
     {"maximum": specs.DYNAMIC_PORTS.start - 1},
@@ -54,7 +55,10 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "ipc": "`host`: share memory with the host. Needs a right, and a node that allows it.",
         "devices": "Devices of the host. They need a right, and a node that allows them.",
         "capabilities": "What root may in the container, more or less than usual.",
-        "volumes": "Paths of the host. They need a right, and a node that allows them.",
+        "volumes": "Named volumes, which the node keeps, and paths of the host. The latter need a right, and a node "
+        "that allows them.",
+        "files": "Files in the container. `${…}` is filled in.",
+        "image_auth": "`${secret.NAME}`: the secret is `user:password` for the image's registry.",
     },
     "Device": {
         "source": "A device of the host, or a folder of them.",
@@ -66,9 +70,15 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "drop": "Names such as `CHOWN`, or `ALL`.",
     },
     "Volume": {
-        "source": "A path of the host.",
-        "target": "Where it is in the container.",
+        "source": "A name, or a path of the host.",
+        "target": "Where it is in the container; for driver process, in the folder in which it starts.",
         "read_only": "Whether the container can only read it.",
+        "shared": "Whether several replicas on one node may write to a named volume.",
+    },
+    "File": {
+        "path": "Where it is in the container; for driver process, in the folder in which it starts.",
+        "content": "What is in it.",
+        "mode": "Who may read it, in octal.",
     },
     "Port": {
         "container": "What the workload listens on.",
@@ -148,10 +158,13 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
         "stop_signal": {"enum": sorted(checks.SIGNALS)},
         "devices": {"maxItems": MOST},
         "volumes": {"maxItems": MOST},
+        "files": {"maxItems": MOST},
+        "image_auth": {"pattern": mounts.SECRET.pattern},
     },
     "Device": {"source": {**_PATH, "allOf": [{"pattern": "^/dev/"}]}, "target": _PATH},
     "Capabilities": {"add": _CAPABILITIES, "drop": _CAPABILITIES},
-    "Volume": {"source": _PATH, "target": {**_PATH, "not": {"const": "/"}}},
+    "Volume": {"source": {"anyOf": [_PATH, {"pattern": mounts.VOLUME_NAME.pattern}]}, "target": _PLACE},
+    "File": {"path": _PLACE, "mode": {"pattern": mounts.MODE.pattern}},
     "Port": {"host": {"anyOf": _FREE}},
     "Rainbow": {"header": {"pattern": checks.HEADER.pattern}},
     "Health": {

@@ -143,12 +143,29 @@ class Capabilities(Struct, frozen=True):
     drop: tuple[str, ...] = ()
 
 
-class Volume(Struct, frozen=True):
-    """A path of the host, at another one in the container."""
+class Volume(Struct, frozen=True, omit_defaults=True):
+    """A named volume, kept by the node, at a path in the container; or, where `source` is a path, one of the host.
+
+    A named one that is written to and not `shared` belongs to one replica at a time, and that stays where it is.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    shared: bool = False
+
+    @property
+    def named(self) -> bool:
+        """Whether it has a name, and is not a path of the host."""
+        return "/" not in self.source
+
+
+class File(Struct, frozen=True):
+    """A file in the container, with `${…}` filled in."""
+
+    path: str
+    content: str
+    mode: str = "0440"  # octal
 
 
 class Task(Struct, frozen=True):
@@ -177,6 +194,8 @@ class Task(Struct, frozen=True):
     devices: tuple[Device, ...] = ()
     capabilities: Capabilities = Capabilities()
     volumes: tuple[Volume, ...] = ()
+    files: tuple[File, ...] = ()
+    image_auth: str | None = None  # `${secret.NAME}`, of a user and password
 
 
 class Job(Struct, frozen=True):
@@ -240,7 +259,17 @@ _CONTENT: Final = (
     "stop_signal",
 )
 # The same, of fields that few tasks use: they count where something is said in them, so that no others' digest changes.
-_CONTENT_SAID: Final = ("shutdown_delay", "privileged", "network", "pid", "ipc", "devices", "capabilities", "volumes")
+_CONTENT_SAID: Final = (
+    "shutdown_delay",
+    "privileged",
+    "network",
+    "pid",
+    "ipc",
+    "devices",
+    "capabilities",
+    "volumes",
+    "files",
+)
 _PLAIN: Final = Task(name="")
 
 
@@ -264,7 +293,7 @@ def content(task: Task) -> list[Any]:
 
 def policy(task: Task) -> list[Any]:
     """Give what an agent does with a task's containers: applied in place, so agents must hear of a change."""
-    return [task.health, task.restart]
+    return [task.health, task.restart, *([task.image_auth] if task.image_auth else [])]
 
 
 def content_digest(task: Task, image: str = "") -> str:

@@ -22,8 +22,6 @@ _DRIVERS: Final = get_args(specs.Driver)
 LATER_JOB: Final = frozenset({"priority", "periodic", "ingress", "metrics"})
 LATER_TASK: Final = frozenset(
     {
-        "files",
-        "image_auth",
         "constraints",
         "affinities",
         "spread",
@@ -34,7 +32,6 @@ LATER_TASK: Final = frozenset(
         "logs",
     }
 )
-LATER_VOLUME: Final = frozenset({"shared"})
 _BLOCKS: Final = {"canary": "canary", "blue_green": "blue-green", "rainbow": "rainbow"}
 
 
@@ -124,7 +121,8 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
     ):
         _known(fields.get(name), kind, frozenset(), f"{path}.{name}.", problems)
     _known_each(fields.get("devices"), specs.Device, frozenset(), f"{path}.devices", problems)
-    _known_each(fields.get("volumes"), specs.Volume, LATER_VOLUME, f"{path}.volumes", problems)
+    _known_each(fields.get("volumes"), specs.Volume, frozenset(), f"{path}.volumes", problems)
+    _known_each(fields.get("files"), specs.File, frozenset(), f"{path}.files", problems)
     _text_map(fields, "env", f"{path}.", problems)
     _ports(fields, f"{path}.", problems)
     return None if len(problems) > before else _convert(fields, Task, path, problems)

@@ -28,7 +28,7 @@ BAD = [
     ({"job": "shop", "tasks": [{**TASK, "name": f"t{n}", "count": 25_001} for n in range(2)]}, "tasks", "out_of_range"),
     (job(count="2"), "tasks[0].count", "invalid_type"),
     (job(colour="red"), "tasks[0].colour", "unknown_field"),
-    (job(files=[]), "tasks[0].files", "not_supported"),
+    (job(logs={}), "tasks[0].logs", "not_supported"),
     (job(update={"strategy": "recreate"}), "tasks[0].update.strategy", "invalid_value"),
     (job(update={"canary": {"weigth": 5}}), "tasks[0].update.canary.weigth", "unknown_field"),
     (job(update={"canary": {"steps": [10, 10]}}), "tasks[0].update.canary.steps", "invalid_value"),
