@@ -8,6 +8,9 @@ from typing import Final
 
 from heroctl.domain import image
 from heroctl.domain import spec as specs
+from heroctl.domain.checks_depends import check_dependencies, check_system
+from heroctl.domain.checks_placement import placement
+from heroctl.domain.checks_launches import check_launches
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
 from heroctl.domain.mounts import mounts
@@ -26,6 +29,7 @@ def check_job(job: Job, problems: list[Problem]) -> None:
     """Check a whole spec."""
     _name(job.name, "job", problems)
     _name(job.namespace, "namespace", problems)
+    check_launches(job, problems)
     seen: set[str] = set()
     hosts: dict[int, str] = {}
     if sum(task.count for task in job.tasks) > MAX_COUNT:  # whoever plans it, or explains it, looks at each
@@ -37,6 +41,8 @@ def check_job(job: Job, problems: list[Problem]) -> None:
         seen.add(task.name)
         _check_task(task, path, problems)
         _check_ports(task, path, hosts, problems)
+    check_dependencies(job, problems)
+    check_system(job, problems)
 
 
 def _name(name: str, path: str, problems: list[Problem]) -> None:
@@ -63,6 +69,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
             problems.append(Problem(f"{path}.{field}", "invalid_value", "a NUL cannot be handed to a program"))
     _check_env(task, path, problems)
     problems += isolation(task, path)
+    problems += placement(task, path)
     problems += mounts(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)

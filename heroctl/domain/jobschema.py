@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from heroctl.domain import checks, mounts, validate
+from heroctl.domain import checks, checks_placement, constraint, mounts, validate
 from heroctl.domain import spec as specs
 from heroctl.domain.isolation import CAPABILITIES, MOST
 from heroctl.domain.shape import DIALECT, Schema, Shapes
@@ -29,8 +29,12 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "job": "The job's name, unique in its namespace. `name` is another word for it.",
         "tasks": "The parts of the job; each has replicas of its own.",
         "namespace": "Where the job lives.",
-        "type": "`service`: replicas that run until they are stopped.",
+        "type": "`service`: replicas that run until they are stopped. `batch`: replicas that run to their end. "
+        "`system`: one replica on every node that fits.",
+        "priority": "1 to 100: who waits for whom where there is not room for all.",
         "meta": "Anything that you want to find again; nothing is done with it.",
+        "periodic": "When a batch job is launched.",
+        "dispatch": "What a batch job is given that runs when it is dispatched, and only then.",
     },
     "Task": {
         "name": "Unique in the job.",
@@ -58,7 +62,27 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "volumes": "Named volumes, which the node keeps, and paths of the host. The latter need a right, and a node "
         "that allows them.",
         "files": "Files in the container. `${…}` is filled in.",
+        "depends_on": "What must have got so far before a replica is first placed.",
         "image_auth": "`${secret.NAME}`: the secret is `user:password` for the image's registry.",
+        "migrate": "How replicas leave a node that is drained.",
+        "constraints": "What a node must be like.",
+        "affinities": "What a node should be like.",
+        "spread": "How replicas are shared out over the values of an attribute.",
+    },
+    "Constraint": {
+        "attribute": "Such as `${node.labels.disk}` or `${node.name}`.",
+        "operator": "How it is compared. `distinct_hosts` stands alone: no two replicas of the task on one node.",
+        "value": "With what; a list for `in` and `not_in`.",
+    },
+    "Affinity": {
+        "attribute": "Such as `${node.labels.disk}` or `${node.name}`.",
+        "operator": "How it is compared.",
+        "value": "With what; a list for `in` and `not_in`.",
+        "weight": "How much it counts: 100 as much as a whole empty node. Below 0 such nodes are shunned.",
+    },
+    "Spread": {
+        "attribute": "Such as `${node.labels.zone}`.",
+        "targets": "Percent of the replicas for each value; `*`, the others, share what is left. Evenly if left out.",
     },
     "Device": {
         "source": "A device of the host, or a folder of them.",
@@ -79,6 +103,25 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "path": "Where it is in the container; for driver process, in the folder in which it starts.",
         "content": "What is in it.",
         "mode": "Who may read it, in octal.",
+    },
+    "Migrate": {
+        "max_parallel": "At most so many replicas of the task move at a time, off all nodes together.",
+        "order": "Whether the new replica must be healthy before the old one is stopped.",
+    },
+    "Periodic": {
+        "cron": "Minute, hour, day of month, month, day of week; or a name such as `@daily`.",
+        "time_zone": "Whose wall clock; a name such as `Europe/Berlin`.",
+        "overlap": "Whether a launch begins though the one before has not ended.",
+    },
+    "Dispatch": {
+        "payload": "Whether each dispatch brings something to work on.",
+        "meta_required": "Keys that each dispatch brings.",
+        "meta_optional": "Keys that it may bring.",
+    },
+    "Dependency": {
+        "job": "A job of the same namespace.",
+        "task": "A task of this job.",
+        "condition": "How far all its replicas must have got.",
     },
     "Port": {
         "container": "What the workload listens on.",
@@ -156,6 +199,9 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
         },
         "ports": {"propertyNames": {"pattern": checks.PORT_NAME.pattern}},
         "stop_signal": {"enum": sorted(checks.SIGNALS)},
+        "constraints": {"maxItems": checks_placement.MOST},
+        "affinities": {"maxItems": checks_placement.MOST},
+        "spread": {"maxItems": checks_placement.MOST_SPREADS},
         "devices": {"maxItems": MOST},
         "volumes": {"maxItems": MOST},
         "files": {"maxItems": MOST},
@@ -165,6 +211,8 @@ _BOUNDS: Final[dict[str, dict[str, Schema]]] = {
     "Capabilities": {"add": _CAPABILITIES, "drop": _CAPABILITIES},
     "Volume": {"source": {"anyOf": [_PATH, {"pattern": mounts.VOLUME_NAME.pattern}]}, "target": _PLACE},
     "File": {"path": _PLACE, "mode": {"pattern": mounts.MODE.pattern}},
+    "Affinity": {"operator": {"not": {"const": constraint.ALONE}}},
+    "Spread": {"targets": {"maxProperties": checks_placement.MOST_TARGETS}},
     "Port": {"host": {"anyOf": _FREE}},
     "Rainbow": {"header": {"pattern": checks.HEADER.pattern}},
     "Health": {

@@ -21,9 +21,10 @@ MAX_ENV: Final = 256
 DYNAMIC_PORTS: Final = range(20_000, 32_001)  # the agent picks from these; nobody may ask for one of them
 
 Driver = Literal["docker", "process"]
-JobType = Literal["service"]
+JobType = Literal["service", "batch", "system"]
 Strategy = Literal["rolling", "canary", "blue-green", "rainbow"]
 Percent = Annotated[int, Meta(ge=0, le=100)]
+Operator = Literal["=", "!=", ">", ">=", "<", "<=", "regexp", "version", "in", "not_in", "is_set", "distinct_hosts"]
 
 
 class Port(Struct, frozen=True, omit_defaults=True):
@@ -168,6 +169,67 @@ class File(Struct, frozen=True):
     mode: str = "0440"  # octal
 
 
+class Constraint(Struct, frozen=True):
+    """What a node must be like. `distinct_hosts` stands alone: no two replicas of the task on one node."""
+
+    attribute: str = ""  # `${node.labels.disk}`, `${node.attributes.arch}`, `${node.name}` …
+    operator: Operator = "="
+    value: str | tuple[str, ...] = ""  # several for `in` and `not_in`
+
+
+class Affinity(Struct, frozen=True):
+    """What a node should be like, or, where `weight` is below 0, should not."""
+
+    attribute: str
+    operator: Operator = "="
+    value: str | tuple[str, ...] = ""
+    weight: Annotated[int, Meta(ge=-100, le=100)] = 50
+
+
+class Spread(Struct, frozen=True):
+    """How replicas are shared out over the values of an attribute: evenly, or by `targets` in per cent.
+
+    Values that are not named, `*` for short, share evenly what is left.
+    """
+
+    attribute: str
+    targets: dict[str, Percent] = field(default_factory=dict)
+
+
+class Migrate(Struct, frozen=True):
+    """How replicas leave a node that is drained."""
+
+    max_parallel: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
+    order: Literal["start-first", "stop-first"] = "start-first"
+
+
+class Periodic(Struct, frozen=True):
+    """When a batch job is launched, by the wall clock of a time zone. Without `overlap` one launch waits for none.
+
+    What would be launched while another launch goes on is then left out.
+    """
+
+    cron: str
+    time_zone: str = "UTC"
+    overlap: bool = False
+
+
+class Dispatch(Struct, frozen=True):
+    """A batch job that runs when it is dispatched, and only then; and what it is to be given with each launch."""
+
+    payload: Literal["optional", "required", "forbidden"] = "optional"
+    meta_required: tuple[str, ...] = ()
+    meta_optional: tuple[str, ...] = ()
+
+
+class Dependency(Struct, frozen=True):
+    """Another job of the namespace, or another task of this one, that must have got so far first."""
+
+    job: str | None = None
+    task: str | None = None
+    condition: Literal["running", "healthy", "complete"] = "healthy"
+
+
 class Task(Struct, frozen=True):
     """A part of a job with its own image (or program) and its own number of replicas."""
 
@@ -194,8 +256,13 @@ class Task(Struct, frozen=True):
     devices: tuple[Device, ...] = ()
     capabilities: Capabilities = Capabilities()
     volumes: tuple[Volume, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    affinities: tuple[Affinity, ...] = ()
+    spread: tuple[Spread, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
     files: tuple[File, ...] = ()
     image_auth: str | None = None  # `${secret.NAME}`, of a user and password
+    migrate: Migrate = Migrate()
 
 
 class Job(Struct, frozen=True):
@@ -205,8 +272,15 @@ class Job(Struct, frozen=True):
     tasks: tuple[Task, ...]
     namespace: str = "default"
     type: JobType = "service"
-    priority: int = 50  # of 1..100; every job has this one until one can make way for another
+    priority: Annotated[int, Meta(ge=1, le=100)] = 50
     meta: dict[str, str] = field(default_factory=dict)
+    periodic: Periodic | None = None
+    dispatch: Dispatch | None = None
+
+    @property
+    def launched_at_once(self) -> bool:
+        """Whether a submit launches it: neither the clock nor a dispatch does."""
+        return self.type == "batch" and self.periodic is None and self.dispatch is None
 
     def task(self, name: str) -> Task | None:
         """Find a task by its name."""
@@ -271,6 +345,9 @@ _CONTENT_SAID: Final = (
     "files",
 )
 _PLAIN: Final = Task(name="")
+# What a task of a batch job has that says nothing of it: it is to come to an end, and to tell if it cannot.
+BATCH_RESTART: Final = Restart(attempts=3, interval=Duration(24 * 3_600_000))
+BATCH_RESCHEDULE: Final = Reschedule(delay=Duration(5_000), unlimited=False)
 
 
 def encode(job: Job) -> bytes:

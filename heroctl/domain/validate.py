@@ -9,6 +9,7 @@ import msgspec
 
 from heroctl.domain import spec as specs
 from heroctl.domain.checks import check_job
+from heroctl.domain.checks_launches import launch_warnings
 from heroctl.domain.errors import Problem, invalid_spec
 from heroctl.domain.spec import MAX_TASKS, Health, Job, Task
 
@@ -19,19 +20,16 @@ _CONVERT_ERROR: Final = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)
 _DRIVERS: Final = get_args(specs.Driver)
 
 # Fields of the job model that this release cannot honour yet. They are refused by name: ignoring one would be a lie.
-LATER_JOB: Final = frozenset({"priority", "periodic", "ingress", "metrics"})
+LATER_JOB: Final = frozenset({"ingress", "metrics"})
 LATER_TASK: Final = frozenset(
     {
-        "constraints",
-        "affinities",
-        "spread",
-        "depends_on",
         "on_disconnect",
         "on_secret_change",
-        "migrate",
         "logs",
     }
 )
+_BATCH_RESTART: Final = msgspec.to_builtins(specs.BATCH_RESTART, enc_hook=specs.encode_hook)
+_BATCH_RESCHEDULE: Final = msgspec.to_builtins(specs.BATCH_RESCHEDULE, enc_hook=specs.encode_hook)
 _BLOCKS: Final = {"canary": "canary", "blue_green": "blue-green", "rainbow": "rainbow"}
 
 
@@ -51,6 +49,9 @@ def warnings(job: Job) -> list[Problem]:
     found = []
     for number, task in enumerate(job.tasks):
         path = f"tasks[{number}]"
+        if job.type == "batch":
+            found += launch_warnings(task, path)
+            continue
         if task.health is None:
             said = f"task '{task.name}' has no health check: it counts as healthy as soon as it runs"
             found.append(Problem(f"{path}.health", "no_health_check", said))
@@ -70,10 +71,9 @@ def _read_job(raw: object, problems: list[Problem]) -> Job | None:
         return None
     fields = _one_name(dict(raw), problems)
     _known(fields, Job, LATER_JOB, "", problems)
-    kinds = ("batch", "system")
-    if fields.get("type") in kinds:
-        problems.append(_later("type", f"type '{fields['type']}'"))
-    tasks = _read_tasks(fields.get("tasks"), problems)
+    _known(fields.get("periodic"), specs.Periodic, frozenset(), "periodic.", problems)
+    _known(fields.get("dispatch"), specs.Dispatch, frozenset(), "dispatch.", problems)
+    tasks = _read_tasks(fields.get("tasks"), problems, batch=fields.get("type") == "batch")
     _text_map(fields, "meta", "", problems)
     if problems:
         return None
@@ -90,15 +90,29 @@ def _one_name(fields: dict[str, Any], problems: list[Problem]) -> dict[str, Any]
     return {"job": name, **fields}
 
 
-def _read_tasks(raw: object, problems: list[Problem]) -> tuple[Task, ...]:
+def _read_tasks(raw: object, problems: list[Problem], *, batch: bool) -> tuple[Task, ...]:
     if raw is None:
         problems.append(Problem("tasks", "required", "a job needs at least one task"))
         return ()
     if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_TASKS:
         problems.append(Problem("tasks", "invalid_value", f"expected a list of 1 to {MAX_TASKS} tasks"))
         return ()
-    tasks = [_read_task(item, f"tasks[{number}]", problems) for number, item in enumerate(raw)]
+    read = [_of_batch(item) for item in raw] if batch else raw
+    tasks = [_read_task(item, f"tasks[{number}]", problems) for number, item in enumerate(read)]
     return tuple(task for task in tasks if task is not None)
+
+
+def _of_batch(task: object) -> object:
+    """Fill in what a task of a batch job does when it fails, where its spec does not say."""
+    if not isinstance(task, dict):
+        return task
+    restart, reschedule = task.get("restart", {}), task.get("reschedule", {})
+    filled = dict(task)
+    if isinstance(restart, dict):
+        filled["restart"] = {**_BATCH_RESTART, **restart}
+    if isinstance(reschedule, dict):
+        filled["reschedule"] = {**_BATCH_RESCHEDULE, **reschedule}
+    return filled
 
 
 def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
@@ -117,12 +131,20 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
         ("restart", specs.Restart),
         ("reschedule", specs.Reschedule),
         ("resources", specs.Resources),
+        ("migrate", specs.Migrate),
         ("capabilities", specs.Capabilities),
     ):
         _known(fields.get(name), kind, frozenset(), f"{path}.{name}.", problems)
     _known_each(fields.get("devices"), specs.Device, frozenset(), f"{path}.devices", problems)
     _known_each(fields.get("volumes"), specs.Volume, frozenset(), f"{path}.volumes", problems)
     _known_each(fields.get("files"), specs.File, frozenset(), f"{path}.files", problems)
+    for name, condition in (
+        ("constraints", specs.Constraint),
+        ("affinities", specs.Affinity),
+        ("spread", specs.Spread),
+        ("depends_on", specs.Dependency),
+    ):
+        _known_each(fields.get(name), condition, frozenset(), f"{path}.{name}", problems)
     _text_map(fields, "env", f"{path}.", problems)
     _ports(fields, f"{path}.", problems)
     return None if len(problems) > before else _convert(fields, Task, path, problems)
