@@ -66,7 +66,7 @@ BAD = [
     (job(resources={"memory": "1 sheep"}), "tasks[0].resources.memory", "invalid_value"),
     (job(resources={"cpu": 0}), "tasks[0].resources.cpu", "out_of_range"),
     (job(stop_signal="SIGFUN"), "tasks[0].stop_signal", "invalid_value"),
-    ({**job(), "type": "batch"}, "type", "not_supported"),
+    ({**job(), "type": "cron"}, "type", "invalid_value"),
     ({**job(), "priority": 101}, "priority", "out_of_range"),
     ({**job(), "name": "other"}, "name", "invalid_value"),
     ({**job(), "job": "UP"}, "job", "invalid_name"),
