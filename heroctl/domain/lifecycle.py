@@ -35,7 +35,12 @@ DeploymentStatus = Literal[
     "superseded",
     "cancelled",
 ]
+LaunchKind = Literal["submit", "restart", "schedule", "force", "dispatch"]
+LaunchStatus = Literal["running", "complete", "failed", "stopped"]
 DeploymentKind = Literal["submit", "rollback", "scale", "restart", "revert"]
+
+DRAIN_DEADLINE: Final = "drain_deadline"  # why an allocation is stopped that has not left a drained node in time
+DISCONNECTED: Final = "disconnected"  # why an agent stopped one by itself, where nobody answered for so long
 
 RANK: Final[dict[Phase, int]] = {
     "pending": 0,

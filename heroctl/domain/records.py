@@ -14,12 +14,14 @@ from heroctl.domain.lifecycle import (
     DeploymentKind,
     DeploymentStatus,
     Health,
+    LaunchKind,
+    LaunchStatus,
     NodeStatus,
     Phase,
     Wanted,
     allocation_status,
 )
-from heroctl.domain.spec import Strategy
+from heroctl.domain.spec import JobType, Strategy
 
 QUARANTINED_AFTER: Final = 3  # plans that failed in a row
 
@@ -37,6 +39,7 @@ class Version(Struct, frozen=True, gc=False):
     strategy: Strategy = "rolling"
     kind: DeploymentKind = "submit"  # of what made it
     of: int | None = None  # the version that it repeats
+    type: JobType = "service"
 
     def task(self, name: str) -> TaskSummary | None:
         """Find a task's summary by name."""
@@ -50,7 +53,7 @@ class Job(Struct, frozen=True, gc=False):
     namespace: str
     name: str
     versions: tuple[Version, ...]  # oldest first; the last is the present one
-    deployment: str  # the newest deployment's id
+    deployment: str  # the newest deployment's id; "": it is launched, and never rolled out
     created_at: int
     updated_at: int
     create_index: int
@@ -63,6 +66,10 @@ class Job(Struct, frozen=True, gc=False):
     plan_failures: int = 0  # in a row, under `plan_release`; the next intent on the job clears them
     plan_release: str = ""
     renewed: int = 0  # index of the last restart: replicas placed before it are outdated
+    launched: int = 0  # number of its newest launch
+    scheduled: int = 0  # ms: up to here the clock has launched what it was to, or left it out
+    rebalance: int = 0  # index of the event since which replicas move to better nodes; 0: they stay
+    rebalanced: int = 0  # index of the event with which that ended last
 
     def quarantined(self, release: str) -> bool:
         """Tell whether a release has failed so often to plan it that it leaves the job alone."""
@@ -72,6 +79,11 @@ class Job(Struct, frozen=True, gc=False):
     def current(self) -> Version:
         """The version that is wanted."""
         return self.versions[-1]
+
+    @property
+    def type(self) -> JobType:
+        """What kind of job it is; all its versions are of one."""
+        return self.current.type
 
     @property
     def wanted(self) -> bool:
@@ -86,6 +98,33 @@ class Job(Struct, frozen=True, gc=False):
     def stable(self) -> Version | None:
         """The newest version whose deployment was successful."""
         return next((version for version in reversed(self.versions) if version.stable), None)
+
+
+class Launch(Struct, frozen=True, gc=False):
+    """One run of a batch job to its end: of which version, what began it, and what it was given."""
+
+    number: int
+    version: int
+    kind: LaunchKind
+    by: str
+    created_at: int
+    index: int  # of the event that began it
+    scheduled_at: int | None = None  # ms
+    payload: bytes = b""  # forgotten when it is over
+    size: int = 0  # of the payload
+    meta: tuple[tuple[str, str], ...] = ()
+    status: LaunchStatus = "running"
+    reason: str = ""
+    finished_at: int | None = None
+    complete: int = 0  # replicas that ended well
+    failed: int = 0  # and allocations that did not
+    skipped: int = 0  # scheduled times that were left out while it went on
+    skipped_at: int | None = None  # the last of them
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self.status == "running"
 
 
 class Alloc(Struct, frozen=True, gc=False):
@@ -126,6 +165,7 @@ class Alloc(Struct, frozen=True, gc=False):
     failed_attempt: int = 0
     reason: str = ""
     message: str = ""
+    launch: int = 0  # of a batch job: number of the launch that it is of
     ports: tuple[tuple[str, int], ...] = ()
     address: str = ""
     container: str = ""
@@ -183,6 +223,8 @@ class Node(Struct, frozen=True, gc=False):
     address: str = ""
     version: str = ""
     unknown: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()  # those of them that its agent may stop
+    session_at: int = 0  # ms: when the present session was opened
     drain: Drain | None = None
     drained: Drained | None = None
 
@@ -203,6 +245,8 @@ class Drain(Struct, frozen=True, gc=False):
     deadline: int | None  # ms: what is there then is stopped; None: never
     ignore_system: bool
     index: int  # of the event that began it
+    moved: int = 0  # allocations that have left by now
+    stopped: int = 0  # those that had to, at the deadline
 
 
 class Drained(Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import JobStatus
-from heroctl.domain.records import Alloc, Deployment, Job, Member, Node, Secret, Usage
+from heroctl.domain.records import Alloc, Deployment, Job, Launch, Member, Node, Secret, Usage
 
 
 @dataclass(slots=True)
@@ -27,6 +27,9 @@ class State:
     level: int = 1  # of the events that may be in the log
     brake: bool = False
     brake_changed: int = 0  # ms: when it last went on or off
+    brake_wanted: bool | None = None  # True: an operator holds it on; False: let it go, which has yet to be done
+    grown: int = 0  # index of the event with which a node was up for the first time, the last one's
+    grown_at: int = 0  # ms
     jobs: dict[int, Job] = field(default_factory=dict)
     names: dict[tuple[str, str], int] = field(default_factory=dict)
     allocs: dict[str, Alloc] = field(default_factory=dict)
@@ -38,6 +41,10 @@ class State:
     usage: dict[str, Usage] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     job_deployments: dict[int, tuple[str, ...]] = field(default_factory=dict)  # oldest first
+    launches: dict[int, tuple[Launch, ...]] = field(default_factory=dict)  # of a batch job, oldest first
+    ended: dict[int, dict[tuple[int, str, int], str]] = field(
+        default_factory=dict
+    )  # of a batch job: who ended last in a slot of a launch that goes on
     finished: dict[int, dict[str, None]] = field(default_factory=dict)  # a job's finished allocations, oldest first
     unreplaced: dict[int, dict[tuple[str, int], str]] = field(default_factory=dict)  # a job's failed ones, by slot
     members: dict[str, Member] = field(default_factory=dict)
@@ -81,9 +88,27 @@ def job_status(state: State, job: Job) -> JobStatus:
         return "stopped"
     if job.blocked:
         return "blocked"
+    if job.type == "batch":
+        return _launch_status(state, job)
     deployment = state.deployments.get(job.deployment)
     if deployment is not None and deployment.status == "failed":
         return "failed"
     if all(task.count == 0 for task in job.current.tasks):
         return "running"
     return "running" if any(alloc.status == "running" for alloc in state.allocs_of(job.uid)) else "pending"
+
+
+def find_launch(state: State, uid: int, number: int) -> Launch | None:
+    """Find a kept launch of a job by its number."""
+    return next((launch for launch in reversed(state.launches.get(uid, ())) if launch.number == number), None)
+
+
+def _launch_status(state: State, job: Job) -> JobStatus:
+    """Return how the newest launch stands; before the first one, or after it was stopped, the job waits for another."""
+    launch = next(reversed(state.launches.get(job.uid, ())), None)
+    if launch is None or launch.status == "stopped":
+        return "pending"
+    if launch.status != "running":
+        return launch.status
+    begun = any(alloc.launch == launch.number and alloc.status == "running" for alloc in state.allocs_of(job.uid))
+    return "running" if begun or launch.complete else "pending"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
-from heroctl.domain.intents import access, deployments, jobs, namespaces
+from heroctl.domain.intents import access, balance, deployments, drains, jobs, namespaces
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc
 from tests.domain.worlds import World
@@ -153,6 +153,31 @@ def _go(world: World, which: int, how: int) -> None:
     world.add(gone[how % 3])
 
 
+def _empty(world: World, which: int, how: int) -> None:
+    node = _one(world.state.nodes.values(), which)
+    match how % 4:
+        case 0 | 1:
+            world.do(drains.drain_node(node, None if how % 2 else how, ignore_system=how > 10))
+        case 2:
+            world.do(drains.cancel_drain(node, eligible=how > 10))
+        case _:
+            world.add(e.NodeDrainFinished(node.id, node.name, how, 0))
+
+
+def _better(world: World, which: int, how: int) -> None:
+    job = _one(world.state.jobs.values(), which)
+    match how % 4:
+        case 0:
+            world.do(balance.rebalance_job(job))
+        case 1:
+            world.add(e.JobRebalanced(job.uid, job.namespace, job.name, how))
+        case 2:
+            alloc = _one(world.state.allocs.values(), how)
+            world.add(e.AllocMisplaced(alloc.id, alloc.namespace, alloc.job, "rebalance"))
+        case _:
+            world.do(balance.set_brake(world.state, on=how % 8 > 3))
+
+
 def _join(world: World, which: int, how: int) -> None:
     member = f"api-{which}"
     world.add(e.MemberLeft(member) if how % 3 == 0 else e.MemberJoined(member, "api", "127.0.0.1:1", "0.1.0"))
@@ -222,6 +247,8 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _take_away,
     _come,
     _go,
+    _empty,
+    _better,
     _join,
     _let_in,
     _shut_out,

@@ -17,6 +17,7 @@ from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
+from tests.histories import nodes as told_of_nodes
 
 
 def story() -> list[Row]:
@@ -34,6 +35,7 @@ def story() -> list[Row]:
     _sent_back(world, first)
     _node_lost(world, second)
     _other_history(world, first)
+    told_of_nodes.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)

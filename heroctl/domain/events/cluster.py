@@ -59,6 +59,13 @@ class MemberLeft(Event, frozen=True, gc=False, omit_defaults=True):
     id: str
 
 
+class BrakeRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """An operator wants the brake on until it is let go by hand, or wants it let go now."""
+
+    TAG: ClassVar[str] = "cluster.brake_requested"
+    on: bool
+
+
 class BrakeOn(Event, frozen=True, gc=False, omit_defaults=True):
     """So many nodes are down at once that it is more likely us who are cut off: replacement of them is held."""
 
@@ -66,6 +73,7 @@ class BrakeOn(Event, frozen=True, gc=False, omit_defaults=True):
     WRITER: ClassVar[Writer] = "decision"
     down: int
     of: int
+    reason: str = ""  # `operator`: it was asked for, however many are down
 
 
 class BrakeOff(Event, frozen=True, gc=False, omit_defaults=True):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from heroctl.domain.events.event import Event, Writer
 from heroctl.domain.lifecycle import DeploymentKind
-from heroctl.domain.spec import Strategy
+from heroctl.domain.spec import JobType, Strategy
 
 
 class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
@@ -37,10 +37,16 @@ class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
     strategy: Strategy = "rolling"
     kind: DeploymentKind = "submit"
     of: int | None = None  # the version that it repeats
+    type: JobType = "service"
+    launch: int = 0  # of a batch job: number of the launch that begins with it; 0: none does
+    clock: bool = False  # of a batch job: its scheduled times count from here
 
 
 class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
-    """A user wants all replicas replaced by ones of the same version, as by a deployment. It makes no version."""
+    """A user wants all replicas replaced by ones of the same version, as by a deployment. It makes no version.
+
+    Of a batch job: it is launched again.
+    """
 
     TAG: ClassVar[str] = "job.restarted"
     uid: int
@@ -48,6 +54,7 @@ class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
     name: str
     version: int
     by: str = ""
+    launch: int = 0  # of a batch job
 
 
 class JobStopped(Event, frozen=True, gc=False, omit_defaults=True):
@@ -128,6 +135,36 @@ class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):
     version: int
     of: int  # the version that it repeats
     deployment: str  # the one that failed
+
+
+class JobRebalanceRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants replicas to move that would be clearly better elsewhere."""
+
+    TAG: ClassVar[str] = "job.rebalance_requested"
+    uid: int
+    namespace: str
+    name: str
+
+
+class JobRebalanceBegun(Event, frozen=True, gc=False, omit_defaults=True):
+    """The same, by the cluster itself: it is set to do so when a node joins."""
+
+    TAG: ClassVar[str] = "job.rebalance_begun"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+
+
+class JobRebalanced(Event, frozen=True, gc=False, omit_defaults=True):
+    """No replica would be clearly better elsewhere any more, or each has moved once; so many did."""
+
+    TAG: ClassVar[str] = "job.rebalanced"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+    moved: int = 0
 
 
 class ImagePinned(Event, frozen=True, gc=False, omit_defaults=True):

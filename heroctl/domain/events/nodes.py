@@ -42,6 +42,15 @@ class NodeUnknownContainers(Event, frozen=True, gc=False, omit_defaults=True):
     containers: tuple[str, ...]
 
 
+class NodeContainersReleased(Event, frozen=True, gc=False, omit_defaults=True):
+    """An operator lets the node's agent stop containers that it holds and nobody named."""
+
+    TAG: ClassVar[str] = "node.containers_released"
+    node: str
+    name: str
+    containers: tuple[str, ...]
+
+
 class NodeUp(Event, frozen=True, gc=False, omit_defaults=True):
     """The node beats, after a full inventory: it takes allocations."""
 

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heroctl.domain.evolve import access, allocs, cluster, deployments, jobs, namespaces, nodes, secrets, sessions
+from heroctl.domain.evolve import (
+    access,
+    allocs,
+    cluster,
+    deployments,
+    jobs,
+    launches,
+    namespaces,
+    nodes,
+    rebalance,
+    secrets,
+    sessions,
+)
 from heroctl.domain.evolve.touch import Fold, Touch
 
 if TYPE_CHECKING:
@@ -23,10 +35,12 @@ FOLDS: dict[type[Event], Fold] = {
     **namespaces.FOLDS,
     **sessions.FOLDS,
     **jobs.FOLDS,
+    **launches.FOLDS,
     **deployments.FOLDS,
     **allocs.FOLDS,
     **nodes.FOLDS,
     **secrets.FOLDS,
+    **rebalance.FOLDS,
 }
 
 

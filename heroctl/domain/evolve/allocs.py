@@ -9,15 +9,15 @@ from msgspec.structs import replace
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import Event
+from heroctl.domain.evolve import launches
 from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
+from heroctl.domain.evolve.shelf import shelve
 from heroctl.domain.evolve.touch import Fold, Touch
-from heroctl.domain.lifecycle import RANK, TERMINAL, supersedes
+from heroctl.domain.lifecycle import DRAIN_DEADLINE, RANK, TERMINAL, supersedes
 from heroctl.domain.records import Alloc, Usage
 from heroctl.domain.state import State
-from heroctl.domain.topics import CAPACITY, alloc_topic, alloc_topics, assignment_topic
+from heroctl.domain.topics import CAPACITY, alloc_topics, assignment_topic
 
-KEPT_FINISHED_PER_SLOT: Final = 5
-KEPT_FINISHED_PER_JOB: Final = 100
 KEPT_TIMELINE: Final = 12
 _PHASE_EVENTS: Final = {phase: f"alloc.{phase}" for phase in RANK}
 _UNUSED: Final = Usage()
@@ -46,6 +46,7 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
         deployment=event.deployment,
         replaces=event.replaces,
         reschedules=event.reschedules,
+        launch=event.launch,
         created_at=touch.time,
         create_index=touch.index,
         modify_index=touch.index,
@@ -63,13 +64,16 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
     touch.node(alloc.node)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
-    _shelve_replaced(state, alloc, touch)
+    if alloc.launch:
+        launches.placed(state, alloc, touch)
+    else:
+        _shelve_replaced(state, alloc, touch)
 
 
 def _shelve_replaced(state: State, alloc: Alloc, touch: Touch) -> None:
     replaced = state.unreplaced.get(alloc.uid, {}).pop((alloc.task, alloc.slot), None)
     if replaced is not None:
-        _shelve(state, state.allocs[replaced], touch)
+        shelve(state, state.allocs[replaced], touch)
 
 
 def _reserve(state: State, alloc: Alloc, sign: int) -> None:
@@ -98,33 +102,30 @@ def finish(state: State, alloc: Alloc, touch: Touch) -> None:
     state.allocs[alloc.id] = alloc
     del state.by_node[alloc.node][alloc.id]
     _reserve(state, alloc, -1)
+    _count_out(state, alloc, touch)
     touch.all(alloc.topics)
     touch.node(alloc.node)
     touch.add(CAPACITY)
-    if alloc.phase == "failed" and alloc.wanted == "run":
+    if alloc.launch:
+        launches.ended(state, alloc, touch)
+    elif alloc.phase == "failed" and alloc.wanted == "run":
+        # It is more than history until it is replaced: it tells when its slot's turn is.
         _shelve_replaced(state, alloc, touch)
         state.unreplaced.setdefault(alloc.uid, {})[alloc.task, alloc.slot] = alloc.id
     else:
-        _shelve(state, alloc, touch)
+        shelve(state, alloc, touch)
     forget_if_over(state, alloc.uid, touch)
 
 
-def _shelve(state: State, newest: Alloc, touch: Touch) -> None:
-    """Keep as history. (One that failed is more than that until it is replaced: it tells when its slot's turn is.)"""
-    finished = state.finished.setdefault(newest.uid, {})
-    finished[newest.id] = None
-    if len(finished) <= KEPT_FINISHED_PER_SLOT:
+def _count_out(state: State, alloc: Alloc, touch: Touch) -> None:
+    """Count who leaves a node that is drained; who was leaving before is not counted."""
+    node = state.nodes.get(alloc.node)
+    drain = node.drain if node is not None else None
+    if node is None or drain is None or (alloc.wanted == "stop" and alloc.assign_index < drain.index):
         return
-    same_slot = [
-        alloc
-        for alloc in finished
-        if (state.allocs[alloc].task, state.allocs[alloc].slot) == (newest.task, newest.slot)
-    ]
-    gone = dict.fromkeys(same_slot[:-KEPT_FINISHED_PER_SLOT])
-    gone.update(dict.fromkeys([alloc for alloc in finished if alloc not in gone][:-KEPT_FINISHED_PER_JOB]))
-    for alloc in gone:
-        del finished[alloc], state.allocs[alloc], state.by_job[newest.uid][alloc]
-        touch.forget(alloc_topic(alloc))
+    overdue = alloc.why == DRAIN_DEADLINE
+    drain = replace(drain, moved=drain.moved + (not overdue), stopped=drain.stopped + overdue)
+    state.nodes[node.id] = replace(node, drain=drain, modify_index=touch.index)
 
 
 def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> None:

@@ -44,6 +44,11 @@ def _left(state: State, event: e.MemberLeft, touch: Touch) -> None:
     touch.add(CLUSTER, PEERS)
 
 
+def _brake_requested(state: State, event: e.BrakeRequested, touch: Touch) -> None:
+    state.brake_wanted = True if event.on else False if state.brake else None
+    touch.add(CLUSTER)
+
+
 def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
     state.brake = True
     state.brake_changed = touch.time
@@ -52,6 +57,7 @@ def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
 
 def _brake_off(state: State, _: e.BrakeOff, touch: Touch) -> None:
     state.brake = False
+    state.brake_wanted = None
     state.brake_changed = touch.time
     touch.add(CLUSTER, CAPACITY)
 
@@ -63,6 +69,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.LevelRaised: _level_raised,
     e.MemberJoined: _joined,
     e.MemberLeft: _left,
+    e.BrakeRequested: _brake_requested,
     e.BrakeOn: _brake_on,
     e.BrakeOff: _brake_off,
 }

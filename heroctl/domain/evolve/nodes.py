@@ -40,6 +40,7 @@ def _session_opened(state: State, event: e.NodeSessionOpened, touch: Touch) -> N
         event.node,
         touch,
         session=touch.index,
+        session_at=touch.time,
         boot_id=event.boot_id,
         capacity=event.capacity,
         drivers=event.drivers,
@@ -54,7 +55,16 @@ def _session_opened(state: State, event: e.NodeSessionOpened, touch: Touch) -> N
 
 
 def _unknown_containers(state: State, event: e.NodeUnknownContainers, touch: Touch) -> None:
-    _change(state, event.node, touch, unknown=event.containers)
+    node = state.nodes.get(event.node)
+    released = tuple(each for each in node.released if each in event.containers) if node else ()
+    _change(state, event.node, touch, unknown=event.containers, released=released)
+
+
+def _containers_released(state: State, event: e.NodeContainersReleased, touch: Touch) -> None:
+    node = state.nodes.get(event.node)
+    if node is not None:
+        released = tuple(sorted({*node.released, *event.containers}))
+        _change(state, event.node, touch, released=released)
 
 
 def _jobs_on(state: State, node: str, touch: Touch) -> None:
@@ -63,6 +73,9 @@ def _jobs_on(state: State, node: str, touch: Touch) -> None:
 
 
 def _up(state: State, event: e.NodeUp, touch: Touch) -> None:
+    node = state.nodes.get(event.node)
+    if node is not None and node.up is None:
+        state.grown, state.grown_at = touch.index, touch.time
     if _change(state, event.node, touch, up=True, down_at=None, changed=touch.index) is not None:
         _jobs_on(state, event.node, touch)
         touch.add(CAPACITY, CLUSTER)
@@ -84,8 +97,8 @@ def _drain_started(state: State, event: e.NodeDrainStarted, touch: Touch) -> Non
     if node is None:
         return
     deadline = None if event.seconds is None else touch.time + event.seconds * 1000
-    began, index = (node.drain.started_at, node.drain.index) if node.drain else (touch.time, touch.index)
-    drain = Drain(began, deadline, event.ignore_system, index)
+    drain = node.drain or Drain(touch.time, deadline, event.ignore_system, touch.index)
+    drain = replace(drain, deadline=deadline, ignore_system=event.ignore_system)
     _change(state, event.node, touch, eligible=False, drain=drain)
     _jobs_on(state, event.node, touch)
     touch.add(CLUSTER)
@@ -127,6 +140,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.NodeRegistered: _registered,
     e.NodeSessionOpened: _session_opened,
     e.NodeUnknownContainers: _unknown_containers,
+    e.NodeContainersReleased: _containers_released,
     e.NodeUp: _up,
     e.NodeDown: _down,
     e.NodeEligibilitySet: _eligibility_set,

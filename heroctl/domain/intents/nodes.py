@@ -17,6 +17,7 @@ from heroctl.domain.events import (
 )
 from heroctl.domain.ids import node_id
 from heroctl.domain.intents.change import NOTHING, Change, agent_stream, claim_stream, node_stream
+from heroctl.domain.intents.drains import check_not_draining
 from heroctl.domain.lifecycle import TERMINAL, supersedes
 from heroctl.domain.records import Alloc, Node
 from heroctl.domain.state import State
@@ -71,7 +72,7 @@ def open_session(state: State, node: str, request: SessionRequest, *, beating: b
         )
     ]
     events += report_events(state, known, request.inventory.reports)[0]
-    if request.inventory.unknown:
+    if request.inventory.unknown or known.released:
         events.append(NodeUnknownContainers(node, tuple(request.inventory.unknown)))
     return Change(tuple(events), (node_stream(node), agent_stream(node)))
 
@@ -162,6 +163,8 @@ def _failures(alloc: Alloc, item: Report, node: Node) -> list[Event]:
 
 def set_eligibility(node: Node, *, eligible: bool) -> Change:
     """Say whether new allocations may come to a node; so already: nothing."""
+    if eligible:
+        check_not_draining(node)
     if node.eligible == eligible:
         return NOTHING
     return Change((NodeEligibilitySet(node.id, eligible),), (node_stream(node.id),))
