@@ -39,6 +39,7 @@ class Version(Struct, frozen=True, gc=False):
     strategy: Strategy = "rolling"
     kind: DeploymentKind = "submit"  # of what made it
     of: int | None = None  # the version that it repeats
+    priority: int = 50
     type: JobType = "service"
 
     def task(self, name: str) -> TaskSummary | None:
@@ -176,6 +177,7 @@ class Alloc(Struct, frozen=True, gc=False):
     finished_at: int | None = None
     timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
     topics: tuple[str, ...] = ()  # its own, those of the lists it stands in and its job's: named once, touched often
+    volumes: tuple[str, ...] = ()  # `namespace/name` of those that are its alone
 
     @property
     def terminal(self) -> bool:
@@ -267,6 +269,7 @@ class SecretVersion(Struct, frozen=True, gc=False):
     index: int
     action: str  # create, update, rollback
     of: int | None = None  # the version that it repeats
+    by: str = ""
 
 
 class Secret(Struct, frozen=True, gc=False):

@@ -55,6 +55,8 @@ class State:
     policies: dict[str, Policy] = field(default_factory=dict)
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)  # by namespace and name
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"default": Namespace("default")})
+    settings: dict[str, str | bool] = field(default_factory=dict)  # of the cluster, those that were ever set
+    volumes: dict[str, dict[tuple[str, str, int], str]] = field(default_factory=dict)  # see `volume_of`
     topics: dict[str, int] = field(default_factory=dict)
 
     def job(self, namespace: str, name: str) -> Job | None:
@@ -63,8 +65,10 @@ class State:
         return None if uid is None else self.jobs[uid]
 
     def occupied(self, namespace: str) -> bool:
-        """Tell whether a namespace holds jobs, or replicas of deleted ones that have not stopped yet."""
-        return any(job.namespace == namespace for job in self.jobs.values())
+        """Tell whether a namespace holds secrets, jobs, or replicas of deleted ones that have not stopped yet."""
+        return any(job.namespace == namespace for job in self.jobs.values()) or any(
+            each == namespace for each, _ in self.secrets
+        )
 
     def allocs_of(self, uid: int) -> Iterator[Alloc]:
         """Give a job's allocations, oldest first."""
@@ -73,6 +77,10 @@ class State:
     def allocs_on(self, node: str) -> Iterator[Alloc]:
         """Give the allocations of a node that are not over."""
         return (self.allocs[alloc] for alloc in self.by_node.get(node, ()))
+
+    def volume_of(self, volume: str, job: str, task: str, slot: int) -> str | None:
+        """Find the node that keeps a slot's own volume (`namespace/name`); it does so after the job is deleted, too."""
+        return self.volumes.get(volume, {}).get((job, task, slot))
 
     def topic_index(self, topic: str) -> int:
         """Return the index of the last event that touched a topic; a missing thing's is its collection's."""

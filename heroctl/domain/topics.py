@@ -14,8 +14,9 @@ PEERS: Final = "peers"
 ACL: Final = "acl"
 NAMESPACES: Final = "namespaces"
 SECRETS: Final = "secrets"
+SETTINGS: Final = "settings"
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
-COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS})
+COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS})
 
 
 def job_topic(namespace: str, name: str) -> str:

@@ -97,6 +97,7 @@ def overlay(state: State, uid: int) -> State:
         job_deployments=state.job_deployments.copy(),
         finished=_with_own(state.finished, uid),
         unreplaced=_with_own(state.unreplaced, uid),
+        volumes={volume: kept.copy() for volume, kept in state.volumes.items()},
         topics={},  # nobody waits for them
     )
 

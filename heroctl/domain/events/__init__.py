@@ -39,6 +39,7 @@ from heroctl.domain.events.cluster import (
     BrakeOn,
     BrakeRequested,
     ClusterCreated,
+    ClusterSettingsSet,
     CoordinatorElected,
     IncarnationDrawn,
     LevelRaised,
@@ -84,7 +85,7 @@ from heroctl.domain.events.nodes import (
     NodeUp,
 )
 from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
-from heroctl.domain.events.secrets import SecretDeleted, SecretWritten
+from heroctl.domain.events.secrets import SecretDeleted, SecretRead, SecretsRekeyed, SecretWritten
 from heroctl.domain.events.sessions import SessionEnded, SessionOpened, SigningKeyRotated
 from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
@@ -102,6 +103,7 @@ __all__ = [
     "BrakeOn",
     "BrakeRequested",
     "ClusterCreated",
+    "ClusterSettingsSet",
     "CoordinatorElected",
     "DeploymentFailRequested",
     "DeploymentFinished",
@@ -154,7 +156,9 @@ __all__ = [
     "RoleDeleted",
     "RoleSet",
     "SecretDeleted",
+    "SecretRead",
     "SecretWritten",
+    "SecretsRekeyed",
     "SessionEnded",
     "SessionOpened",
     "SigningKeyRotated",

@@ -28,8 +28,10 @@ class AllocPlaced(Event, frozen=True, gc=False, omit_defaults=True):
     disk: int
     host_ports: tuple[int, ...] = ()
     deployment: str = ""
+    volumes: tuple[str, ...] = ()  # `namespace/name` of those that are its alone
     replaces: str = ""
     reschedules: int = 0  # how often this slot has been rescheduled after failures, in a row
+    launch: int = 0  # of a batch job: number of the launch that it is of
 
 
 class AllocStopRequested(Event, frozen=True, gc=False, omit_defaults=True):
@@ -42,7 +44,7 @@ class AllocStopRequested(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
-    """The coordinator wants it stopped: scaled_down, updated, job_stopped, job_deleted, requested …"""
+    """The coordinator wants it stopped: scaled_down, updated, job_stopped, preempted … and `by` whom it makes way."""
 
     TAG: ClassVar[str] = "alloc.stopping"
     WRITER: ClassVar[Writer] = "decision"
@@ -50,6 +52,7 @@ class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
     namespace: str
     job: str
     reason: str
+    by: str = ""  # the job that it makes way for
 
 
 class AllocMisplaced(Event, frozen=True, gc=False, omit_defaults=True):

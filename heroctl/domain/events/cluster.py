@@ -66,6 +66,13 @@ class BrakeRequested(Event, frozen=True, gc=False, omit_defaults=True):
     on: bool
 
 
+class ClusterSettingsSet(Event, frozen=True, gc=False, omit_defaults=True):
+    """An operator set some keys for the whole cluster; the others stay as they are."""
+
+    TAG: ClassVar[str] = "cluster.settings_set"
+    settings: dict[str, str | bool]
+
+
 class BrakeOn(Event, frozen=True, gc=False, omit_defaults=True):
     """So many nodes are down at once that it is more likely us who are cut off: replacement of them is held."""
 

@@ -37,6 +37,7 @@ class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
     strategy: Strategy = "rolling"
     kind: DeploymentKind = "submit"
     of: int | None = None  # the version that it repeats
+    priority: int = 50
     type: JobType = "service"
     launch: int = 0  # of a batch job: number of the launch that begins with it; 0: none does
     clock: bool = False  # of a batch job: its scheduled times count from here

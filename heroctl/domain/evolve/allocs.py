@@ -53,7 +53,10 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
         assign_index=touch.index,
         timeline=((touch.index, touch.time, event.TAG, ""),),
         topics=alloc_topics(event.id, job.namespace, job.name, node.id),
+        volumes=event.volumes,
     )
+    for volume in event.volumes:
+        state.volumes.setdefault(volume, {})[job.name, event.task, event.slot] = node.id
     state.allocs[alloc.id] = alloc
     state.by_job.setdefault(alloc.uid, {})[alloc.id] = None
     state.by_node.setdefault(alloc.node, {})[alloc.id] = None
@@ -68,6 +71,16 @@ def _placed(state: State, event: e.AllocPlaced, touch: Touch) -> None:
         launches.placed(state, alloc, touch)
     else:
         _shelve_replaced(state, alloc, touch)
+
+
+def forget_volumes(state: State, node: str) -> None:
+    """Forget what a node kept: it is gone with it."""
+    for volume, kept in tuple(state.volumes.items()):
+        left = {slot: where for slot, where in kept.items() if where != node}
+        if len(left) < len(kept):
+            state.volumes[volume] = left
+        if not left:
+            del state.volumes[volume]
 
 
 def _shelve_replaced(state: State, alloc: Alloc, touch: Touch) -> None:
@@ -148,7 +161,7 @@ def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
         why=event.reason,
         modify_index=touch.index,
         assign_index=touch.index,
-        timeline=_line(alloc, touch, event.TAG, event.reason),
+        timeline=_line(alloc, touch, event.TAG, f"{event.reason} by {event.by}" if event.by else event.reason),
     )
     state.allocs[alloc.id] = alloc
     touch.all(alloc.topics)

@@ -9,7 +9,7 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.records import Member
 from heroctl.domain.state import State
-from heroctl.domain.topics import CAPACITY, CLUSTER, PEERS
+from heroctl.domain.topics import CAPACITY, CLUSTER, PEERS, SETTINGS
 
 
 def _created(state: State, event: e.ClusterCreated, touch: Touch) -> None:
@@ -49,6 +49,11 @@ def _brake_requested(state: State, event: e.BrakeRequested, touch: Touch) -> Non
     touch.add(CLUSTER)
 
 
+def _settings_set(state: State, event: e.ClusterSettingsSet, touch: Touch) -> None:
+    state.settings.update(event.settings)
+    touch.add(SETTINGS, CAPACITY)
+
+
 def _brake_on(state: State, _: e.BrakeOn, touch: Touch) -> None:
     state.brake = True
     state.brake_changed = touch.time
@@ -70,6 +75,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.MemberJoined: _joined,
     e.MemberLeft: _left,
     e.BrakeRequested: _brake_requested,
+    e.ClusterSettingsSet: _settings_set,
     e.BrakeOn: _brake_on,
     e.BrakeOff: _brake_off,
 }

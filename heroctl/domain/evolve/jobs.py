@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
+from heroctl.domain.evolve import launches
 from heroctl.domain.evolve.deployments import begin, close, make, put
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.ids import deployment_id
@@ -32,14 +33,21 @@ def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
         strategy=event.strategy,
         kind=event.kind,
         of=event.of,
+        priority=event.priority,
+        type=event.type,
     )
-    deployment = deployment_id(state.incarnation, touch.index)
+    deployment = "" if event.type == "batch" else deployment_id(state.incarnation, touch.index)
     if old is None:
         job = _new(event, version, deployment, touch)
         state.names[job.namespace, job.name] = job.uid
     else:
         job = _again(state, old, version, deployment, touch)
-    _follow(state, job, old, touch)
+    if event.type != "batch":
+        _follow(state, job, old, touch)
+        return
+    if old is not None:
+        _hand_on_policy(state, old, job.current, touch)
+    launches.follow(state, job, old, event, touch)
 
 
 def _follow(state: State, job: Job, old: Job | None, touch: Touch, revert_of: str = "") -> None:
@@ -89,6 +97,7 @@ def _kept(state: State, job: Job, newest: Version) -> tuple[Version, ...]:
         return versions
     running = [alloc for alloc in state.allocs_of(job.uid) if not alloc.terminal]
     needed = {alloc.version for alloc in running} | _deployed(versions, {(one.task, one.content) for one in running})
+    needed.update(launches.needed(state, job.uid))
     needed.update(state.allocs[alloc].version for alloc in state.unreplaced.get(job.uid, {}).values())
     if job.stable is not None:
         needed.add(job.stable.version)
@@ -119,6 +128,9 @@ def _hand_on_policy(state: State, old: Job, version: Version, touch: Touch) -> N
 def _restarted(state: State, event: e.JobRestarted, touch: Touch) -> None:
     old = state.jobs.get(event.uid)
     if old is None:
+        return
+    if old.type == "batch":
+        launches.again(state, old, event, touch)
         return
     deployment = deployment_id(state.incarnation, touch.index)
     job = replace(
@@ -186,6 +198,7 @@ def _stopped(state: State, event: e.JobStopped, touch: Touch) -> None:
     if job is not None:
         job = replace(job, stopped=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
         close(state, job.deployment, "cancelled", touch, "job_stopped")
+        launches.stop_all(state, job.uid, "job_stopped", touch)
         state.jobs[job.uid] = job
         touch.job(job)
 
@@ -196,6 +209,7 @@ def _deleted(state: State, event: e.JobDeleted, touch: Touch) -> None:
         return
     job = replace(job, deleted=True, blocked=(), plan_failures=0, modify_index=touch.index, updated_at=touch.time)
     close(state, job.deployment, "cancelled", touch, "job_deleted")
+    launches.stop_all(state, job.uid, "job_deleted", touch)
     state.jobs[job.uid] = job
     if state.names.get((job.namespace, job.name)) == job.uid:
         del state.names[job.namespace, job.name]
@@ -216,6 +230,8 @@ def forget_if_over(state: State, uid: int, touch: Touch) -> None:
         touch.forget(deployment_topic(deployment))
     state.finished.pop(uid, None)
     state.unreplaced.pop(uid, None)
+    state.launches.pop(uid, None)
+    state.ended.pop(uid, None)
     del state.jobs[uid]
     if (job.namespace, job.name) not in state.names:
         touch.forget(job_topic(job.namespace, job.name))

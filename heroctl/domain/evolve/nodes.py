@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
-from heroctl.domain.evolve.allocs import finish
+from heroctl.domain.evolve.allocs import finish, forget_volumes
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.records import Drain, Drained, Node
 from heroctl.domain.state import State
@@ -129,6 +129,7 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
         lost = replace(alloc, given_up=True, reason="node_removed", modify_index=touch.index)
         finish(state, lost, touch)
     state.node_names.pop(node.name, None)
+    forget_volumes(state, node.id)
     state.usage.pop(event.node, None)
     state.by_node.pop(event.node, None)
     state.removed_nodes[event.node] = touch.index

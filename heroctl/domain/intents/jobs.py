@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, not_found, too_new
 from heroctl.domain.events import AllocStopRequested, JobDeleted, JobRestarted, JobStopped, JobSubmitted, TaskSummary
+from heroctl.domain.intents import launches
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_stream
 from heroctl.domain.level import beyond
 from heroctl.domain.records import Alloc, Job, Version
@@ -34,18 +35,26 @@ def submit_job(
     _guard(job, spec.name, check_index)
     if job is not None and not (job.stopped or job.plan_failures) and _stands(job.current, spec, images):
         return NOTHING
+    if job is not None and job.type != spec.type:
+        said = f"job '{spec.name}' is a {job.type}, and stays one: delete it first, or take another name"
+        raise Conflict("job_type_fixed", said)
     late = beyond(spec, state.level)
     if late is not None:
         raise too_new(late)
+    tasks = tuple(_summary(job, task, images.get(task.name, "")) for task in spec.tasks)
     event = JobSubmitted(
         uid=job.uid if job else 0,
         namespace=spec.namespace,
         name=spec.name,
         version=job.current.version + 1 if job else 1,
         spec=msgspec.Raw(specs.encode(spec)),
-        tasks=tuple(_summary(job, task, images.get(task.name, "")) for task in spec.tasks),
+        tasks=tasks,
         by=by,
         strategy=spec.strategy,
+        priority=spec.priority,
+        type=spec.type,
+        launch=launches.following(job) if launches.begins(job, spec, tasks) else 0,
+        clock=launches.winds(job, spec),
     )
     return Change((event,), (job_stream(spec.namespace, spec.name),), (claim_stream("namespace", spec.namespace),))
 
@@ -59,6 +68,7 @@ def rollback_job(job: Job, version: int | None, by: str, check_index: int | None
     good = rollback_target(job, version)
     if job.wanted and not job.plan_failures and (good.spec, good.tasks) == (job.current.spec, job.current.tasks):
         return NOTHING
+    spec = specs.decode(good.spec)
     event = JobSubmitted(
         uid=job.uid,
         namespace=job.namespace,
@@ -68,8 +78,12 @@ def rollback_job(job: Job, version: int | None, by: str, check_index: int | None
         tasks=good.tasks,
         by=by,
         strategy=good.strategy,
+        priority=good.priority,
         kind="rollback",
         of=good.version,
+        type=good.type,
+        launch=launches.following(job) if launches.begins(job, spec, good.tasks) else 0,
+        clock=launches.winds(job, spec),
     )
     return Change((event,), (job_stream(job.namespace, job.name),))
 
@@ -107,7 +121,9 @@ def scale_job(job: Job, task: str, count: int, by: str, check_index: int | None 
         tasks=tasks,
         by=by,
         strategy=job.current.strategy,
+        priority=job.current.priority,
         kind="scale",
+        type=job.type,
     )
     return Change((event,), (job_stream(job.namespace, job.name),))
 
@@ -121,10 +137,14 @@ def scaled(job: Job, task: str, count: int) -> specs.Job:
 
 
 def restart_job(job: Job, by: str, check_index: int | None = None) -> Change:
-    """Replace all replicas by ones of the same version, as a deployment would."""
+    """Replace all replicas by ones of the same version, as a deployment would; of a batch job: launch it again."""
     _guard(job, job.name, check_index)
     _running(job)
-    event = JobRestarted(job.uid, job.namespace, job.name, job.current.version, by)
+    launch = 0
+    if job.type == "batch":
+        launches.restartable(job)
+        launch = launches.following(job)
+    event = JobRestarted(job.uid, job.namespace, job.name, job.current.version, by, launch)
     return Change((event,), (job_stream(job.namespace, job.name),))
 
 
