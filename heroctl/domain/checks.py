@@ -9,8 +9,8 @@ from typing import Final
 from heroctl.domain import image
 from heroctl.domain import spec as specs
 from heroctl.domain.checks_depends import check_dependencies, check_system
-from heroctl.domain.checks_placement import placement
 from heroctl.domain.checks_launches import check_launches
+from heroctl.domain.checks_placement import placement
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
 from heroctl.domain.mounts import mounts

@@ -18,11 +18,14 @@ _NOT_A_WORD: Final = re.compile(r"\W", re.ASCII)
 
 def check_launches(job: Job, problems: list[Problem]) -> None:
     """Check a job's `periodic` and `dispatch`."""
-    for field in ("periodic", "dispatch"):
-        if getattr(job, field) is not None and job.type != "batch":
-            problems.append(Problem(field, "invalid_value", f"goes with type batch, and this is a {job.type}"))
+    given = [field for field in ("periodic", "dispatch") if getattr(job, field) is not None]
+    if job.type != "batch":
+        said = f"goes with type batch, and this is a {job.type}"
+        problems += [Problem(field, "invalid_value", said) for field in given]
     if job.periodic is not None and job.dispatch is not None:
-        problems.append(Problem("dispatch", "invalid_value", "a job is launched by the clock or by a dispatch: not both"))
+        problems.append(
+            Problem("dispatch", "invalid_value", "a job is launched by the clock or by a dispatch: not both")
+        )
     if job.periodic is not None:
         _add(problems, "periodic.cron", cron_problem(job.periodic.cron))
         _add(problems, "periodic.time_zone", zone_problem(job.periodic.time_zone))
