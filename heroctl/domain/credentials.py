@@ -8,7 +8,8 @@ from typing import Final, Protocol
 from heroctl.domain.state import State
 
 # Kinds of rows that live by being named. Rows of any other kind, such as the signing key, are nobody's to remove.
-KINDS: Final = ("join_token", "node", "password", "token")
+SEALED: Final = "secret"  # the kind of a secret's version
+KINDS: Final = ("join_token", "node", "password", SEALED, "token")
 
 
 class Login(Protocol):
@@ -48,9 +49,10 @@ def good(state: State, login: Login, session: str) -> bool:
 
 
 def named(state: State) -> set[str]:
-    """Give the id of every row that somebody's credential is kept under."""
+    """Give the id of every row that a credential, or a version of a secret, is kept under."""
     holders = (state.users, state.tokens, state.nodes, state.join_tokens)
-    return {one.credential for records in holders for one in records.values()}
+    credentials = {one.credential for records in holders for one in records.values()}
+    return credentials.union(version.row for secret in state.secrets.values() for version in secret.versions)
 
 
 def orphans(state: State, rows: Iterable[str]) -> list[str]:

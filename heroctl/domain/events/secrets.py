@@ -17,6 +17,7 @@ class SecretWritten(Event, frozen=True, gc=False, omit_defaults=True):
     row: str
     action: Literal["create", "update", "rollback"] = "create"
     of: int | None = None  # the version that a rollback repeats
+    by: str = ""
 
 
 class SecretDeleted(Event, frozen=True, gc=False, omit_defaults=True):
@@ -26,3 +27,19 @@ class SecretDeleted(Event, frozen=True, gc=False, omit_defaults=True):
     namespace: str
     name: str
     forced: bool = False
+
+
+class SecretRead(Event, frozen=True, gc=False, omit_defaults=True):
+    """Somebody is about to be shown the value of a secret's version. It is told first: no read goes untold."""
+
+    TAG: ClassVar[str] = "secret.read"
+    namespace: str
+    name: str
+    version: int
+
+
+class SecretsRekeyed(Event, frozen=True, gc=False, omit_defaults=True):
+    """All secrets are being sealed anew with another master key, of which no more than its id is told."""
+
+    TAG: ClassVar[str] = "secret.rekeyed"
+    key: str

@@ -27,7 +27,7 @@ def _updated(state: State, event: e.NamespaceUpdated, touch: Touch) -> None:
 
 
 def _deleted(state: State, event: e.NamespaceDeleted, touch: Touch) -> None:
-    """Jobs come and go without moving their namespace's stream: so that it was empty is only known here."""
+    """Jobs and secrets come and go without moving their namespace's stream: that it was empty is only known here."""
     if not state.occupied(event.name):
         state.namespaces.pop(event.name, None)
     touch.add(NAMESPACES)

@@ -36,9 +36,9 @@ def update_namespace(state: State, name: str, description: str) -> Change:
 
 
 def delete_namespace(state: State, name: str) -> Change:
-    """Remove a namespace without jobs. Raises `namespace_not_empty`.
+    """Remove a namespace without jobs and secrets. Raises `namespace_not_empty`.
 
-    A job may still come into it at the same time: then the event changes nothing, and whoever appended it looks again.
+    One may still come into it at the same time: then the event changes nothing, and whoever appended it looks again.
     """
     find_namespace(state, name)
     if name == DEFAULT:
@@ -51,7 +51,14 @@ def refuse_occupied(state: State, name: str) -> None:
     """Refuse with `namespace_not_empty` where a namespace holds anything."""
     jobs = sorted(job.name for job in state.jobs.values() if job.namespace == name)
     if jobs:
-        some = ", ".join(jobs[:10]) + (f" and {len(jobs) - 10} more" if len(jobs) > 10 else "")
         raise Conflict(
-            "namespace_not_empty", f"namespace '{name}' holds jobs ({some}): delete them, and wait until they are gone"
+            "namespace_not_empty",
+            f"namespace '{name}' holds jobs ({_some(jobs)}): delete them, and wait until they are gone",
         )
+    secrets = sorted(secret for namespace, secret in state.secrets if namespace == name)
+    if secrets:
+        raise Conflict("namespace_not_empty", f"namespace '{name}' holds secrets ({_some(secrets)}): delete them first")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
