@@ -14,6 +14,7 @@ from heroctl.domain.state import State
 from reconciler.planner.piece import Piece
 
 SILENT_MS: Final = 13_000  # without a beat for so long: down
+OPERATOR: Final = "operator"  # why the brake goes on or off that one asked for
 _LOOKBACK_MS: Final = 60_000  # the brake compares with who was ready so long ago
 _MASS: Final = 3  # fewer nodes than this are never a mass failure
 _ON_ABOVE: Final = 55  # per cent
@@ -28,7 +29,7 @@ class Heard(Struct, frozen=True):
     beating: bool = True
 
 
-def liveness(state: State, beats: Mapping[str, Heard]) -> tuple[list[Piece], int | None]:
+def liveness(state: State, beats: Mapping[str, Heard], now: int) -> tuple[list[Piece], int | None]:
     """Decide who comes up and who goes down; and in how many ms the next could go down."""
     pieces: list[Piece] = []
     soonest: int | None = None
@@ -36,13 +37,18 @@ def liveness(state: State, beats: Mapping[str, Heard]) -> tuple[list[Piece], int
         heard = beats.get(node.id)
         if heard is None:
             continue
-        event = _down(state, node, heard) if node.up else _up(node, heard)
+        event = _down(state, node, heard) if node.up else _up(node, heard) or _down_again(state, node, heard, now)
         if event is not None:
             pieces.append(Piece((event,), moves=(node_stream(node.id),)))
-        elif node.up:
-            left = SILENT_MS - heard.silent
+        elif node.up or is_back(node):
+            left = SILENT_MS - (heard.silent if node.up else min(heard.silent, now - node.session_at))
             soonest = left if soonest is None else min(soonest, left)
     return sorted(pieces, key=lambda piece: piece.moves), soonest
+
+
+def is_back(node: Node) -> bool:
+    """Tell whether a node that is down has opened a session since, with a full inventory: it has yet to beat in it."""
+    return node.up is False and node.session > node.changed
 
 
 def _up(node: Node, heard: Heard) -> NodeUp | None:
@@ -58,16 +64,26 @@ def _down(state: State, node: Node, heard: Heard) -> NodeDown | None:
     return NodeDown(node.id, node.name, round(heard.silent / 1000, 1), held)
 
 
+def _down_again(state: State, node: Node, heard: Heard, now: int) -> NodeDown | None:
+    """A node that came back and fell silent before it was up is down from now on: it may have been told to go on."""
+    quiet = is_back(node) and now - node.session_at >= SILENT_MS
+    return _down(state, node, heard) if quiet else None
+
+
 def brake(state: State, now: int) -> BrakeOn | BrakeOff | None:
     """Decide whether to hold back the replacement of what nodes held that are down.
 
-    On: at least 3 nodes, and more than 55 % of those ready 60 s ago, went down. Off: at most 30 % of the same are down
-    still. What was down before an operator let the brake go does not put it on again.
+    What an operator says goes. Else, on: at least 3 nodes, and more than 55 % of those ready 60 s ago, went down. Off:
+    at most 30 % of the same are down still. What was down before an operator let go does not put it on again.
     """
     since = state.brake_changed - _LOOKBACK_MS if state.brake else max(now - _LOOKBACK_MS, state.brake_changed + 1)
     ready = sum(1 for node in state.nodes.values() if node.up)
     down = sum(1 for node in state.nodes.values() if node.up is False and (node.down_at or 0) >= since)
     of = ready + down
+    if state.brake_wanted is True:
+        return None if state.brake else BrakeOn(down, of, OPERATOR)
+    if state.brake_wanted is False and state.brake:
+        return BrakeOff(OPERATOR)
     if not state.brake and down >= _MASS and 100 * down > _ON_ABOVE * of:
         return BrakeOn(down, of)
     if state.brake and 100 * down <= _OFF_AT * of:

@@ -18,6 +18,7 @@ from heroctl.domain.records import Job, Member
 from heroctl.domain.state import State
 from heroctl.domain.topics import CAPACITY, job_topic
 from reconciler.planner.check import Ledger, check
+from reconciler.planner.drain import drains
 from reconciler.planner.liveness import Heard, brake, liveness, members
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.place import Fleet
@@ -77,16 +78,19 @@ def steps(
     state: State, beats: Mapping[str, Heard], now: int, memo: Memo, live: Iterable[Member] | None
 ) -> Generator[int, None, Plan]:
     """As `plan`, and tell of each job, by its uid, just before it is planned. The state must stand still meanwhile."""
-    pieces, soonest = liveness(state, beats)
+    pieces, soonest = liveness(state, beats, now)
     came_or_went = members(state, live) if live is not None else []
     if came_or_went:
         pieces.append(Piece(tuple(came_or_went)))
     toggled = None if pieces else brake(state, now)
     if toggled is not None:
         pieces.append(Piece((toggled,)))
+    emptied, deadline = drains(state, now) if not pieces else ([], None)
+    pieces += emptied
     if pieces:
         return Plan(tuple(pieces), more=True)
-    return (yield from _Pass(state, now, memo).run(None if soonest is None else now + soonest))
+    wakes = [wake for wake in (None if soonest is None else now + soonest, deadline) if wake is not None]
+    return (yield from _Pass(state, now, memo).run(min(wakes, default=None)))
 
 
 def failed(job: Job, said: str, release: str) -> Piece:

@@ -14,7 +14,7 @@ NOW = 1_000_000_000
 
 def one(heard: Heard, **fields: object) -> tuple[list[str], int | None]:
     node = Node("n1", "n1", "", 1, 1, **fields)  # type: ignore[arg-type] # a node's fields
-    pieces, soonest = liveness(State(nodes={"n1": node}), {"n1": heard})
+    pieces, soonest = liveness(State(nodes={"n1": node}), {"n1": heard}, NOW)
     assert all(piece.moves == ("node:n1",) == piece.expects for piece in pieces)
     return [event.TAG for piece in pieces for event in piece.events], soonest
 
@@ -28,7 +28,10 @@ def one(heard: Heard, **fields: object) -> tuple[list[str], int | None]:
         (Heard(0, 0), {}, []),  # no session yet
         (Heard(5, 0), {"session": 5, "up": False, "changed": 7}, []),  # no new inventory since it went down
         (Heard(8, 0), {"session": 8, "up": False, "changed": 7}, [NodeUp.TAG]),
-        (Heard(8, 13_000), {"session": 8, "up": False, "changed": 7}, []),
+        (Heard(8, 13_000), {"session": 8, "up": False, "changed": 7}, [NodeDown.TAG]),  # back, and gone again
+        (Heard(8, 13_000), {"session": 8, "up": False, "changed": 7, "session_at": NOW - 12_999}, []),
+        (Heard(8, 12_999), {"session": 8, "up": False, "changed": 7, "session_at": 0}, [NodeUp.TAG]),
+        (Heard(7, 12_999), {"session": 8, "up": False, "changed": 7, "session_at": 0}, []),
         (Heard(5, 12_999), {"session": 5, "up": True, "changed": 6}, []),
         (Heard(5, 13_000), {"session": 5, "up": True, "changed": 6}, [NodeDown.TAG]),
         (Heard(5, 60_000), {"session": 5, "up": False, "changed": 7}, []),
@@ -44,7 +47,12 @@ def test_it_says_when_the_next_could_go_down() -> None:
 
 def test_of_whom_nothing_is_known_nothing_is_decided() -> None:
     node = Node("n1", "n1", "", 1, 1, session=5, up=True)
-    assert liveness(State(nodes={"n1": node}), {}) == ([], None)
+    assert liveness(State(nodes={"n1": node}), {}, NOW) == ([], None)
+
+
+def test_who_came_back_is_looked_at_again_though_it_does_not_beat() -> None:
+    since = {"session": 8, "up": False, "changed": 7, "session_at": NOW - 3_000}
+    assert one(Heard(5, 60_000), **since) == ([], 10_000)
 
 
 def fleet(ready: int, lost: int, ago: int = 0) -> State:
@@ -96,3 +104,19 @@ def test_members_come_and_go() -> None:
     assert members(state, live) == [MemberLeft("b"), MemberJoined("c", "reconciler", "c", "1")]
     state.members["a"] = Member("a", "api", "a:8080", "0")
     assert MemberJoined("a", "api", "a:8080", "1") in members(state, live)
+
+
+@pytest.mark.parametrize(
+    ("on", "wanted", "said"),
+    [
+        (False, True, BrakeOn(0, 9, "operator")),
+        (True, True, None),  # however few are down
+        (True, False, BrakeOff("operator")),
+        (True, None, BrakeOff("nodes_are_back")),
+        (False, None, None),
+    ],
+)
+def test_an_operator_has_the_last_word(on: bool, wanted: bool | None, said: object) -> None:  # noqa: FBT001 - a table
+    state = fleet(9, 0)
+    state.brake, state.brake_wanted = on, wanted
+    assert brake(state, NOW) == said

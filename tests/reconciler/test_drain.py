@@ -1,0 +1,189 @@
+"""Draining nodes: what the planner decides for a node as a whole."""
+
+from __future__ import annotations
+
+from heroctl.domain import events as e
+from heroctl.domain.draining import remaining
+from heroctl.domain.intents import drains, jobs
+from heroctl.domain.records import Alloc, Drain, Node
+from reconciler.planner.piece import Piece
+from tests.reconciler.cluster import Cluster
+
+
+def _drain(cluster: Cluster, name: str, seconds: int | None = 60, *, ignore_system: bool = False) -> None:
+    cluster.do(drains.drain_node(_node(cluster, name), seconds, ignore_system=ignore_system))
+
+
+def _node(cluster: Cluster, name: str) -> Node:
+    return cluster.state.nodes[cluster.state.node_names[name]]
+
+
+def _drain_of(cluster: Cluster, name: str) -> Drain:
+    drain = _node(cluster, name).drain
+    assert drain is not None
+    return drain
+
+
+def _told(pieces: list[Piece]) -> list[str]:
+    return [event.TAG for piece in pieces for event in piece.events]
+
+
+def _on(cluster: Cluster, name: str) -> list[Alloc]:
+    return list(cluster.state.allocs_on(_node(cluster, name).id))
+
+
+def test_an_empty_node_is_drained_at_once_and_stays_ineligible() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.settle()
+    _drain(cluster, "n1")
+    [piece] = cluster.decide()
+    assert piece.events == (e.NodeDrainFinished(_node(cluster, "n1").id, "n1", 0, 0),)
+    assert piece.expects == (f"node:{_node(cluster, 'n1').id}",)
+    node = _node(cluster, "n1")
+    assert (node.status, node.eligible, node.drain) == ("ready", False, None)
+    assert cluster.decide() == []
+
+
+def test_at_the_deadline_what_is_left_is_stopped_and_it_is_over_when_that_has_ended() -> None:
+    """Nowhere else is room, so that nothing can leave before."""
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run(count=2)
+    cluster.settle()
+    _drain(cluster, "n1", 60)
+    cluster.decide()
+    cluster.wait(59_999)
+    assert "alloc.stopping" not in _told(cluster.decide())
+    cluster.wait(1)
+    stops = [event for piece in cluster.decide() for event in piece.events if isinstance(event, e.AllocStopping)]
+    assert [stop.reason for stop in stops] == ["drain_deadline"] * 2
+    assert (remaining(cluster.state, _node(cluster, "n1").id), _drain_of(cluster, "n1").stopped) == (2, 0)
+    cluster.step()
+    done = [event for piece in cluster.decide() for event in piece.events if isinstance(event, e.NodeDrainFinished)]
+    assert [(each.moved, each.stopped) for each in done] == [(0, 2)]
+
+
+def test_the_planner_wakes_at_the_next_deadline() -> None:
+    cluster = Cluster()
+    for number in range(3):
+        cluster.join(f"n{number}")
+    cluster.run(count=6, resources={"cpu": 2})
+    cluster.settle()
+    for number, seconds in enumerate((300, 7, None)):
+        _drain(cluster, f"n{number}", seconds)
+    cluster.decide()
+    assert cluster.look().wake_at == cluster.clock + 7_000
+
+
+def test_a_deadline_of_nothing_stops_all_at_once() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.join("n2")
+    cluster.run(count=2)
+    cluster.settle()
+    _drain(cluster, "n1", 0)
+    there = len(_on(cluster, "n1"))
+    assert _told(cluster.decide()).count("alloc.stopping") == there
+    cluster.settle()
+    assert not _on(cluster, "n1")
+    assert {alloc.node for alloc in cluster.live("web")} == {_node(cluster, "n2").id}
+
+
+def test_without_a_deadline_nothing_is_ever_forced() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run(count=1)
+    cluster.settle()
+    _drain(cluster, "n1", None)
+    cluster.wait(30 * 24 * 3600 * 1000)
+    assert "alloc.stopping" not in _told(cluster.decide())
+    assert _node(cluster, "n1").drain is not None
+
+
+def test_a_cancel_leaves_what_is_there() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run(count=2)
+    cluster.settle()
+    _drain(cluster, "n1", 60)
+    cluster.decide()
+    cluster.do(drains.cancel_drain(_node(cluster, "n1"), eligible=True))
+    cluster.wait(120_000)
+    cluster.settle()
+    assert (len(cluster.live("web")), _node(cluster, "n1").drained) == (2, None)
+
+
+def test_a_later_deadline_counts_from_when_it_was_said() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run()
+    cluster.settle()
+    _drain(cluster, "n1", 60)
+    cluster.wait(50_000)
+    _drain(cluster, "n1", 60)
+    cluster.wait(59_000)
+    assert "alloc.stopping" not in _told(cluster.decide())
+    cluster.wait(1_000)
+    assert "alloc.stopping" in _told(cluster.decide())
+
+
+def test_a_node_that_goes_down_is_drained_when_it_is_back_or_removed() -> None:
+    """Nobody knows before that its containers are gone."""
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.join("n2")
+    cluster.run(count=1, resources={"cpu": 3})
+    cluster.settle()
+    [alloc] = cluster.live("web")
+    [home] = [name for name in ("n1", "n2") if _node(cluster, name).id == alloc.node]
+    cluster.hush(home)
+    _drain(cluster, home, 600)
+    cluster.settle()
+    assert (_node(cluster, home).status, _drain_of(cluster, home).moved) == ("down", 0)
+    [now] = cluster.live("web")
+    assert now.node != alloc.node
+    cluster.come_back(home)
+    cluster.settle()
+    node = _node(cluster, home)
+    assert (node.status, node.eligible, node.drain) == ("ready", False, None)
+    assert node.drained is not None
+    assert node.drained.moved + node.drained.stopped == 1
+
+
+def test_a_removed_node_is_drained_no_more() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run()
+    cluster.settle()
+    _drain(cluster, "n1", 60)
+    cluster.decide()
+    cluster.remove("n1")
+    cluster.settle()
+    assert [job.blocked for job in cluster.state.jobs.values()] == [("no nodes",)]
+
+
+def test_who_is_stopped_by_its_user_has_left_by_itself() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run(count=2)
+    cluster.settle()
+    _drain(cluster, "n1", 60)
+    cluster.decide()
+    cluster.do(jobs.stop_job(cluster.state, "default", "web"))
+    cluster.settle()
+    drained = _node(cluster, "n1").drained
+    assert drained is not None
+    assert (drained.moved, drained.stopped) == (2, 0)
+
+
+def test_nothing_comes_to_a_node_that_is_drained() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.settle()
+    cluster.run(count=1)
+    _drain(cluster, "n1", None)
+    cluster.settle()
+    assert not cluster.live("web")
+    [job] = cluster.state.jobs.values()
+    assert job.blocked == ("1 node: 1 not eligible",)
