@@ -160,7 +160,7 @@ def _failure(draft: Draft, deployment: Deployment, tasks: Sequence[TaskRollout])
             reason = _verdict(draft, deployment, alloc, task.task.update.healthy_deadline)
             if reason is not None:
                 return reason
-    busy = [task for task in tasks if not task.done]
+    busy = [task for task in tasks if not task.done and not task.waits.reasons]
     if deployment.status == "awaiting_promotion" or not busy:
         return None
     patience = max(task.task.update.progress_deadline for task in busy)
@@ -170,11 +170,10 @@ def _failure(draft: Draft, deployment: Deployment, tasks: Sequence[TaskRollout])
 
 
 def _progress_at(deployment: Deployment, tasks: Sequence[TaskRollout]) -> int:
-    """Return since when (ms) a deployment should go on: while a canary has its share, that is no lack of progress."""
+    """Return since when (ms) a deployment should go on: neither a canary's share nor waiting for others is a delay."""
     trials = [task for task in tasks if task.on_trial]
-    if deployment.step_at is None or not trials:
-        return deployment.progress_at
-    return max(deployment.progress_at, deployment.step_at + _pause(trials))
+    at = max(deployment.progress_at, *(task.waits.since for task in tasks))
+    return at if deployment.step_at is None or not trials else max(at, deployment.step_at + _pause(trials))
 
 
 def _verdict(draft: Draft, deployment: Deployment, alloc: Alloc, deadline: Duration) -> str | None:

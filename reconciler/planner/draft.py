@@ -19,7 +19,7 @@ from reconciler.planner.slots import Need, Slot
 MAX_EVENTS: Final = 1_000  # of one piece
 _CLOSING: Final = 3  # events that may follow when a draft is full: two of a deployment's end, one of blocking
 
-Why = Literal["room", "leaving", "held", "delayed", "spent", "ill"]
+Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "depends"]
 
 
 class Note(Struct, frozen=True):
@@ -28,6 +28,7 @@ class Note(Struct, frozen=True):
     why: Why
     at: int | None = None  # ms: when it will be
     ask: Ask | None = None  # that fits nowhere
+    said: str = ""  # what it waits for, where that is neither room nor time
 
 
 class Draft:
@@ -43,6 +44,7 @@ class Draft:
         self.moves: tuple[str, ...] = ()  # streams that the events stand on
         self.wake: int | None = None  # ms
         self.waiting = False  # more capacity could change the answer
+        self.watched: set[str] = set()  # topics of others that could change the answer
         self.cut = False  # there is more to do at once
         self.slots: dict[str, list[Slot]] = {}  # by task, once they are sorted
         self.notes: dict[tuple[str, int], Note] = {}  # by task and slot
@@ -70,9 +72,11 @@ class Draft:
         """Plan this job again at a moment (ms), if not before."""
         self.wake = at if self.wake is None else min(self.wake, at)
 
-    def note(self, task: str, slot: int, why: Why, at: int | None = None, ask: Ask | None = None) -> None:
+    def note(
+        self, task: str, slot: int, why: Why, at: int | None = None, *, ask: Ask | None = None, said: str = ""
+    ) -> None:
         """Keep in mind why a slot waits, for those who ask."""
-        self.notes.setdefault((task, slot), Note(why, at, ask))
+        self.notes.setdefault((task, slot), Note(why, at, ask, said))
 
     def stop(self, alloc: Alloc, reason: str) -> Alloc:
         """Want an allocation stopped, and return it as it will be."""

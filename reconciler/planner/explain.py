@@ -35,6 +35,7 @@ Standing = Literal[
     "rescheduled",  # failed for good; another node gets it at `retry_at`
     "spent",  # failed for good, and is not tried again
     "no_room",  # fits nowhere
+    "depends",  # waits for another job or task to get so far
     "next",  # is about to be placed
     "leaving",  # waits for the one before to end
     "waiting",  # outdated, and not yet its turn in the update
@@ -157,6 +158,8 @@ class _Explaining:
                 return "no_room", f"waiting for room: {words}{stays}", None, lacking
             case "delayed" if note.at is not None:
                 return "rescheduled", f"{before}placed again in {span(note.at - self._now)}", note.at, None
+            case "depends":
+                return "depends", f"{before}{note.said}{stays}", None, None
             case "spent":
                 return "spent", f"{before}not placed again: reschedule is not unlimited", None, None
             case "held":

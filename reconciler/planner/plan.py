@@ -37,6 +37,7 @@ class Look(Struct, gc=False):
     index: int
     capacity: int | None  # None: more capacity would change nothing
     wake: int | None
+    others: tuple[tuple[str, int], ...] = ()  # topics that it waits for, and their indexes
 
 
 class Memo:
@@ -49,13 +50,22 @@ class Memo:
         self.resume = 0  # uid of the job to begin with, where the last pass had enough
         self.wary = False  # whether a plan may kill its process: what failed before comes when nothing else is to do
 
-    def leave(self, state: State, uid: int, wake: int | None = None, *, waiting: bool = False) -> None:
-        """Leave a job alone until it moves, until `wake`, or, if it is waiting for that, until capacity moves."""
+    def leave(
+        self,
+        state: State,
+        uid: int,
+        wake: int | None = None,
+        *,
+        waiting: bool = False,
+        watched: Iterable[str] = (),
+    ) -> None:
+        """Leave a job alone until it or what is watched moves, until `wake`, or, if it waits for that, capacity."""
         job = state.jobs.get(uid)
         if job is not None:
             topic = job_topic(job.namespace, job.name)
             capacity = state.topics.get(CAPACITY, 0) if waiting else None
-            self.looks[uid] = Look(topic, state.topics.get(topic, 0), capacity, wake)
+            others = tuple((other, state.topics.get(other, 0)) for other in sorted(watched))
+            self.looks[uid] = Look(topic, state.topics.get(topic, 0), capacity, wake, others)
 
 
 def plan(
@@ -147,6 +157,8 @@ class _Pass:
         topics = self._state.topics
         if topics.get(look.topic) != look.index or (look.wake is not None and look.wake <= self._now):
             return False
+        if any(topics.get(topic, 0) != index for topic, index in look.others):
+            return False
         return look.capacity is None or look.capacity == topics.get(CAPACITY, 0)
 
     def _job(self, job: Job) -> bool:
@@ -165,5 +177,5 @@ class _Pass:
         if draft.events:
             self._pieces.append(Piece(tuple(draft.events), draft.reads, draft.moves, job.uid))
         elif not draft.cut:
-            self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting)
+            self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting, watched=draft.watched)
         return draft.cut

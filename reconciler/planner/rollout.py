@@ -14,6 +14,7 @@ from typing import Final
 from heroctl.domain import spec as specs
 from heroctl.domain.events import JobBlocked
 from heroctl.domain.records import Alloc, Job
+from reconciler.planner.depends import waits
 from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins
@@ -37,6 +38,9 @@ def decide(scene: Scene, job: Job) -> Draft:
     draft.events.extend(pins(job, allocs))
     tasks = _tasks(draft, allocs)
     draft.slots = {task.name: task.slots for task in tasks}
+    if draft.deployment is None or draft.deployment.kind != "revert":
+        for task in tasks:
+            task.waits = waits(scene, job, task.task, draft.slots)
     if fail(draft, tasks):
         return draft
     for task in tasks:

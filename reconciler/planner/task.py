@@ -8,7 +8,7 @@ from typing import Any
 
 from heroctl.domain import spec as specs
 from heroctl.domain.records import Alloc
-from reconciler.planner import strategy
+from reconciler.planner import depends, strategy
 from reconciler.planner.draft import Draft
 from reconciler.planner.filters import Ask
 from reconciler.planner.needs import Needs
@@ -34,7 +34,8 @@ class TaskRollout:
         beside = strategy.abreast(draft.job, task, content, draft.deployment)
         self._kinds = Kinds(content, draft.job.renewed, beside)
         self._needs = Needs(draft, task, self._kinds)
-        self.reasons = self._needs.reasons  # why replicas fit nowhere
+        self.reasons = self._needs.reasons  # why replicas are not placed
+        self.waits = depends.NOTHING
         self.slots = arrange(task.count, allocs, self._kinds, self._better)
         self._base = self._find_base()
         self._set_stages()
@@ -184,7 +185,7 @@ class TaskRollout:
 
     def fill(self) -> None:
         """Place what empty slots need, then take the next steps of the update."""
-        rolls = self._updating and not self._paused
+        rolls = self._updating and not self._paused and not self.waits.reasons
         budget = self.task.update.max_parallel - self._in_flight() if rolls else 0
         needs: list[Need] = []
         for slot in self.slots:
@@ -199,8 +200,32 @@ class TaskRollout:
             if slot.gone:
                 needs.extend(self._needs.lost_abreast(slot))
         steps = self._steps() if budget > 0 else []
+        if self.waits.reasons:
+            needs = self._hold_back(needs)
         if needs or steps:
             self._place(needs, steps, budget)
+
+    def _hold_back(self, needs: list[Need]) -> list[Need]:
+        """Leave out who starts for the first time, while the task waits for others, and tell of who is held back."""
+        held = {need.slot for need in needs if self._is_first(need)}
+        if self._updating and not self._paused:
+            held |= {slot.number for slot in self._steps()}
+        if held:
+            self.reasons.update(dict.fromkeys(self.waits.reasons))
+            self._draft.watched.update(self.waits.topics)
+        for number in held:
+            self._draft.note(self.name, number, "depends", said="; ".join(self.waits.reasons))
+        return [need for need in needs if not self._is_first(need)]
+
+    def _is_first(self, need: Need) -> bool:
+        """Tell whether a slot has not had the wanted version yet: neither what runs nor what ran waits for others."""
+        slot = self.slots[need.slot]
+        if need.content != self._kinds.content or slot.fresh is not None:
+            return False
+        if slot.last_fresh is not None and cause(slot.last_fresh) != "stopped":
+            return False
+        last = None if slot.old is not None else slot.last
+        return last is None or (cause(last) == "stopped" and last.why != "updated")
 
     def _standing(self, slot: Slot) -> list[Need]:
         """Say what a slot needs whose old replica stays for now."""

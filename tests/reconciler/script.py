@@ -85,13 +85,18 @@ class Script:
         self.cluster.join(name, float(cpu), memory, drivers=[one for one in drivers.split(",") if one != "none"])
 
     def _run(self, name: str, args: str, **fields: str) -> None:
-        """`run web v2 count=3 cpu=1 memory=1GiB host=80 max_parallel=1 order=stop-first …`"""
+        """`run web v2 count=3 cpu=1 memory=1GiB host=80 after=db type=system max_parallel=1 order=stop-first …`"""
         made: dict[str, Any] = {"count": int(fields.pop("count", "1"))}
         need = {key: fields.pop(key) for key in ("cpu", "memory", "disk") if key in fields}
         if need:
             made["resources"] = {key: float(value) if key == "cpu" else value for key, value in need.items()}
         if "host" in fields:
             made["ports"] = {"http": {"container": 80, "host": int(fields.pop("host"))}}
+        if "after" in fields:
+            made["depends_on"] = [{"job": job} for job in fields.pop("after").split(",")]
+        if "type" in fields:
+            made["type"] = fields.pop("type")
+            made.pop("count")
         if "delay" in fields:
             made["reschedule"] = {"delay": fields.pop("delay")}
         if fields:
