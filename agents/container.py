@@ -5,15 +5,20 @@ Labels are the memory that survives everything: an agent that lost its files fin
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct, field
 
 from heroctl.domain.allowance import NOTHING, Allowance
-from heroctl.domain.assignment import Assigned
-from heroctl.domain.spec import Capabilities, Device, Task, Volume
+from heroctl.domain.assignment import Assigned, Work
+from heroctl.domain.checks_launches import variable
+from heroctl.domain.references import SECRET, Reference, UnknownReference, parse, render, render_bytes
+from heroctl.domain.spec import Capabilities, Device, File, Task, Volume
 
 PREFIX: Final = "heroctl."
 CLUSTER: Final = PREFIX + "cluster"
@@ -26,13 +31,8 @@ PORTS: Final = PREFIX + "ports"
 
 State = Literal["created", "running", "exited"]
 
-# `${alloc.id}` is a reference; `${HOME}` and `${PORT:-80}` have no dot and are left to the program.
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_]\w*\.[^}\s]*)\}")
 _NOT_A_WORD: Final = re.compile(r"\W", re.ASCII)
-
-
-class UnknownReference(ValueError):  # noqa: N818 - it says what it is about
-    """An env value or argument refers to something that this node does not have."""
+_NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Node(Struct, frozen=True):
@@ -53,6 +53,15 @@ class Publish(Struct, frozen=True, gc=False):
     name: str
     container: int
     host: int
+
+
+class Content(Struct, frozen=True):
+    """A file of a workload, filled in. `secret`: it must not lie on a disk."""
+
+    path: str
+    content: bytes
+    mode: int
+    secret: bool = False
 
 
 class Description(Struct, frozen=True):
@@ -78,6 +87,14 @@ class Description(Struct, frozen=True):
     devices: tuple[Device, ...] = ()
     capabilities: Capabilities = Capabilities()
     volumes: tuple[Volume, ...] = ()
+    files: tuple[Content, ...] = ()
+    namespace: str = "default"  # whose named volumes are meant
+    secret: bool = False  # whether something in `env` must not lie on a disk
+
+    @property
+    def key(self) -> str:
+        """What tells this attempt from every other one on the node."""
+        return f"{self.alloc}.{self.labels[ATTEMPT]}"
 
 
 class Container(Struct, frozen=True):
@@ -99,7 +116,15 @@ class Container(Struct, frozen=True):
     output: str = ""  # the last that it said itself, where it ended unasked: a few tidy lines
 
 
-def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, int], incarnation: str) -> Description:
+def describe(  # noqa: PLR0913 - the last one is given by its name
+    assigned: Assigned,
+    node: Node,
+    attempt: int,
+    ports: Mapping[str, int],
+    incarnation: str,
+    *,
+    secrets: Mapping[str, bytes] = _NOTHING,
+) -> Description:
     """Describe the container of one attempt. `ports` holds a host port for every port of the task.
 
     UnknownReference says which `${…}` means nothing here.
@@ -108,13 +133,17 @@ def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, i
     publish = tuple(Publish(name, spec.ports[name].container, ports[name]) for name in sorted(spec.ports))
     listen = {port.name: port.host if _on_host(spec) else port.container for port in publish}
     known = _references(assigned, node, attempt, listen)
-    env = {name: _filled(value, known) for name, value in spec.env.items()}
+    hidden = {key: value.encode() for key, value in known.items()}
+    if assigned.work is not None:
+        hidden["launch.payload"] = assigned.work.payload  # which need not be a text, in a file
+    hidden |= {f"{SECRET}.{name}": value for name, value in secrets.items()}
+    env = {name: _variable(name, value, hidden) for name, value in spec.env.items()}
     return Description(
         name=f"{assigned.job}.{assigned.task}.{assigned.slot}.{assigned.id}.{attempt}",
         alloc=assigned.id,
         image=spec.image or "",
-        command=tuple(_filled(word, known) for word in spec.command),
-        args=tuple(_filled(word, known) for word in spec.args),
+        command=tuple(render(word, known) for word in spec.command),
+        args=tuple(render(word, known) for word in spec.args),
         env=env | _given(assigned, node, attempt) | _port_variables(publish, listen, node.address),
         labels=_labels(assigned, node, attempt, ports, incarnation),
         cpu=spec.resources.cpu,
@@ -128,7 +157,30 @@ def describe(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, i
         devices=spec.devices,
         capabilities=spec.capabilities,
         volumes=spec.volumes,
+        files=tuple(_file(file, hidden) for file in spec.files),
+        namespace=assigned.namespace,
+        secret=any(_holds_secret(value) for value in spec.env.values()),
     )
+
+
+def _variable(name: str, text: str, known: Mapping[str, bytes]) -> str:
+    filled = render_bytes(text, known)
+    try:
+        value = filled.decode()
+    except UnicodeDecodeError:
+        value = "\0"
+    if "\0" in value:
+        raise UnknownReference(f"{name} would hold what is no text: such a secret can only go into a file") from None
+    return value
+
+
+def _file(file: File, known: Mapping[str, bytes]) -> Content:
+    content = render_bytes(file.content, known)
+    return Content(file.path, content, int(file.mode, 8), secret=_holds_secret(file.content))
+
+
+def _holds_secret(text: str) -> bool:
+    return "${" in text and any(isinstance(part, Reference) and part.kind == SECRET for part in parse(text))
 
 
 def _on_host(spec: Task) -> bool:
@@ -169,7 +221,7 @@ def _labels(assigned: Assigned, node: Node, attempt: int, ports: Mapping[str, in
 
 
 def _given(assigned: Assigned, node: Node, attempt: int) -> dict[str, str]:
-    return {
+    return _worked_on(assigned.work) | {
         "HEROCTL_CLUSTER": node.cluster,
         "HEROCTL_NODE": node.name,
         "HEROCTL_NAMESPACE": assigned.namespace,
@@ -180,6 +232,29 @@ def _given(assigned: Assigned, node: Node, attempt: int) -> dict[str, str]:
         "HEROCTL_VERSION": str(assigned.version),
         "HEROCTL_ATTEMPT": str(attempt),
     }
+
+
+def _worked_on(work: Work | None) -> dict[str, str]:
+    """Tell a replica of a batch job what it was launched with. What is no text comes in base64."""
+    if work is None:
+        return {}
+    given = {"HEROCTL_LAUNCH": str(work.launch)}
+    if work.scheduled_at is not None:
+        at = datetime.fromtimestamp(work.scheduled_at / 1000, UTC)
+        given["HEROCTL_SCHEDULED_AT"] = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if work.payload:
+        text = _text(work.payload)
+        encoded = base64.b64encode(work.payload).decode()
+        given |= {"HEROCTL_PAYLOAD_BASE64": encoded} if text is None else {"HEROCTL_PAYLOAD": text}
+    return given | {variable(key): value for key, value in work.meta.items()}
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 def _port_variables(publish: tuple[Publish, ...], listen: Mapping[str, int], address: str) -> dict[str, str]:
@@ -201,6 +276,9 @@ def _references(assigned: Assigned, node: Node, attempt: int, listen: Mapping[st
     known |= {f"node.attributes.{key}": value for key, value in node.attributes.items()}
     known |= {f"node.labels.{key}": value for key, value in node.labels.items()}
     known |= {"node.id": node.id, "node.name": node.name, "node.address": node.address}
+    if assigned.work is not None:
+        known |= {f"launch.meta.{key}": value for key, value in assigned.work.meta.items()}
+        known |= {"launch.number": str(assigned.work.launch), "launch.payload": _text(assigned.work.payload) or ""}
     known |= {
         "alloc.id": assigned.id,
         "alloc.namespace": assigned.namespace,
@@ -211,13 +289,3 @@ def _references(assigned: Assigned, node: Node, attempt: int, listen: Mapping[st
         "alloc.attempt": str(attempt),
     }
     return known | {f"port.{name}": str(port) for name, port in listen.items()}
-
-
-def _filled(text: str, known: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = known.get(match[1])
-        if found is None:
-            raise UnknownReference(f"{match[0]} means nothing on this node")
-        return found
-
-    return _REFERENCE.sub(value, text) if "${" in text else text

@@ -39,6 +39,8 @@ class Record(Struct, frozen=True, omit_defaults=True):
     message: str = ""  # prose about `reason`
     image: str = ""  # what the tag stood for that the newest container was made from
     absent: bool = False  # the image is not here yet
+    waiting: str = ""  # why a start is put off: a code; nothing has ended for it
+    waiting_for: str = ""  # prose about it
     avoid: tuple[int, ...] = ()  # host ports found taken by others
     stopping_at: float = 0.0  # when it was first to end: out of the traffic from then on
     ending: str = ""  # the container that was asked to end
@@ -55,6 +57,8 @@ def fresh(record: Record) -> Record:
         started_at=None,
         not_before=0.0,
         counts=False,
+        waiting="",
+        waiting_for="",
         stopping_at=0.0,
         ending="",
         ending_at=0.0,
@@ -90,6 +94,8 @@ def ended(record: Record, not_before: float, *, counts: bool = False) -> Record:
         not_before=not_before,
         counts=counts,
         started_at=None,
+        waiting="",
+        waiting_for="",
         stopping_at=0.0,
         ending="",
         ending_at=0.0,
@@ -107,7 +113,19 @@ def failed(record: Record, reason: str, message: str) -> Record:
         message=message,
         started_at=None,
         not_before=0.0,
+        waiting="",
+        waiting_for="",
     )
+
+
+def waiting(record: Record, code: str, message: str) -> Record:
+    """It cannot be started yet, and nothing is wrong with it. Prose is that of the first time."""
+    return record if record.waiting == code else replace(record, waiting=code, waiting_for=message)
+
+
+def completed(record: Record) -> Record:
+    """The allocation is over for good: it has done what it was to do."""
+    return replace(record, phase="complete", reason="", message="", started_at=None, not_before=0.0)
 
 
 def interrupted(record: Record) -> Record:
@@ -139,6 +157,7 @@ def report(
     running = record.phase == "running"
     unhealthy = running and health == "unhealthy"
     asked = unhealthy or (running and health == "unknown" and not record.reason)
+    reason, message = _waited(record) if record.phase == "starting" else (record.reason, record.message)
     return Report(
         alloc=record.alloc,
         attempt=record.attempt,
@@ -148,8 +167,8 @@ def report(
         exit_code=record.exit_code,
         oom=record.oom,
         failed_attempt=record.failed_attempt,
-        reason="unhealthy" if unhealthy else record.reason,
-        message=_short(said if asked else record.message),
+        reason="unhealthy" if unhealthy else reason,
+        message=_short(said if asked else message),
         ports=record.ports,
         address=address,
         running_for=_elapsed(now, record.started_at) if running else None,
@@ -159,11 +178,21 @@ def report(
     )
 
 
+def _waited(record: Record) -> tuple[str, str]:
+    """Say why a start is put off, below how the attempt before it ended: that one may not have been heard of yet."""
+    if not record.waiting:
+        return record.reason, record.message
+    if not record.reason:
+        return record.waiting, record.waiting_for
+    return record.reason, f"{record.message}\n{record.waiting_for}"
+
+
 def visible(record: Record) -> tuple[object, ...]:
     """Return what others see of a record: a change of anything else is not worth a report."""
     return (
         *(record.attempt, record.phase, record.container, record.ports, len(record.begun)),
         *(record.failed_attempt, record.exit_code, record.oom, record.reason, record.message, record.image),
+        record.waiting,
     )
 
 

@@ -9,18 +9,19 @@ Being killed between any two of these lines is harmless: labels and record lead 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agents.container import Container, Description, Node, UnknownReference, describe
-from agents.record import Record, ended, failed, fresh, over, recent, stopping
+from agents.container import ATTEMPT, INCARNATION, Container, Description, Node, describe
+from agents.record import Record, completed, ended, failed, fresh, over, recent, stopping
 from heroctl.domain.allowance import refusal
 from heroctl.domain.assignment import Assigned
 from heroctl.domain.isolation import taken
 from heroctl.domain.lifecycle import TERMINAL
+from heroctl.domain.references import SECRET, Reference, UnknownReference, parse
 from heroctl.domain.spec import Task
 
 KILL_AGAIN: Final = 10.0  # seconds after which a kill that did nothing is repeated
@@ -51,15 +52,17 @@ class Reserve(Struct, frozen=True):
 
 
 class Pull(Struct, frozen=True):
-    """Bring the image here."""
+    """Bring the image here. `login`: the name of the secret that says who we are to its registry; "": nobody."""
 
     image: str
+    login: str = ""
 
 
 class Start(Struct, frozen=True):
-    """Make and start this container."""
+    """Make and start this container. Where the task has secrets, nothing stands for each of them: see `filled`."""
 
     description: Description
+    assigned: Assigned
 
 
 class Signal(Struct, frozen=True):
@@ -104,6 +107,12 @@ def step(wish: Wish, record: Record, observed: Sequence[Container] | None, now: 
     return _run(wish, wish.assigned, record, observed, now, node=node)
 
 
+def filled(start: Start, node: Node, secrets: Mapping[str, bytes]) -> Description:
+    """Describe once more what is to be started, with what the task's secrets hold. UnknownReference."""
+    labels, ports = start.description.labels, {port.name: port.host for port in start.description.ports}
+    return describe(start.assigned, node, int(labels[ATTEMPT]), ports, labels[INCARNATION], secrets=secrets)
+
+
 def reserved(record: Record, ports: dict[str, int]) -> Record:
     """Remember the host ports chosen; they are kept for the allocation's life."""
     return replace(record, ports=record.ports | ports)
@@ -111,7 +120,7 @@ def reserved(record: Record, ports: dict[str, int]) -> Record:
 
 def pulled(record: Record) -> Record:
     """Remember that the image is here."""
-    return replace(record, absent=False)
+    return replace(record, absent=False, waiting="", waiting_for="")
 
 
 def faulted(record: Record, assigned: Assigned, fault: Fault, now: float) -> Record:
@@ -228,7 +237,7 @@ def _noticed(
     if record.phase == "stopping":
         return ended(record, now)
     attempt = record.attempt if record.phase == "running" else _attempt(record, assigned, mine)
-    return _exited(replace(record, attempt=attempt, ports=mine.ports or record.ports), assigned.spec, mine, now)
+    return _exited(replace(record, attempt=attempt, ports=mine.ports or record.ports), assigned, mine, now)
 
 
 def _without(record: Record, assigned: Assigned, old: Container | None, now: float) -> Record:
@@ -287,17 +296,28 @@ def _start(wish: Wish, assigned: Assigned, record: Record, now: float, node: Nod
     if missing:
         return Step(record, Reserve(missing, record.avoid))
     try:
-        description = describe(assigned, node, record.attempt, record.ports, wish.incarnation)
+        blank = dict.fromkeys(assigned.secrets, b"")
+        description = describe(assigned, node, record.attempt, record.ports, wish.incarnation, secrets=blank)
     except UnknownReference as error:
         return _clear(failed(record, "unknown_reference", str(error)), (), assigned, now)
-    return Step(record, Pull(description.image) if record.absent else Start(description))
+    if record.absent:
+        return Step(record, Pull(description.image, _login(spec)))
+    return Step(record, Start(description, assigned))
+
+
+def _login(spec: Task) -> str:
+    """Name the secret in `image_auth`, which holds one reference and nothing else."""
+    parts = parse(spec.image_auth or "")
+    return next((part.name for part in parts if isinstance(part, Reference) and part.kind == SECRET), "")
 
 
 # ── the end of an attempt ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _exited(record: Record, spec: Task, container: Container, now: float) -> Record:
-    code = container.exit_code
+def _exited(record: Record, assigned: Assigned, container: Container, now: float) -> Record:
+    spec, code = assigned.spec, container.exit_code
+    if assigned.work is not None and code == 0 and not container.oom:
+        return completed(replace(record, container=container.id, exit_code=code, oom=False))
     if container.oom:
         reason, message = "oom", f"ran out of memory (limit {spec.resources.memory})"
     elif code is None:

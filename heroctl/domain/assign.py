@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
-from heroctl.domain.assignment import Assigned
+from heroctl.domain.assignment import Assigned, Work
 from heroctl.domain.image import pinned
 from heroctl.domain.records import Alloc, Job, Node, Version
-from heroctl.domain.state import State
+from heroctl.domain.state import State, find_launch
 from heroctl.domain.topics import assignment_topic
 
 
@@ -29,6 +29,8 @@ def changed(state: State, node: Node, since: int) -> list[Assigned]:
 
 def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
     """Spell out one allocation for its agent."""
+    version = _version(state.jobs[alloc.uid], alloc)
+    summary = version.task(alloc.task)
     return Assigned(
         id=alloc.id,
         namespace=alloc.namespace,
@@ -38,29 +40,43 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
         version=alloc.version,
         wanted=alloc.wanted,
         digest=alloc.content,
-        spec=_task(state.jobs[alloc.uid], alloc),
+        spec=_task(version, alloc),
         cluster=state.cluster,
         node=node.name,
         address=node.address,
         index=alloc.assign_index,
         seen_attempt=alloc.attempt,
+        work=_work(state, alloc) if alloc.launch else None,
+        secrets=() if summary is None else tuple(name for name, _ in summary.pins),
     )
 
 
-def _task(job: Job, alloc: Alloc) -> specs.Task:
-    """Take the newest spec whose containers would be the same: it carries the newest policies.
+def _version(job: Job, alloc: Alloc) -> Version:
+    """Take the newest version whose containers would be the same: it carries the newest policies."""
+    return _same_content(job.current, alloc) or job.version(alloc.version) or job.current
+
+
+def _task(version: Version, alloc: Alloc) -> specs.Task:
+    """Give the task as that version has it.
 
     Its image is the one that the tag stood for, once that is known. What runs already was made from it, or is kept.
     """
-    version = _same_content(job.current, alloc) or job.version(alloc.version) or job.current
     task = specs.decode(version.spec).task(alloc.task)
     if task is None:  # versions that run are kept, so this is a broken history
-        msg = f"version {version.version} of job {job.name} has no task {alloc.task}"
+        msg = f"version {version.version} of job {alloc.job} has no task {alloc.task}"
         raise LookupError(msg)
     summary = version.task(alloc.task)
     if summary is None or not summary.image or not task.image:
         return task
     return replace(task, image=pinned(task.image, summary.image))
+
+
+def _work(state: State, alloc: Alloc) -> Work:
+    """Say what a replica of a launch works on. One whose launch is over is only told to stop."""
+    launch = find_launch(state, alloc.uid, alloc.launch)
+    if launch is None:
+        return Work(alloc.launch)
+    return Work(launch.number, launch.scheduled_at, launch.payload, dict(launch.meta))
 
 
 def _same_content(version: Version, alloc: Alloc) -> Version | None:

@@ -103,6 +103,15 @@ class SessionReply(Struct, frozen=True):
     redis: RedisAccess | None = None
 
 
+class Work(Struct, frozen=True, omit_defaults=True):
+    """What a launch of a batch job gives each of its replicas: its number, and what it was launched with."""
+
+    launch: int
+    scheduled_at: int | None = None  # ms
+    payload: bytes = b""
+    meta: dict[str, str] = field(default_factory=dict)
+
+
 class Assigned(Struct, frozen=True, omit_defaults=True):
     """One allocation that a node holds: run it, or stop it."""
 
@@ -120,6 +129,8 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     address: str  # the node's address
     index: int  # of the event that changed this last
     seen_attempt: int = 0  # the newest attempt the control plane knows of
+    work: Work | None = None  # of a batch job: an attempt that ends with exit code 0 is the last, and ends it well
+    secrets: tuple[str, ...] = ()  # names of those that its version was made with: to be asked for before a start
 
 
 class SyncRequest(Struct, frozen=True):

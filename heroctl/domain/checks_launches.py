@@ -8,6 +8,7 @@ from typing import Final
 
 from heroctl.domain.cron import cron_problem, zone_problem
 from heroctl.domain.errors import Problem
+from heroctl.domain.references import references
 from heroctl.domain.spec import Job, Task, Update
 
 META_KEY: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")
@@ -29,6 +30,13 @@ def check_launches(job: Job, problems: list[Problem]) -> None:
     if job.periodic is not None:
         _add(problems, "periodic.cron", cron_problem(job.periodic.cron))
         _add(problems, "periodic.time_zone", zone_problem(job.periodic.time_zone))
+    if job.type != "batch":
+        problems += [
+            Problem(f"tasks[{number}].{path}", "invalid_reference", f"{each}: only a batch job is launched")
+            for number, task in enumerate(job.tasks)
+            for path, each in references(task)
+            if each.kind == "launch"
+        ]
     if job.dispatch is not None:
         required, optional = job.dispatch.meta_required, job.dispatch.meta_optional
         problems += _keys(required, "dispatch.meta_required") or _keys((*required, *optional), "dispatch.meta_optional")

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 SECRET: Final = "secret"  # noqa: S105 - a word of the spec
 SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 ALLOC: Final = ("id", "namespace", "job", "task", "slot", "version", "attempt")
-KINDS: Final = ("secret", "node", "alloc", "port", "service")
+KINDS: Final = ("secret", "node", "alloc", "port", "service", "launch")
 # An escape, a reference, or what was surely meant to be one.
 _TOKEN: Final = re.compile(
     r"(?P<escape>\$\$\{)|\$\{(?P<kind>[A-Za-z_]\w*)\.(?P<name>[^}\s]*)\}"
@@ -188,10 +188,16 @@ def _of_service(name: str, _: Task) -> str | None:
     return None if _SERVICE.fullmatch(name) else "write ${service.JOB.TASK.PORT}"
 
 
+def _of_launch(name: str, _: Task) -> str | None:
+    known = name in ("number", "payload") or name.startswith("meta.")
+    return None if known else "of a launch there are number, payload and meta.KEY"
+
+
 _RULES: Final[dict[str, Callable[[str, Task], str | None]]] = {
     SECRET: _of_secret,
     "node": _of_node,
     "alloc": _of_alloc,
     "port": _of_port,
     "service": _of_service,
+    "launch": _of_launch,
 }

@@ -23,6 +23,7 @@ from heroctl.domain.events import (
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.records import Alloc, Deployment, Job, Node, Usage
 from heroctl.domain.state import State
+from reconciler.planner.check_launches import broken_launches
 
 MAX_EVENTS = 1_000
 
@@ -52,11 +53,14 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     _check_ends(state, job, events)
     _check_deployment(state, job, events)
+    for broken in broken_launches(state, job, events) if job.type == "batch" else ():
+        raise BrokenPlanError(broken)
     if placed:
         _check_ids(state, job, placed)
-        _check_wanted(job, placed)
-        _check_slots(state, job, events)
-        _check_trial(state, job, events)
+        if job.type != "batch":
+            _check_wanted(job, placed)
+            _check_slots(state, job, events)
+            _check_trial(state, job, events)
         _check_nodes(state, placed, ledger)
 
 
@@ -104,16 +108,28 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
 
 
 def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
-    """One of a kind a slot: of each content, and of those from before and after a restart. Two kinds, or a rainbow."""
+    """One of a kind a slot: of each content, and of those from before and after a restart. Two kinds, or a rainbow.
+
+    One that is to leave its node may have another of its kind beside it, elsewhere, to follow it.
+    """
     filled: dict[tuple[str, int], dict[Kind, str]] = {}
+    moves: dict[str, str] = {}  # from one that is to leave to its node, while nobody follows it
     for alloc in _left(state, job, events):
         kind = alloc.content, alloc.create_index > job.renewed
-        filled.setdefault((alloc.task, alloc.slot), {})[kind] = alloc.id
+        before = filled.setdefault((alloc.task, alloc.slot), {})
+        if kind not in before and _is_misplaced(state, alloc):
+            moves[alloc.id] = alloc.node
+        elif kind in before:
+            moves.pop(before[kind], None)
+        before[kind] = alloc.id
     for event in events:
         if not isinstance(event, AllocPlaced):
             continue
         before = filled.setdefault((event.task, event.slot), {})
         kind = event.content, True
+        if before.get(kind) == event.replaces and moves.pop(event.replaces, event.node) != event.node:
+            before[kind] = event.id
+            continue
         if kind in before or (len(before) > 1 and len(before) > _colours(job, event.task)):
             known = before.get(kind) or ", ".join(before.values())
             raise BrokenPlanError(f"slot {event.task}[{event.slot}] is filled by {known} already")
@@ -121,6 +137,11 @@ def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
         if replaced is not None and (replaced.uid, replaced.task, replaced.slot) != (job.uid, event.task, event.slot):
             raise BrokenPlanError(f"{event.id} replaces {replaced.id}, which is another slot's")
         before[kind] = event.id
+
+
+def _is_misplaced(state: State, alloc: Alloc) -> bool:
+    node = state.nodes.get(alloc.node)
+    return alloc.misplaced or (node is not None and node.drain is not None)
 
 
 def _colours(job: Job, name: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event
+from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, JobBlocked
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.change import job_stream, node_stream
 from heroctl.domain.records import Alloc, Job
@@ -19,7 +19,10 @@ from reconciler.planner.slots import Need, Slot
 MAX_EVENTS: Final = 1_000  # of one piece
 _CLOSING: Final = 3  # events that may follow when a draft is full: two of a deployment's end, one of blocking
 
-Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "depends"]
+if TYPE_CHECKING:
+    from reconciler.planner.batch import Run
+
+Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends"]
 
 
 class Note(Struct, frozen=True):
@@ -29,6 +32,7 @@ class Note(Struct, frozen=True):
     at: int | None = None  # ms: when it will be
     ask: Ask | None = None  # that fits nowhere
     said: str = ""  # what it waits for, where that is neither room nor time
+    move: Alloc | None = None  # who is to leave its node, where that is what waits
 
 
 class Draft:
@@ -47,6 +51,8 @@ class Draft:
         self.watched: set[str] = set()  # topics of others that could change the answer
         self.cut = False  # there is more to do at once
         self.slots: dict[str, list[Slot]] = {}  # by task, once they are sorted
+        self.runs: list[Run] = []  # of a batch job: its launches that go on
+        self.next_launch: int | None = None  # ms: when the clock launches it next
         self.notes: dict[tuple[str, int], Note] = {}  # by task and slot
         self._nodes: set[str] = set()
         self._next_n = job.next_n
@@ -73,10 +79,26 @@ class Draft:
         self.wake = at if self.wake is None else min(self.wake, at)
 
     def note(
-        self, task: str, slot: int, why: Why, at: int | None = None, *, ask: Ask | None = None, said: str = ""
+        self,
+        task: str,
+        slot: int,
+        why: Why,
+        at: int | None = None,
+        *,
+        ask: Ask | None = None,
+        said: str = "",
+        move: Alloc | None = None,
     ) -> None:
         """Keep in mind why a slot waits, for those who ask."""
-        self.notes.setdefault((task, slot), Note(why, at, ask, said))
+        self.notes.setdefault((task, slot), Note(why, at, ask, said, move))
+
+    def tell_blocked(self, reasons: tuple[str, ...]) -> None:
+        """Say why replicas fit nowhere, if that is news; no reasons: nothing is in the way."""
+        job = self.job
+        if reasons:
+            self.waiting = True
+        if reasons != job.blocked:
+            self.events.append(JobBlocked(job.uid, job.namespace, job.name, reasons))
 
     def stop(self, alloc: Alloc, reason: str) -> Alloc:
         """Want an allocation stopped, and return it as it will be."""
@@ -116,6 +138,7 @@ class Draft:
                 deployment=need.deployment,
                 replaces=need.replaces,
                 reschedules=need.reschedules,
+                launch=need.launch,
             )
         )
         self._nodes.add(node)

@@ -19,14 +19,15 @@ _SHORTEST_MS: Final = 1_000
 def due(alloc: Alloc, policy: Reschedule) -> tuple[int, int] | None:
     """Return when a failed allocation is to be replaced (ms) and how many times that makes; None: never.
 
-    The delay doubles with each time in a row, and begins anew after a healthy run of at least `max_delay`. Up to an
+    The delay doubles with each time in a row, and begins anew after a healthy run of at least `max_delay`, unless it
+    was to come to an end and failed to. Up to an
     eighth is added by a hash of the id, so that those that failed together do not come back together.
     """
     finished = alloc.finished_at or 0
     if alloc.reason in NODES_FAULT:
         return finished, alloc.reschedules
     healthy_from = alloc.first_healthy_at
-    ran_long = healthy_from is not None and finished - healthy_from >= policy.max_delay.ms
+    ran_long = not alloc.launch and healthy_from is not None and finished - healthy_from >= policy.max_delay.ms
     times = 0 if ran_long else alloc.reschedules
     if times and not policy.unlimited:
         return None

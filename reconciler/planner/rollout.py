@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from heroctl.domain import spec as specs
-from heroctl.domain.events import JobBlocked
 from heroctl.domain.records import Alloc, Job
+from reconciler.planner.batch import decide_batch
 from reconciler.planner.depends import waits
 from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
@@ -36,6 +36,9 @@ def decide(scene: Scene, job: Job) -> Draft:
         return draft
     allocs = [draft.stop(alloc, "requested") if alloc.live and alloc.stop_requested else alloc for alloc in allocs]
     draft.events.extend(pins(job, allocs))
+    if job.type == "batch":
+        decide_batch(draft, allocs)
+        return draft
     tasks = _tasks(draft, allocs)
     draft.slots = {task.name: task.slots for task in tasks}
     if draft.deployment is None or draft.deployment.kind != "revert":
@@ -92,10 +95,7 @@ def _tasks(draft: Draft, allocs: list[Alloc]) -> list[TaskRollout]:
 
 
 def _tell_blocked(draft: Draft, tasks: list[TaskRollout]) -> None:
-    job = draft.job
     named = len(tasks) > 1
-    reasons = tuple(f"{task.name}: {reason}" if named else reason for task in tasks for reason in task.reasons)
-    if reasons:
-        draft.waiting = True
-    if reasons != job.blocked:
-        draft.events.append(JobBlocked(job.uid, job.namespace, job.name, reasons))
+    draft.tell_blocked(
+        tuple(f"{task.name}: {reason}" if named else reason for task in tasks for reason in task.reasons)
+    )

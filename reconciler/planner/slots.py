@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from heroctl.domain import spec as specs
+from heroctl.domain.lifecycle import DRAIN_DEADLINE
 from heroctl.domain.records import Alloc
 from reconciler.planner.strategy import Stage
 
 Better = Callable[[Alloc], Any]  # a key to sort by
 
-Cause = Literal["lost", "requested", "stopped", "failed"]
+Misplaced = Callable[[Alloc], bool]
+
+Cause = Literal["lost", "moved", "requested", "stopped", "failed"]
+MIGRATED: Final = "migrated"  # why one is stopped that another follows on another node
+_MOVED: Final = frozenset({MIGRATED, DRAIN_DEADLINE})
 _LOST: Final = frozenset({"node_lost", "node_removed"})  # of those given up; others were to stop anyway
 
 
@@ -28,6 +33,14 @@ class Need(Struct, frozen=True, gc=False):
     replaces: str = ""
     reschedules: int = 0
     avoid: str = ""  # a node that should not be the one, if another will do
+    launch: int = 0  # of a batch job
+
+
+class Move(Struct, frozen=True, gc=False):
+    """Two of a kind in a slot: the one that is to leave its node, and the one that follows it on another."""
+
+    source: Alloc
+    successor: Alloc
 
 
 class Kinds(Struct, frozen=True):
@@ -45,14 +58,23 @@ class Kinds(Struct, frozen=True):
         """Tell whether a replica is of an older version that stays."""
         return alloc.content in self.abreast
 
+    def of(self, alloc: Alloc) -> str:
+        """Name the kind of a replica."""
+        if self.fresh(alloc):
+            return "fresh"
+        return alloc.content if self.stands_abreast(alloc) else "old"
+
 
 _NONE: Final[dict[str, Alloc]] = {}  # shared by all slots of which nothing stands abreast; never written to
 
 
 class Slot:
-    """One replica number of a task: at most one fresh replica, one old, and one of each version that stands abreast."""
+    """One replica number of a task: at most one fresh replica, one old, and one of each version that stands abreast.
 
-    __slots__ = ("abreast", "extra", "fresh", "gone", "last_fresh", "last_old", "number", "old", "stage")
+    Where one of them moves, two do: the better one stands here, and both in `moves`.
+    """
+
+    __slots__ = ("abreast", "extra", "fresh", "gone", "last_fresh", "last_old", "moves", "number", "old", "stage")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -64,6 +86,7 @@ class Slot:
         self.last_old: Alloc | None = None
         self.gone = _NONE  # those of versions that stand abreast, by content
         self.extra: list[Alloc] = []  # those that one too many fill it
+        self.moves: tuple[Move, ...] = ()
 
     @property
     def filled(self) -> bool:
@@ -76,6 +99,16 @@ class Slot:
         return self.fresh or self.old
 
     @property
+    def holders(self) -> Iterator[Alloc]:
+        """Those that fill it, of each kind one."""
+        return (alloc for alloc in (self.fresh, self.old, *self.abreast.values()) if alloc is not None)
+
+    @property
+    def lasts(self) -> Iterator[Alloc]:
+        """Those that fill it no more, of each kind the last."""
+        return (alloc for alloc in (self.last_fresh, self.last_old, *self.gone.values()) if alloc is not None)
+
+    @property
     def last(self) -> Alloc | None:
         """Whoever filled it last, and does no more."""
         return _later(self.last_old, self.last_fresh)
@@ -84,7 +117,7 @@ class Slot:
     def leaving(self) -> Alloc | None:
         """Whoever was told to make way here and has not ended yet."""
         last = self.last
-        return last if last is not None and not last.terminal and not last.given_up else None
+        return last if last is not None and is_leaving(last) else None
 
     def enter(self, alloc: Alloc, kinds: Kinds, better: Better) -> None:
         """Enter one of its replicas, past or present. Of two of a kind the better one stays, the other is `extra`."""
@@ -108,6 +141,43 @@ class Slot:
             last = _later(self.gone.get(content), alloc)
             self.gone = {**self.gone, content: last or alloc}
 
+    def pair(self, kinds: Kinds, better: Better, misplaced: Misplaced) -> None:
+        """Of those that seem one too many, find who follows one that is to leave its node."""
+        crowd, self.extra = self.extra, []
+        for holder in self.holders:
+            mine = [alloc for alloc in crowd if kinds.of(alloc) == kinds.of(holder)]
+            twins = sorted((alloc for alloc in (holder, *mine) if alloc.content == holder.content), key=better)
+            source = next((alloc for alloc in twins if misplaced(alloc)), None)
+            successor = next((alloc for alloc in twins if not misplaced(alloc)), None)
+            pair = (source, successor)
+            if source is not None and successor is not None:
+                self.moves = (*self.moves, Move(source, successor))
+            else:
+                pair = (holder, None)
+            self.extra += [alloc for alloc in mine if all(alloc is not one for one in pair)]
+
+    def twins(self, alloc: Alloc) -> tuple[Alloc, ...]:
+        """Give one of those that fill it, and who moves together with it."""
+        move = next((move for move in self.moves if alloc is move.source or alloc is move.successor), None)
+        return (alloc,) if move is None else (move.source, move.successor)
+
+    def leave(self, alloc: Alloc, stopped: Alloc, kinds: Kinds) -> None:
+        """Let one of those that fill it go; who moves together with it stays in its place."""
+        other = next((twin for twin in self.twins(alloc) if twin is not alloc), None)
+        self.moves = tuple(move for move in self.moves if alloc is not move.source and alloc is not move.successor)
+        kind = kinds.of(alloc)
+        if kind == "fresh":
+            self.last_fresh = stopped
+            self.fresh = other if self.fresh is alloc else self.fresh
+        elif kind == "old":
+            self.last_old = stopped
+            self.old = other if self.old is alloc else self.old
+        else:
+            self.gone = {**self.gone, kind: stopped}
+            if self.abreast.get(kind) is alloc:
+                left = {content: one for content, one in self.abreast.items() if content != kind}
+                self.abreast = left if other is None else {**left, kind: other}
+
     def _best(self, known: Alloc | None, other: Alloc, better: Better) -> Alloc:
         if known is None:
             return other
@@ -122,10 +192,17 @@ def _later(known: Alloc | None, other: Alloc | None) -> Alloc | None:
     return other if (ended_at(known), known.n) < (ended_at(other), other.n) else known
 
 
+def is_leaving(alloc: Alloc) -> bool:
+    """Tell whether one that fills its slot no more may still hold what it held."""
+    return not (alloc.terminal or alloc.given_up)
+
+
 def cause(alloc: Alloc) -> Cause:
     """Say why an allocation fills its slot no more."""
     if alloc.given_up and (alloc.wanted == "run" or alloc.why in _LOST):
         return "lost"
+    if alloc.why in _MOVED and alloc.wanted == "stop":
+        return "moved"
     if alloc.stop_requested or alloc.why == "requested":
         return "requested"
     return "stopped" if alloc.wanted == "stop" else "failed"
@@ -136,10 +213,13 @@ def ended_at(alloc: Alloc) -> int:
     return alloc.assign_index if alloc.wanted == "stop" else alloc.modify_index
 
 
-def arrange(count: int, allocs: Iterable[Alloc], kinds: Kinds, better: Better) -> list[Slot]:
+def arrange(count: int, allocs: Iterable[Alloc], kinds: Kinds, better: Better, misplaced: Misplaced) -> list[Slot]:
     """Sort a task's allocations into its slots 0..count-1. `better` orders two of a kind: the first one stays."""
     slots = [Slot(number) for number in range(count)]
     for alloc in allocs:
         if alloc.slot < count:
             slots[alloc.slot].enter(alloc, kinds, better)
+    for slot in slots:
+        if slot.extra:
+            slot.pair(kinds, better, misplaced)
     return slots

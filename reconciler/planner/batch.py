@@ -1,0 +1,224 @@
+"""What a batch job needs now: the replicas of its launches, how each launch ends, and what the clock launches next.
+
+A launch has slots of its own, which are filled until each has ended well. One that failed is tried again on another
+node as `reschedule` says; once that is spent the launch has failed, and what is left of it is stopped. What was stopped
+or lost is begun anew. Nothing is ever moved while it works: who leaves a drained node is stopped at the deadline.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+from msgspec.structs import replace
+
+from heroctl.domain import cron
+from heroctl.domain import spec as specs
+from heroctl.domain.events import JobLaunched, JobLaunchFinished, JobLaunchSkipped
+from heroctl.domain.evolve.launches import running
+from heroctl.domain.intents.change import job_stream
+from heroctl.domain.intents.launches import MAX_RUNNING
+from heroctl.domain.lifecycle import LaunchKind
+from heroctl.domain.records import Alloc, Launch
+from reconciler.planner.draft import Draft, Note
+from reconciler.planner.filters import Ask
+from reconciler.planner.needs import HELD
+from reconciler.planner.place import Picker
+from reconciler.planner.reschedule import due
+from reconciler.planner.slots import Need, cause, is_leaving
+from reconciler.planner.words import ended
+
+SUPERSEDING: Final[frozenset[LaunchKind]] = frozenset({"submit", "restart"})  # they wait until those before are gone
+_SAID: Final = 500  # characters of a reason
+
+Place = tuple[str, int]  # a task and a slot of it
+
+
+def decide_batch(draft: Draft, allocs: list[Alloc]) -> None:
+    """Decide on a batch job that is wanted."""
+    job = draft.job
+    by_launch: dict[int, list[Alloc]] = {launch.number: [] for launch in running(draft.scene.state, job.uid)}
+    over = []
+    for alloc in allocs:
+        if alloc.launch in by_launch:
+            by_launch[alloc.launch].append(alloc)
+        else:
+            over.append(draft.stop(alloc, "launch_over") if alloc.live else alloc)
+    held_up = any(is_leaving(alloc) for alloc in over)
+    draft.runs = [Run(draft, launch, by_launch[launch.number]) for launch in running(draft.scene.state, job.uid)]
+    for run in draft.runs:
+        if not run.end():
+            run.fill(held_up=held_up)
+        if draft.cut:
+            return
+    _clock(draft, [run.launch for run in draft.runs if not run.over])
+    draft.tell_blocked(tuple(dict.fromkeys(reason for run in draft.runs for reason in run.reasons)))
+
+
+def _clock(draft: Draft, going: list[Launch]) -> None:
+    """Launch what is due, once. Of what was missed meanwhile only the newest is; without `overlap` one waits for none.
+
+    That it stands on the job's stream, as all that launches does, is what makes it once: whoever has decided before,
+    and is not heard any more, has moved that.
+    """
+    job, now = draft.job, draft.scene.now
+    periodic = specs.decode(job.current.spec).periodic
+    if periodic is None:
+        return
+    draft.next_launch = cron.following(periodic.cron, periodic.time_zone, max(now, job.scheduled))
+    if draft.next_launch is not None:
+        draft.look_again(draft.next_launch)
+    at = cron.latest(periodic.cron, periodic.time_zone, job.scheduled, now)
+    if at is None:
+        return
+    draft.moves = (job_stream(job.namespace, job.name),)
+    named = (job.uid, job.namespace, job.name)
+    if going and (not periodic.overlap or len(going) >= MAX_RUNNING):
+        draft.events.append(JobLaunchSkipped(*named, going[-1].number, at))
+    else:
+        draft.events.append(JobLaunched(*named, job.current.version, job.launched + 1, at))
+
+
+class Run:
+    """One launch in one pass: who has which of its slots, and what is to become of those that nobody has."""
+
+    def __init__(self, draft: Draft, launch: Launch, allocs: list[Alloc]) -> None:
+        version = draft.job.version(launch.version)
+        if version is None:  # those that launches go on with are kept, so this is a broken history
+            raise LookupError(f"launch {launch.number} is of version {launch.version}, which is forgotten")
+        self.launch = launch
+        self.spec = specs.decode(version.spec)
+        self.newest: dict[Place, Alloc] = {}  # who has each slot, or had it last
+        self.notes: dict[Place, Note] = {}  # why a slot is not filled now
+        self.reasons: dict[str, None] = {}  # why replicas are not placed
+        self.over = False
+        self._draft = draft
+        self._scene = draft.scene
+        self._contents = {task.name: task.content for task in version.tasks}
+        for alloc in allocs:
+            self._enter(alloc)
+
+    def _enter(self, alloc: Alloc) -> None:
+        """Enter one of its replicas, the oldest first, and stop one that has no place any more."""
+        task = self.spec.task(alloc.task)
+        if task is not None and alloc.slot < task.count:
+            self.newest[alloc.task, alloc.slot] = alloc
+        elif alloc.live:
+            self._draft.stop(alloc, "scaled_down")
+
+    # ── how it stands ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def places(self) -> Iterator[tuple[specs.Task, int]]:
+        """Give every slot that there is."""
+        return ((task, slot) for task in self.spec.tasks for slot in range(task.count))
+
+    def done(self, task: str, slot: int) -> bool:
+        """Tell whether a slot has ended well."""
+        last = self.newest.get((task, slot))
+        return last is not None and is_done(last)
+
+    def end(self) -> bool:
+        """End the launch if it is time, and tell whether it did."""
+        spent = next(self._spent(), None)
+        if spent is not None:
+            self._finish("failed", f"{spent.task}[{spent.slot}] {ended(spent).partition(chr(10))[0]}"[:_SAID])
+            for alloc in self.newest.values():
+                if alloc.live:
+                    self._draft.stop(alloc, "launch_failed")
+        elif all(self.done(task.name, slot) for task, slot in self.places):
+            self._finish("complete", "")
+        return self.over
+
+    def _finish(self, status: Literal["complete", "failed"], reason: str) -> None:
+        job = self._draft.job
+        named = (job.uid, job.namespace, job.name)
+        self._draft.events.append(JobLaunchFinished(*named, self.launch.number, status, reason))
+        self.over = True
+
+    def _spent(self) -> Iterator[Alloc]:
+        """Give those that failed, and are not tried again."""
+        for task, slot in self.places:
+            last = self.newest.get((task.name, slot))
+            if last is not None and _failed(last) and due(last, task.reschedule) is None:
+                yield last
+
+    # ── filling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def fill(self, *, held_up: bool) -> None:
+        """Place what slots need. `held_up`: something of an earlier launch has yet to end."""
+        wait = held_up and self.launch.kind in SUPERSEDING
+        for task in self.spec.tasks:
+            needs = [need for slot in range(task.count) if (need := self._need(task, slot)) is not None]
+            if wait:
+                for need in needs:
+                    self.notes[task.name, need.slot] = Note("leaving")
+            elif needs:
+                self._place(task, needs)
+            if self._draft.cut:
+                return
+
+    def _need(self, task: specs.Task, slot: int) -> Need | None:
+        """Say what a slot needs; None: nothing, or not yet."""
+        last = self.newest.get((task.name, slot))
+        content, number = self._contents[task.name], self.launch.number
+        need = Need(slot, task, self.launch.version, content, "", launch=number)
+        if last is None:
+            return need
+        if last.live or is_done(last):
+            return None
+        if is_leaving(last):
+            self.notes[task.name, slot] = Note("leaving")
+            return None  # its end moves the job's topic
+        need = replace(need, replaces=last.id, reschedules=last.reschedules)
+        if cause(last) == "lost" and self._scene.state.brake and self._scene.is_down(last.node):
+            self.reasons[HELD] = None
+            self.notes[task.name, slot] = Note("held")
+            return None
+        return self._timed(task, last, need) if _failed(last) else need
+
+    def _timed(self, task: specs.Task, last: Alloc, need: Need) -> Need | None:
+        """Let one that failed wait for its turn, and then try another node, if another will do."""
+        when = due(last, task.reschedule)
+        if when is None:
+            return None
+        at, times = when
+        if at > self._scene.now:
+            self.notes[task.name, last.slot] = Note("delayed", at)
+            self._draft.look_again(at)
+            return None
+        return replace(need, reschedules=times, avoid=last.node)
+
+    def _place(self, task: specs.Task, needs: Iterable[Need]) -> None:
+        draft, scene = self._draft, self._scene
+        near = Counter(alloc.node for (name, _), alloc in self.newest.items() if name == task.name and alloc.live)
+        with Picker(scene.fleet, Ask.of(task), task.count, near, draft.closed) as picker:
+            for need in needs:
+                if scene.exhausted:
+                    draft.cut = True
+                if draft.full:
+                    return
+                node = picker.pick(need.avoid)
+                if node is None:
+                    self._blocked(task, need.slot, picker.ask)
+                else:
+                    draft.place(need, picker.ask, node)
+                    scene.placed()
+
+    def _blocked(self, task: specs.Task, slot: int, ask: Ask) -> None:
+        draft = self._draft
+        self.notes[task.name, slot] = Note("room", ask=ask)
+        lacking = self._scene.fleet.explain(ask, frozenset(draft.barred), draft.refused)
+        self.reasons[f"{task.name}: {lacking}" if len(self.spec.tasks) > 1 else lacking] = None
+        if draft.barred:
+            draft.look_again(min(draft.barred.values()))
+
+
+def is_done(alloc: Alloc) -> bool:
+    """Tell whether a replica has ended well. One that was told to stop may have ended with 0 for that."""
+    return alloc.terminal and alloc.phase == "complete" and alloc.wanted == "run" and not alloc.given_up
+
+
+def _failed(alloc: Alloc) -> bool:
+    return alloc.terminal and alloc.phase == "failed" and cause(alloc) == "failed"
