@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from api import allocations, deployments, jobs, nodes, requestlog, versions
-from api.reads import Items, PastReader, Query
+from api.items import Items
+from api.reads import PastReader, Query
 from eventstore.database import Database
 from eventstore.log import Compacted, LogUnavailable, OtherHistory
 from eventstore.past import Past

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 from msgspec import Struct
 
 from api.answer import Answer
-from api.wire import encode
 from heroctl.domain.policy import Scope
-from heroctl.domain.state import State
 
 if TYPE_CHECKING:
     from api.world import Sight, World
@@ -27,7 +25,6 @@ R = TypeVar("R")
 A_SECOND: Final = 1.0
 _MOST_PAGES: Final = 4096
 _MOST_BYTES: Final = 256 << 20
-_MOST_ITEMS: Final = 200_000
 
 
 class Query:
@@ -141,25 +138,3 @@ class Pages:
         """Forget everything: the history is another one."""
         self._pages.clear()
         self._bytes = 0
-
-
-class Items:
-    """Encoded members of lists, so that a change of one makes one anew. `stamp` says which state of it was encoded."""
-
-    def __init__(self) -> None:
-        self._items: dict[object, tuple[object, bytes]] = {}
-
-    def get(self, key: object, stamp: object, show: Callable[[State, R], object], state: State, record: R) -> bytes:
-        """Give a member's bytes; shown and encoded anew if its stamp is another than last time."""
-        known = self._items.get(key)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        if len(self._items) >= _MOST_ITEMS:
-            self._items.clear()
-        made = encode(show(state, record))
-        self._items[key] = (stamp, made)
-        return made
-
-    def clear(self) -> None:
-        """Forget everything: the history is another one."""
-        self._items.clear()

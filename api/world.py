@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from api.disk import Disk
+from api.items import Items
 from api.pulse import Pulse
-from api.reads import Items
 from api.uses import LastUses
 from eventstore.view import View
 from heroctl.domain.state import State

@@ -8,10 +8,9 @@ from msgspec import Struct
 
 from heroctl.cli.client import Client, decode, path
 from heroctl.cli.faults import Refused, Unreachable
-from heroctl.cli.options import SCOPE, Scope, Watch
+from heroctl.cli.options import SCOPE, Name, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
-from heroctl.cli.submitting import Name
 
 TIMEOUT_S: Final = 5.0
 

@@ -13,13 +13,13 @@ from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.explaining import explain
 from heroctl.cli.faults import TIMED_OUT, Fault, Refused
-from heroctl.cli.options import SCOPE, At, Scope, Watch
+from heroctl.cli.options import SCOPE, At, Name, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.planning import plan
 from heroctl.cli.reading import Page, read, read_with
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Allocation, Job, Submitted
-from heroctl.cli.submitting import Detach, Name, Timeout, restart, rollback, run, scale, seconds
+from heroctl.cli.submitting import Detach, Timeout, restart, rollback, run, scale, seconds
 from heroctl.cli.validating import validate
 from heroctl.cli.versions import diff, history
 

@@ -20,6 +20,7 @@ GLOBAL: Final = Group("Global options", sort_key=100)
 TAKES_VALUE: Final = ("--output", "-o", "--address", "--token", "--context", "--namespace", "-n", "--ca-cert")
 
 Output = Literal["table", "json", "yaml", "name"]
+Name = Annotated[str, Parameter(help="The job's name.")]
 Watch = Annotated[
     bool, Parameter(name=("--watch", "-w"), negative="", show_default=False, help="Stay; print anew at every change.")
 ]

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from heroctl.cli import log, output
+from heroctl.cli import output, records
 from heroctl.cli.client import Client
 from heroctl.cli.faults import Fault, Refused
 from heroctl.cli.options import Output
@@ -49,7 +49,7 @@ def play(client: Client, wish: Wish, how: Output) -> None:
         if not loud or (since is not None and not _reached(record, since)):
             continue
         clock = _in_time(record, clock, wish.speed)
-        log.tell(record)
+        records.tell(record)
         sys.stdout.flush()
     fold.whole()
     _show(fold, how)
@@ -129,7 +129,7 @@ class Fold:
 
     def _records(self) -> Iterator[Record]:
         try:
-            for page in log.pages(self._client, 0, follow=False):
+            for page in records.pages(self._client, 0, follow=False):
                 for _, record in page:
                     yield record
                     if record.index % _SPOKEN == 0:

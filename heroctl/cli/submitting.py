@@ -10,14 +10,13 @@ from cyclopts import Parameter
 from heroctl.cli import output, rollout
 from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.faults import HEALTHY, Fault, Problem
-from heroctl.cli.options import SCOPE, Scope
+from heroctl.cli.options import SCOPE, Name, Scope
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Submitted
 from heroctl.cli.specfiles import read_spec
 from heroctl.domain.duration import Duration
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, help="A job spec in YAML or JSON; - reads stdin.")]
-Name = Annotated[str, Parameter(help="The job's name.")]
 Detach = Annotated[bool, Parameter(name=("--detach", "-d"), negative="", show_default=False, help="Do not wait.")]
 Timeout = Annotated[str, Parameter(metavar="DURATION", help="How long to wait at most, such as 90s or 10m.")]
 CheckIndex = Annotated[

@@ -9,12 +9,11 @@ from cyclopts import Parameter
 from heroctl.cli import output, plans
 from heroctl.cli.client import decode, path
 from heroctl.cli.faults import Fault
-from heroctl.cli.options import SCOPE, At, Scope, Watch
+from heroctl.cli.options import SCOPE, At, Name, Scope, Watch
 from heroctl.cli.output import Grid, Sheet
 from heroctl.cli.plan_shapes import Version, VersionsDiff
 from heroctl.cli.reading import Page, read
 from heroctl.cli.session import Session
-from heroctl.cli.submitting import Name
 
 _SHORT: Final = 19  # of a digest: `sha256:` and twelve of its digits
 

@@ -68,7 +68,7 @@ def test_tail_shows_the_newest_events_a_line_each(heroctl_here: Run, served: Ser
 def test_tail_goes_on_from_an_index_to_the_end(
     heroctl_here: Run, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heroctl.cli.log.PAGE", 7)
+    monkeypatch.setattr("heroctl.cli.records.PAGE", 7)
     out = heroctl_here("log", "tail", "--no-follow", "--after", "3", "-o", "json").out
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["index"] for record in records] == list(range(4, len(served.rows) + 1))
