@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Final
 
-from heroctl.domain import image
+from heroctl.domain import image, references
 from heroctl.domain import spec as specs
 from heroctl.domain.checks_depends import check_dependencies, check_system
 from heroctl.domain.checks_launches import check_launches
@@ -71,6 +71,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
     problems += isolation(task, path)
     problems += placement(task, path)
     problems += mounts(task, path)
+    problems += references.problems(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)
     _check_update(task.update, f"{path}.update", problems)

@@ -64,6 +64,7 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "files": "Files in the container. `${…}` is filled in.",
         "depends_on": "What must have got so far before a replica is first placed.",
         "image_auth": "`${secret.NAME}`: the secret is `user:password` for the image's registry.",
+        "on_secret_change": "Whether a new version of a secret that the task uses replaces its replicas.",
         "migrate": "How replicas leave a node that is drained.",
         "constraints": "What a node must be like.",
         "affinities": "What a node should be like.",

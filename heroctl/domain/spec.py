@@ -6,6 +6,7 @@ The structs forbid nothing by themselves, so that a spec written by a newer rele
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -262,6 +263,7 @@ class Task(Struct, frozen=True):
     depends_on: tuple[Dependency, ...] = ()
     files: tuple[File, ...] = ()
     image_auth: str | None = None  # `${secret.NAME}`, of a user and password
+    on_secret_change: Literal["restart", "none"] = "restart"
     migrate: Migrate = Migrate()
 
 
@@ -373,12 +375,14 @@ def policy(task: Task) -> list[Any]:
     return [task.health, task.restart, *([task.image_auth] if task.image_auth else [])]
 
 
-def content_digest(task: Task, image: str = "") -> str:
-    """Stand for a task's content, with what its image's tag stands for where that is known.
+def content_digest(task: Task, image: str = "", pins: Collection[tuple[str, int]] = ()) -> str:
+    """Stand for a task's content, with what its image's tag stands for where that is known, and its secrets' versions.
 
     Another release may give another: stored where it is made, never recomputed.
     """
-    made = content(task)
+    made: list[Any] = content(task)
+    if pins:
+        return digest(_ENCODER.encode([made, image, pins]))
     return digest(_ENCODER.encode([made, image] if image else made))
 
 

@@ -24,7 +24,6 @@ LATER_JOB: Final = frozenset({"ingress", "metrics"})
 LATER_TASK: Final = frozenset(
     {
         "on_disconnect",
-        "on_secret_change",
         "logs",
     }
 )

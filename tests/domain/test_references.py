@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heroctl.domain import references
+from heroctl.domain.errors import Invalid
 from heroctl.domain.references import Part, Reference, UnknownReference, escape, parse, render, render_bytes
 from heroctl.domain.spec import File, Port, Task
+from heroctl.domain.validate import parse as parse_job
 
 # Texts in which the signs that matter are frequent, and references of any name that can be written.
 LITERALS = st.text(st.sampled_from("a.$${}} \n-é"), min_size=1, max_size=12)
@@ -145,3 +147,11 @@ def test_no_secret_stands_among_the_arguments(where: str) -> None:
     (problem,) = references.problems(task, "tasks[2]")
     assert problem.path == f"tasks[2].{where}[1]"
     assert "everybody on the host can read a program's arguments" in problem.message
+
+
+def test_a_submit_is_told_of_all_of_them_at_once() -> None:
+    task = {"name": "web", "driver": "process", "command": ["run"], "env": {"DB": "${secret.}", "X": "${port.x}"}}
+    with pytest.raises(Invalid) as refused:
+        parse_job({"job": "web", "tasks": [{**task, "files": [{"path": "a", "content": "${alloc.x}"}]}]})
+    paths = [problem.path for problem in refused.value.details]
+    assert paths == ["tasks[0].env.DB", "tasks[0].env.X", "tasks[0].files[0].content"]
