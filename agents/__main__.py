@@ -13,32 +13,44 @@ import os
 import random
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 from agents import node as machine
 from agents.agent import About, Agent
 from agents.client import Away, Client, Refused
 from agents.clock import RealClock
 from agents.container import Container, Node
+from agents.disk import Disk
+from agents.docker_images import Images
 from agents.docker_runtime import DEFAULT_URL, DockerRuntime
 from agents.fake_runtime import FakeRuntime
+from agents.ground import Ground
 from agents.health import Probe, Prober
+from agents.host_files import HostFiles
 from agents.journal import Identity, Journal, Unreadable
+from agents.memory import Memory
 from agents.ports import Ports
 from agents.process_runtime import ProcessRuntime
 from agents.runtime import Runtime
 from agents.settings import Settings
 from agents.sync import Dismissed
+from agents.volumes import Volumes
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
 
 JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
 CODES: Final = {"node_removed": 0, "session_replaced": 3, "node_in_use": 4}
+# Without the values of variables: there are secrets among them.
+_TRACEBACKS: Final = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+_CONSOLE: Final = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 _log = structlog.get_logger("agent")
 
 
@@ -108,6 +120,7 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
     folder = Path(settings.data)
     address = settings.address or machine.address(settings.api)
     allowance = _allowance(settings)
+    disk = Disk(folder, crowded=settings.disk_crowded, low=settings.disk_low)
     attributes = machine.attributes() | allowance.attributes()
     about = About(
         boot_id=machine.boot_id(),
@@ -126,7 +139,8 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         about,
         journal=journal,
         ports=Ports(settings.ports),
-        runtimes=_runtimes(settings, identity, clock, allowance),
+        runtimes=_runtimes(settings, identity, clock, allowance, disk),
+        disk=disk,
         client=client,
         clock=clock,
         stats=machine.Usage(folder).measure,
@@ -153,22 +167,33 @@ def _engine(settings: Settings) -> str:
 
 
 def _runtimes(
-    settings: Settings, identity: Identity, clock: RealClock, allowance: Allowance
+    settings: Settings, identity: Identity, clock: RealClock, allowance: Allowance, disk: Disk
 ) -> dict[str, tuple[Runtime, Probe]]:
     """Make the runtimes that this node offers, by driver."""
     if settings.runtime == "fake":
         return {name: _fake(name, clock) for name in ("docker", "process")}
     made: dict[str, tuple[Runtime, Probe]] = {}
+    data, memory = Path(settings.data).resolve(), Memory(f"{identity.cluster}.{identity.id}", settings.tmpfs)
     if settings.runtime != "process":
         docker = DockerRuntime(
-            identity.cluster, identity.id, url=_engine(settings), publish=settings.publish, allowance=allowance
+            identity.cluster,
+            identity.id,
+            url=_engine(settings),
+            publish=settings.publish,
+            allowance=allowance,
+            ground=_ground(data, memory, "docker"),
+            images=partial(Images, disk=disk, record=data / "images.json", keep=settings.keep_images.seconds),
         )
         made["docker"] = docker, Prober(docker)
     if settings.runtime == "process" or settings.allow_process:  # without isolation, so never unasked
-        folder = Path(settings.data).resolve() / "processes"
-        process = ProcessRuntime(identity.cluster, identity.id, folder, machine.boot_id())
+        ground = _ground(data, memory, "process")
+        process = ProcessRuntime(identity.cluster, identity.id, data / "processes", machine.boot_id(), ground)
         made["process"] = process, Prober(process)
     return made
+
+
+def _ground(data: Path, memory: Memory, driver: str) -> Ground:
+    return Ground(Volumes(data / "volumes"), HostFiles(data / "files" / driver, memory, driver))
 
 
 def _fake(name: str, clock: RealClock) -> tuple[Runtime, Probe]:
@@ -187,8 +212,8 @@ def _configure_logs(settings: Settings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(() if console else (structlog.processors.dict_tracebacks,)),
-            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+            *(() if console else (_TRACEBACKS,)),
+            _CONSOLE if console else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from agents.container import Container, Description
+from agents.login import Login
 from agents.runtime import DriverMissing, Gone, Ran
 from heroctl.domain.assignment import Driver
 
@@ -32,10 +33,13 @@ class AbsentRuntime:
         del alloc
         return []
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """Refuse."""
-        del image
+        del image, login
         raise DriverMissing(self.name)
+
+    async def tidy(self, used: Collection[str]) -> None:
+        """Have nothing."""
 
     async def start(self, description: Description) -> Container:
         """Refuse."""

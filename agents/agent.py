@@ -15,12 +15,14 @@ from agents.client import Client
 from agents.clock import Clock
 from agents.container import Container, Node
 from agents.desired import Desired, Heard, answered, forgotten, rung
+from agents.disk import Disk
 from agents.doorbell import Doorbell
 from agents.health import Probe
 from agents.journal import Journal
 from agents.ports import Ports
 from agents.record import Record
 from agents.runtime import Runtime, RuntimeFault
+from agents.secrets import Secrets
 from agents.sync import Dismissed, Sync
 from agents.worker import Room, Worker
 from heroctl.domain.assignment import (
@@ -30,6 +32,7 @@ from heroctl.domain.assignment import (
     Outcome,
     Report,
     Ring,
+    SecretsRequest,
     SessionRequest,
     SyncReply,
 )
@@ -39,6 +42,8 @@ HEALTH: Final = 10.0  # seconds between two looks at the runtimes
 FIRST: Final = 5.0  # seconds that the first session waits for the first look
 QUIT: Final = 2.5  # seconds that workers may take to finish what is at hand
 HALT: Final = 6.0  # seconds that workloads may take to end, where they end with the agent
+TIDY: Final = 30.0  # seconds between two looks whether there is room
+DISK_LOW: Final = "disk.low"  # the node's attribute, while no image is brought here
 OVER: Final = 0.5  # seconds between two looks whether everything is over
 FINISHED: Final = 500  # allocations that are over and still remembered
 _log = structlog.get_logger("agent")
@@ -70,8 +75,11 @@ class Agent:
         clock: Clock,
         stats: Callable[[], dict[str, float]],
         ca_cert: str = "",
+        disk: Disk | None = None,
     ) -> None:
         self._about = about
+        self._disk = disk
+        self._low = ""  # why no image is brought here
         self._journal = journal
         self._runtimes = runtimes
         self._clock = clock
@@ -84,7 +92,8 @@ class Agent:
         doorbell = Doorbell(self._rang, ca_cert=ca_cert)
         self._doorbell = doorbell
         self.sync = Sync(client, clock, doorbell, self)
-        self._room = Room(node, clock, journal, ports, self.sync.told, Desired())
+        self._secrets = Secrets(lambda allocs: client.secrets(SecretsRequest(self.sync.session, allocs)))
+        self._room = Room(node, clock, journal, ports, self.sync.told, self._secrets, Desired())
 
     async def run(self, asked: asyncio.Event, *, halt: bool = False) -> None:
         """Work until asked to end; `halt`: and end the workloads. Dismissed where the control plane says so."""
@@ -102,7 +111,9 @@ class Agent:
             await self._end(halt=halt, removed=removed)
 
     async def _work(self, asked: asyncio.Event) -> None:
-        await self._beside(self.sync.run(), asked.wait(), self._every(HEALTH, self._examine))
+        await self._beside(
+            self.sync.run(), asked.wait(), self._every(HEALTH, self._examine), self._every(TIDY, self._tidy)
+        )
 
     async def _beside(self, *work: Coroutine[Any, Any, object]) -> None:
         """Do this, and hear of what happens to containers, side by side until the first of it ends."""
@@ -124,6 +135,7 @@ class Agent:
         await asyncio.gather(*(worker.quit(QUIT) for worker in self.workers.values()))
         if halt and not removed:
             await self._halted()
+        await self._secrets.close()
         await self._doorbell.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         for runtime, _ in self._runtimes.values():
@@ -250,6 +262,19 @@ class Agent:
             if driver.healthy:
                 await self._glance_at(name)
 
+    async def _tidy(self) -> None:
+        """Make room where it is short; where there is too little all the same, say so, and when it is over."""
+        desired = self._room.desired
+        dropped = {alloc: one.assigned for alloc, one in desired.dropped.items()}
+        images = {one.spec.image or "" for one in (desired.allocs | desired.kept | dropped).values()}
+        for runtime, _ in self._runtimes.values():
+            await runtime.tidy(images)
+        low = await asyncio.to_thread(getattr, self._disk, "low") if self._disk is not None else ""
+        if bool(low) != bool(self._low):
+            _log.warning("disk_low" if low else "disk_not_low_any_more", because=low)
+            self.sync.reopen()
+        self._low = low
+
     async def _listen(self, runtime: Runtime) -> None:
         async for alloc in runtime.exits():
             worker = self.workers.get(alloc)
@@ -283,7 +308,7 @@ class Agent:
             address=self._room.node.address,
             version=about.version,
             labels=about.labels,
-            attributes=about.attributes,
+            attributes=about.attributes | ({DISK_LOW: "true"} if self._low else {}),
             incarnation=incarnation,
             index=index,
         )

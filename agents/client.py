@@ -10,7 +10,14 @@ import httpx2
 import msgspec
 
 from agents.journal import Identity
-from heroctl.domain.assignment import SessionReply, SessionRequest, SyncReply, SyncRequest
+from heroctl.domain.assignment import (
+    SecretsReply,
+    SecretsRequest,
+    SessionReply,
+    SessionRequest,
+    SyncReply,
+    SyncRequest,
+)
 from heroctl.domain.spec import decode_hook
 
 T = TypeVar("T")
@@ -20,6 +27,7 @@ ANSWER: Final = 5.0  # beside what a request itself asks to wait
 INDEX: Final = "X-HeroCtl-Index"
 _ENCODER: Final = msgspec.json.Encoder()
 _SESSION: Final = msgspec.json.Decoder(SessionReply, dec_hook=decode_hook)
+_SECRETS: Final = msgspec.json.Decoder(SecretsReply)
 _SYNC: Final = msgspec.json.Decoder(SyncReply, dec_hook=decode_hook)
 _IDENTITY: Final = msgspec.json.Decoder(Identity)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, ValueError)
@@ -69,6 +77,10 @@ class Client:
     async def sync(self, request: SyncRequest) -> SyncReply:
         """Beat, report and pull."""
         return await self._post("/v1/agent/sync", request, _SYNC, ANSWER + request.wait)
+
+    async def secrets(self, request: SecretsRequest) -> SecretsReply:
+        """Ask what the secrets of allocations hold, just before they are started."""
+        return await self._post("/v1/agent/secrets", request, _SECRETS, ANSWER)
 
     async def _post(self, path: str, body: Any, decoder: msgspec.json.Decoder[T], timeout: float) -> T:  # noqa: ANN401 - any Struct
         headers = {"Content-Type": "application/json"}

@@ -116,7 +116,7 @@ class Container(Struct, frozen=True):
     output: str = ""  # the last that it said itself, where it ended unasked: a few tidy lines
 
 
-def describe(  # noqa: PLR0913 - the last one is given by its name
+def describe(
     assigned: Assigned,
     node: Node,
     attempt: int,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import struct
+import tarfile
 from typing import Any, Final, Protocol
 
 from agents.output import ENOUGH
 
 OUTPUT: Final = 1024  # bytes kept of what a command says
+SMALL: Final = 1 << 20  # bytes, of a list of users in an image
 _HEADER: Final = struct.Struct(">BxxxL")
 _PART: Final = 64 * 1024
 
@@ -18,6 +22,10 @@ class Source(Protocol):
 
     async def readexactly(self, n: int, /) -> bytes:
         """Read so many. IncompleteReadError where it ends before."""
+        ...
+
+    async def read(self, n: int, /) -> bytes:
+        """Read at most so many; nothing at the end."""
         ...
 
 
@@ -34,6 +42,20 @@ async def unframed(source: Source) -> bytes:
                 del heard[:-ENOUGH]
     except asyncio.IncompleteReadError:
         return bytes(heard)
+
+
+async def unpacked(source: Source) -> str:
+    """Read an archive of one small file; "" where it is something else, or is not small."""
+    packed = io.BytesIO()
+    while part := await source.read(_PART):
+        if packed.write(part) and packed.tell() > SMALL:
+            return ""
+    packed.seek(0)
+    with contextlib.suppress(tarfile.TarError, KeyError), tarfile.open(fileobj=packed) as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member is not None else None
+        return file.read().decode(errors="replace") if file is not None else ""
+    return ""
 
 
 async def heard(running: Any) -> str:  # noqa: ANN401 - the library's type has no name of its own

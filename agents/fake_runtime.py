@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from msgspec import Struct
@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from agents.clock import Clock
 from agents.container import Container, Description, identified
+from agents.login import Login
 from agents.output import last_lines
-from agents.runtime import Gone, ImageAbsent, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
+from agents.runtime import Gone, ImageAbsent, ImageAuthFailed, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
 from heroctl.domain.image import tagged
 
@@ -34,6 +35,7 @@ class Script(Struct, frozen=True):
     here: bool = True  # whether the image is on the node from the beginning
     digest: str = ""  # what its tag stands for
     missing: bool = False  # whether no registry has it
+    private: bool = False  # whether its registry gives it to those it knows only
     refused: str = ""  # why a container of it cannot be started
     says: str = ""  # its output
 
@@ -47,6 +49,9 @@ class FakeRuntime:
         self.away = False
         self.hanging: set[str] = set()  # allocations whose start never returns
         self.taken: set[int] = set()
+        self.crowded = False  # whether room is short
+        self.logins: dict[str, Login | None] = {}  # by image: as whom it was pulled last
+        self.started: dict[str, Description] = {}  # by container: what it was made from
         self.containers: dict[str, Container] = {}
         self.calls: deque[str] = deque(maxlen=10_000)
         self._images: dict[str, str] = {}
@@ -75,14 +80,22 @@ class FakeRuntime:
         self._asked("list")
         return [one for one in self.containers.values() if alloc in ("", one.alloc)]
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """Take as long as the script says."""
         self._asked(f"pull {image}")
         script = self._script(image)
         await self._clock.sleep(script.pull_takes)
+        self.logins[image] = login
+        if script.private and login is None:
+            raise ImageAuthFailed(f"{image} could not be pulled: unauthorized")
         if script.missing:
             raise ImageMissing(f"{image} could not be pulled: not found")
         self._pulled.add(image)
+
+    async def tidy(self, used: Collection[str]) -> None:
+        """Forget what was pulled and is not used, where room is short."""
+        if self.crowded:
+            self._pulled &= set(used)
 
     async def start(self, description: Description) -> Container:
         """Take as long, and fail in the way, that the script says."""
@@ -113,6 +126,7 @@ class FakeRuntime:
         self.containers[made.id] = made
         self._images[made.id] = description.image
         self._names[made.id] = description.name
+        self.started[made.id] = description
         if script.exits_after is not None:
             self._later(script.exits_after, made.id, script.exit_code, oom=script.oom)
         return made
@@ -140,7 +154,7 @@ class FakeRuntime:
         self._asked(f"remove {container}")
         if self._running(container) is not None:
             raise Unavailable(f"{container} runs")
-        for table in (self.containers, self._images, self._names):
+        for table in (self.containers, self._images, self._names, self.started):
             table.pop(container, None)
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:

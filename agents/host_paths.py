@@ -20,9 +20,12 @@ from heroctl.domain.spec import Device, Volume
 
 
 def grounded(description: Description, allowance: Allowance) -> Description:
-    """Give a description in which each path of the host has no link in it. NotAllowed, HostPathMissing."""
+    """Give a description in which each path of the host has no link in it. NotAllowed, HostPathMissing.
+
+    Named volumes are left as they are.
+    """
     devices = tuple(_device(device, allowance) for device in description.devices)
-    volumes = tuple(_volume(volume, allowance) for volume in description.volumes)
+    volumes = tuple(each if each.named else _volume(each, allowance) for each in description.volumes)
     return replace(description, devices=devices, volumes=volumes)
 
 

@@ -126,7 +126,7 @@ class Journal:
 
     def join(self, identity: Identity) -> None:
         """Remember who this node is."""
-        _write(self._folder / "identity.json", _JSON.encoder.encode(identity))
+        written(self._folder / "identity.json", _JSON.encoder.encode(identity))
 
     def load(self) -> Remembered:
         """Read everything back. Broken files are put aside."""
@@ -174,7 +174,7 @@ class Journal:
 
     async def save(self, entry: Entry) -> None:
         """Keep an allocation; it is on disk when this returns."""
-        await self._do(_write, self._allocs / f"{entry.record.alloc}.json", _JSON.encoder.encode(entry))
+        await self._do(written, self._allocs / f"{entry.record.alloc}.json", _JSON.encoder.encode(entry))
 
     async def forget(self, alloc: str) -> None:
         """Keep nothing of an allocation any more."""
@@ -183,7 +183,7 @@ class Journal:
 
     async def hold(self, incarnation: str, index: int) -> None:
         """Keep which assignment is held."""
-        await self._do(_write, self._folder / "assignment.json", _JSON.encoder.encode(Held(incarnation, index)))
+        await self._do(written, self._folder / "assignment.json", _JSON.encoder.encode(Held(incarnation, index)))
 
     def wipe(self) -> None:
         """Forget everything, after the node was removed: it may join again as a new one."""
@@ -194,7 +194,8 @@ class Journal:
         await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _write(path: Path, content: bytes) -> None:
+def written(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, and on disk when this returns."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

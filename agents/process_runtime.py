@@ -1,8 +1,8 @@
 """Plain processes as containers: no image, no isolation; for nodes that allow it.
 
-Each attempt has a folder: `labels.json`, `run.json` (what runs), `pid.json`, `exit.json`, its output and `work`, where
-it starts. A waiter process of its own (`waiter.py`) outlives this one. A process is known by its pid, its start time
-and the boot; its waiter by the lock it holds.
+Each attempt has a folder: `labels.json`, `run.json` (what runs; a link into memory where that is secret), `pid.json`,
+`exit.json`, its output and `work`, where it starts. A waiter process of its own (`waiter.py`) outlives this one. A
+process is known by its pid, its start time and the boot; its waiter by the lock it holds.
 
 Enforced: memory and cores by control groups where this process may make them; elsewhere memory is measured once a
 second and cores are not limited. Where to listen is told by HEROCTL_PORT_<NAME>.
@@ -19,20 +19,22 @@ import shutil
 import signal as signals
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from agents import cgroup, waiter
+from agents import cgroup, process_files, waiter
 from agents.command import OUTPUT
 from agents.command import run as run_command
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.gate import Gate
+from agents.ground import Ground
+from agents.login import Login
 from agents.output import ENOUGH, last_lines
 from agents.ports import listens
-from agents.runtime import Gone, PortInUse, Ran, StartFailed, Unavailable
+from agents.runtime import Gone, PortInUse, Ran, StartFailed, StartFault, Unavailable
 from heroctl.domain.assignment import Driver
 
 AT_ONCE: Final = 8
@@ -41,6 +43,7 @@ LAUNCH: Final = 15.0  # seconds until a process must run
 ENDING: Final = 3.0  # seconds a waiter may take to write down the end
 _LOOK: Final = 0.01
 _UNFINISHED: Final = "new-"
+_RUN: Final = ".run"  # the end of the name of what is in memory beside the files: what runs, where that is secret
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 
 
@@ -49,8 +52,9 @@ class ProcessRuntime:
 
     name: Final = "process"
 
-    def __init__(self, cluster: str, node: str, folder: Path, boot: str) -> None:
+    def __init__(self, cluster: str, node: str, folder: Path, boot: str, ground: Ground | None = None) -> None:
         self._folder = folder
+        self._ground = ground
         self._boot = boot
         self._labels = {CLUSTER: cluster, NODE: node}
         self._starts = Gate(AT_ONCE, PATIENCE)
@@ -76,9 +80,16 @@ class ProcessRuntime:
 
     async def list(self, alloc: str = "") -> list[Container]:
         """Read the folders; those of other clusters and nodes are passed over."""
+        if not alloc and self._ground is not None:
+            await asyncio.to_thread(self._sweep, self._ground)
         folders = sorted(self._folder.glob(f"{alloc or '*'}.*"))
         seen = [await self._look(folder) for folder in folders if not folder.name.startswith(_UNFINISHED)]
         return [one for one in seen if one is not None]
+
+    def _sweep(self, ground: Ground) -> None:
+        """Remove what is in memory for attempts that have no folder any more."""
+        before = ground.files.keys()
+        ground.sweep(before, {key for key in before if (self._folder / key.removesuffix(_RUN)).is_dir()})
 
     async def _look(self, folder: Path) -> Container | None:
         labels = _read(folder / "labels.json")
@@ -115,8 +126,11 @@ class ProcessRuntime:
             return state != "Z" and start == runs["start"]
         return False
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """Do nothing: processes have no image."""
+
+    async def tidy(self, used: Collection[str]) -> None:
+        """Do nothing: nothing is brought here."""
 
     async def start(self, description: Description) -> Container:
         """Make the folder, start the waiter, and return when the process runs."""
@@ -129,8 +143,13 @@ class ProcessRuntime:
             if folder.exists():
                 raise Unavailable(f"{name} is there already")
             group = cgroup.make(name, description.cpu, description.memory)
-            self._prepare(folder, description, group)
-            message = await self._launch(folder)
+            with self._held(name):
+                try:
+                    await asyncio.to_thread(self._prepare, folder, description, group)
+                except StartFault:
+                    await self.remove(name)
+                    raise
+                message = await self._launch(folder)
         if message:
             await self.remove(name)
             raise StartFailed(message)
@@ -146,6 +165,7 @@ class ProcessRuntime:
         shutil.rmtree(fresh, ignore_errors=True)
         (fresh / "work").mkdir(mode=0o700, parents=True)
         fresh.chmod(0o700)
+        process_files.fill(fresh / "work", description, self._ground)
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         run = {
             "argv": [*description.command, *description.args],
@@ -157,11 +177,24 @@ class ProcessRuntime:
             "log_files": description.log_files,
             "boot": self._boot,
         }
-        (fresh / "run.json").write_bytes(msgspec.json.encode(run))
+        if description.secret:
+            hidden = process_files.hide(_RUN, msgspec.json.encode(run), description, self._ground)
+            (fresh / "run.json").symlink_to(hidden)
+        else:
+            (fresh / "run.json").write_bytes(msgspec.json.encode(run))
+            (fresh / "run.json").chmod(0o600)
         (fresh / "labels.json").write_bytes(msgspec.json.encode(description.labels))
-        (fresh / "run.json").chmod(0o600)
         (fresh / "lock").touch()
         fresh.rename(folder)
+
+    @contextlib.contextmanager
+    def _held(self, name: str) -> Iterator[None]:
+        """Keep what is in memory for an attempt until it has its folder."""
+        if self._ground is None:
+            yield
+            return
+        with self._ground.held(name), self._ground.held(f"{name}{_RUN}"):
+            yield
 
     async def _launch(self, folder: Path) -> str:
         """Start the waiter, which inherits the lock; return why the process does not run, or nothing."""
@@ -203,8 +236,15 @@ class ProcessRuntime:
             seen = await self._look(folder)
             if seen is not None and seen.state == "running":
                 raise Unavailable(f"{container} runs")
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(self._cleared, folder)
         cgroup.remove(container)
+
+    def _cleared(self, folder: Path) -> None:
+        for each in (folder, folder.with_name(_UNFINISHED + folder.name)):
+            shutil.rmtree(each, ignore_errors=True)
+        if self._ground is not None:
+            for key in (folder.name, f"{folder.name}{_RUN}"):
+                self._ground.remove(key)
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
         """Run a command where the process was started, with its environment."""

@@ -5,10 +5,11 @@ Three runtimes keep this promise and pass one suite of tests: Docker, plain proc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple, Protocol
 
 from agents.container import Container, Description
+from agents.login import Login
 from agents.step import Fault
 from heroctl.domain.assignment import Driver
 
@@ -87,6 +88,38 @@ class HostPathMissing(StartFault):
         self.fault = Fault("attempt", "host_path_missing", f"{path} is not on this node")
 
 
+class ImageAuthFailed(StartFault):
+    """A registry does not take who we say we are, or wants to know it: trying again would not help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("final", "image_auth_failed", message)
+
+
+class DiskLow(StartFault):
+    """There is too little room on this node's disk to bring an image here: perhaps there will be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("attempt", "disk_low", message)
+
+
+class NoTmpfs(StartFault):
+    """This node has no place in memory for what must not lie on a disk."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("final", "no_tmpfs", message)
+
+
+class VolumeUnusable(StartFault):
+    """A named volume cannot be made on this node, or is not what a volume is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault("attempt", "volume_unusable", message)
+
+
 class DriverMissing(StartFault):
     """This node does not offer the task's driver."""
 
@@ -129,14 +162,18 @@ class Runtime(Protocol):
         """Return all containers, or those of one allocation."""
         ...
 
-    async def pull(self, image: str) -> None:
-        """Bring an image here, unless it is. ImageMissing, PullFailed."""
+    async def pull(self, image: str, login: Login | None = None) -> None:
+        """Bring an image here, unless it is. ImageMissing, ImageAuthFailed, PullFailed, DiskLow."""
+        ...
+
+    async def tidy(self, used: Collection[str]) -> None:
+        """Where room is short, remove images that it brought here itself and that are none of these. Never raises."""
         ...
 
     async def start(self, description: Description) -> Container:
         """Make and start a container, and return it running, with what its image's tag stands for here.
 
-        StartFault: nothing of it is left.
+        Its files are where the workload reads them, its named volumes are there. StartFault: nothing of it is left.
         """
         ...
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from agents import rights
+from agents.disk import CROWDED, LOW
 from agents.ports import PortRange
-from heroctl.domain.duration import Size
+from heroctl.domain.duration import Duration, Size
 from heroctl.domain.settings import describe
 from heroctl.domain.spec import DYNAMIC_PORTS
 
@@ -56,6 +57,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     cpu: Annotated[Annotated[float, Meta(gt=0)] | None, describe("cores for allocations; all by default")] = None
     memory: Annotated[Size | None, describe("memory for allocations; all by default")] = None
     disk: Annotated[Size | None, describe("disk for allocations; all of the data folder's by default")] = None
+    tmpfs: Annotated[
+        str, describe("folder in memory (a tmpfs) for files with secrets; found, or mounted by root, by default")
+    ] = ""
+    disk_crowded: Annotated[
+        Annotated[int, Meta(ge=0, le=100)],
+        describe("percent of the disk in use from which images that nobody uses are removed, if the agent pulled them"),
+    ] = CROWDED
+    disk_low: Annotated[
+        Annotated[int, Meta(ge=1, le=101)],
+        describe("percent of the disk in use from which no image is pulled; 101: never mind"),
+    ] = LOW
+    keep_images: Annotated[Duration, describe("time for which an image stays after it was last used")] = Duration(
+        600_000
+    )
     stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
     log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"
     log_format: Annotated[Literal["json", "console"], describe("how it is logged")] = "json"
@@ -65,5 +80,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         for url in self.api:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"--api: {url!r} is not a URL such as https://heroctl.example.com")
+        if self.disk_crowded >= self.disk_low:
+            raise ValueError("--disk-crowded: it must be below --disk-low, or room would be made too late")
         for problem in rights.problems(self.allow_devices, self.allow_capabilities, self.allow_host_paths):
             raise ValueError(problem)

@@ -96,6 +96,11 @@ class Sync:
         self._asked_for_redis = float("-inf")
         self._failed: Exception = Away("nothing was asked yet")
 
+    @property
+    def session(self) -> int:
+        """The session that is open; 0: none ever was."""
+        return self._session
+
     def told(self, alloc: str) -> None:
         """Something happened to an allocation."""
         self._dirty[alloc] = None

@@ -22,8 +22,9 @@ from agents.desired import Desired, wish
 from agents.health import Probe, Pulse, born, news, watch
 from agents.journal import Journal
 from agents.ports import NoPortLeft, Ports
-from agents.record import Record, interrupted, report, stopping, visible
+from agents.record import Record, interrupted, report, stopping, visible, waiting
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
+from agents.secrets import Secrets, Waiting
 from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
 from heroctl.domain.assignment import Report
 from heroctl.domain.lifecycle import TERMINAL
@@ -43,6 +44,7 @@ class Room:
     journal: Journal
     ports: Ports
     told: Callable[[str], None]
+    secrets: Secrets
     desired: Desired
     removed: bool = False  # the node is no longer one: everything is to stop
 
@@ -177,6 +179,8 @@ class Worker:
                 failures = 0
             except (Unavailable, Gone) as error:
                 failures += 1
+                if isinstance(error, Waiting):
+                    self._become(waiting(self.record, error.reason, str(error)))
                 await self._back_off(failures, error)
                 continue
             except Exception:  # noqa: BLE001 - a bug in one allocation's life ends no other's, and this one is tried again
@@ -252,8 +256,8 @@ class Worker:
         match action:
             case Reserve(names, avoid):
                 self._reserve(names, avoid)
-            case Pull(image):
-                await self._pull(image)
+            case Pull():
+                await self._pull(action)
             case Start():
                 await self._start(action)
             case Signal(container, signal):
@@ -270,9 +274,9 @@ class Worker:
         except NoPortLeft as error:
             self._fault(Fault("final", "no_port_left", str(error)))
 
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, action: Pull) -> None:
         """Pull, unless it is no longer wanted meanwhile."""
-        pulling = asyncio.ensure_future(self.runtime.pull(image))
+        pulling = asyncio.ensure_future(self._room.secrets.pull(action, self.alloc, self.runtime))
         try:
             while not pulling.done():
                 waking = asyncio.ensure_future(self._wake.wait())
@@ -291,7 +295,7 @@ class Worker:
 
     async def _start(self, action: Start) -> None:
         try:
-            made = await self.runtime.start(action.description)
+            made = await self._room.secrets.start(action, self._room.node, self.runtime)
         except StartFault as error:
             self._fault(error.fault)
         else:

@@ -15,8 +15,11 @@ PURE_ROOMS: Final = ("heroctl/domain", "reconciler/planner")
 PURE_FILES: Final = (
     "agents/caddy.py",
     "agents/container.py",
+    "agents/container_user.py",
     "agents/desired.py",
     "agents/docker_config.py",
+    "agents/images.py",
+    "agents/login.py",
     "agents/output.py",
     "agents/record.py",
     "agents/rights.py",

@@ -15,7 +15,7 @@ import pytest
 from aiodocker.exceptions import DockerError
 from msgspec.structs import replace
 
-from agents import docker_runtime
+from agents import docker_engine, docker_images, docker_runtime
 from agents.docker_runtime import DockerRuntime
 from agents.runtime import ImageMissing, PullFailed, StartFault, Unavailable
 from tests.agents.kits import DockerKit, clear, free_port, opened
@@ -188,8 +188,8 @@ def untouchable(folder: Path) -> Iterator[None]:
 
 def test_an_engine_that_is_ending_is_away_and_costs_no_attempt() -> None:
     said = "failed to update store for object type *libnetwork.endpoint: open : no such file or directory"
-    assert isinstance(docker_runtime._not_started(DockerError(500, said)), Unavailable)
-    assert isinstance(docker_runtime._not_started(DockerError(400, "no such program")), StartFault)
+    assert isinstance(docker_engine.not_started(DockerError(500, said)), Unavailable)
+    assert isinstance(docker_engine.not_started(DockerError(400, "no such program")), StartFault)
 
 
 async def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ async def test_a_registry_that_is_not_there_may_be_there_later(kit: DockerKit) -
 async def test_a_pull_that_stands_still_is_given_up(
     kit: DockerKit, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    monkeypatch.setattr(docker_runtime, setting, 0.3)
+    monkeypatch.setattr(docker_images, setting, 0.3)
     async with silent() as port:
         with pytest.raises((PullFailed, Unavailable), match=r"too long|0\.3"):
             await kit.runtime.pull(f"localhost:{port}/shop:1")
