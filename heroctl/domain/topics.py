@@ -15,8 +15,10 @@ ACL: Final = "acl"
 NAMESPACES: Final = "namespaces"
 SECRETS: Final = "secrets"
 SETTINGS: Final = "settings"
+SERVICES: Final = "services"
+FLEET: Final = "fleet"  # moves when a node comes, goes, or may be something else than before; not with its use
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
-COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS})
+COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS, SERVICES})
 
 
 def job_topic(namespace: str, name: str) -> str:
@@ -47,6 +49,11 @@ def alloc_topics(alloc: str, namespace: str, job: str, node: str) -> tuple[str, 
 @lru_cache(maxsize=16_384)
 def _alloc_lists(namespace: str, job: str, node: str) -> tuple[str, ...]:
     return (ALLOCS, job_allocs_topic(job), node_allocs_topic(node), JOBS, job_topic(namespace, job))
+
+
+def service_topic(namespace: str, job: str) -> str:
+    """Name the topic of the services of one job."""
+    return f"{SERVICES}:{namespace}/{job}"
 
 
 def node_topic(node: str) -> str:

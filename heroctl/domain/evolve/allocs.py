@@ -15,6 +15,7 @@ from heroctl.domain.evolve.shelf import shelve
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import DRAIN_DEADLINE, RANK, TERMINAL, supersedes
 from heroctl.domain.records import Alloc, Usage
+from heroctl.domain.services import offers
 from heroctl.domain.state import State
 from heroctl.domain.topics import CAPACITY, alloc_topics, assignment_topic
 
@@ -151,19 +152,26 @@ def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> 
         touch.all(alloc.topics)
 
 
+def _tell_services(old: Alloc, alloc: Alloc, touch: Touch) -> None:
+    """Whoever sends to replicas hears of another place, or of none."""
+    if offers(old) != offers(alloc):
+        touch.services(alloc.namespace, alloc.job)
+
+
 def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
-    alloc = state.allocs.get(event.alloc)
-    if alloc is None or alloc.terminal:
+    old = state.allocs.get(event.alloc)
+    if old is None or old.terminal:
         return
     alloc = replace(
-        alloc,
+        old,
         wanted="stop",
         why=event.reason,
         modify_index=touch.index,
         assign_index=touch.index,
-        timeline=_line(alloc, touch, event.TAG, f"{event.reason} by {event.by}" if event.by else event.reason),
+        timeline=_line(old, touch, event.TAG, f"{event.reason} by {event.by}" if event.by else event.reason),
     )
     state.allocs[alloc.id] = alloc
+    _tell_services(old, alloc, touch)
     touch.all(alloc.topics)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
@@ -179,20 +187,21 @@ def _misplaced(state: State, event: e.AllocMisplaced, touch: Touch) -> None:
 
 
 def _given_up(state: State, event: e.AllocGivenUp, touch: Touch) -> None:
-    alloc = state.allocs.get(event.alloc)
-    if alloc is None or alloc.terminal:
+    old = state.allocs.get(event.alloc)
+    if old is None or old.terminal:
         return
     alloc = replace(
-        alloc,
+        old,
         given_up=True,
         wanted="stop",
-        why=event.reason if alloc.wanted == "run" else alloc.why,  # who was to stop anyway is not missed
+        why=event.reason if old.wanted == "run" else old.why,  # who was to stop anyway is not missed
         reason=event.reason,
         modify_index=touch.index,
         assign_index=touch.index,
-        timeline=_line(alloc, touch, event.TAG, event.reason),
+        timeline=_line(old, touch, event.TAG, event.reason),
     )
     state.allocs[alloc.id] = alloc
+    _tell_services(old, alloc, touch)
     touch.all(alloc.topics)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
@@ -211,6 +220,7 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
     else:
         state.allocs[alloc.id] = alloc
         touch.all(alloc.topics)
+    _tell_services(old, alloc, touch)
     _touch_deployment(state, alloc, touch)
 
 

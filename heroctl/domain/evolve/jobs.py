@@ -14,7 +14,14 @@ from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.records import Job, Version
 from heroctl.domain.state import State
-from heroctl.domain.topics import CAPACITY, alloc_topic, assignment_topic, deployment_topic, job_topic
+from heroctl.domain.topics import (
+    CAPACITY,
+    alloc_topic,
+    assignment_topic,
+    deployment_topic,
+    job_topic,
+    service_topic,
+)
 
 KEPT_VERSIONS: Final = 20
 
@@ -59,6 +66,7 @@ def _follow(state: State, job: Job, old: Job | None, touch: Touch, revert_of: st
     state.jobs[job.uid] = job
     begin(state, replace(record, revert_of=revert_of), touch)
     touch.job(job)
+    touch.services(job.namespace, job.name)
 
 
 def _new(event: e.JobSubmitted, version: Version, deployment: str, touch: Touch) -> Job:
@@ -214,6 +222,7 @@ def _deleted(state: State, event: e.JobDeleted, touch: Touch) -> None:
     if state.names.get((job.namespace, job.name)) == job.uid:
         del state.names[job.namespace, job.name]
     touch.job(job)
+    touch.services(job.namespace, job.name)
     forget_if_over(state, job.uid, touch)
 
 
@@ -235,6 +244,7 @@ def forget_if_over(state: State, uid: int, touch: Touch) -> None:
     del state.jobs[uid]
     if (job.namespace, job.name) not in state.names:
         touch.forget(job_topic(job.namespace, job.name))
+        touch.forget(service_topic(job.namespace, job.name))
 
 
 def _blocked(state: State, event: e.JobBlocked, touch: Touch) -> None:

@@ -11,8 +11,9 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.allocs import finish, forget_volumes
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.records import Drain, Drained, Node
+from heroctl.domain.services import is_serving
 from heroctl.domain.state import State
-from heroctl.domain.topics import ACL, CAPACITY, CLUSTER, assignment_topic
+from heroctl.domain.topics import ACL, CAPACITY, CLUSTER, FLEET, assignment_topic
 
 
 def _registered(state: State, event: e.NodeRegistered, touch: Touch) -> None:
@@ -31,6 +32,7 @@ def _change(state: State, node_id: str, touch: Touch, **fields: object) -> Node 
     node = replace(node, modify_index=touch.index, **fields)
     state.nodes[node_id] = node
     touch.node(node.id)
+    touch.add(FLEET)
     return node
 
 
@@ -72,18 +74,27 @@ def _jobs_on(state: State, node: str, touch: Touch) -> None:
         touch.job(state.jobs[alloc.uid])
 
 
+def _services_on(state: State, node: str, touch: Touch) -> None:
+    """What a node's replicas offer is there while it is up, and only then."""
+    for alloc in state.allocs_on(node):
+        if is_serving(alloc):
+            touch.services(alloc.namespace, alloc.job)
+
+
 def _up(state: State, event: e.NodeUp, touch: Touch) -> None:
     node = state.nodes.get(event.node)
     if node is not None and node.up is None:
         state.grown, state.grown_at = touch.index, touch.time
     if _change(state, event.node, touch, up=True, down_at=None, changed=touch.index) is not None:
         _jobs_on(state, event.node, touch)
+        _services_on(state, event.node, touch)
         touch.add(CAPACITY, CLUSTER)
 
 
 def _down(state: State, event: e.NodeDown, touch: Touch) -> None:
     if _change(state, event.node, touch, up=False, down_at=touch.time, changed=touch.index) is not None:
         _jobs_on(state, event.node, touch)
+        _services_on(state, event.node, touch)
         touch.add(CLUSTER)
 
 
@@ -123,6 +134,7 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     node = state.nodes.pop(event.node, None)
     if node is None:
         return
+    _services_on(state, node.id, touch)
     for alloc in tuple(state.allocs_on(event.node)):
         if alloc.id not in state.allocs:
             continue  # forgotten with its deleted job, when another of it here was found to be the last
@@ -134,7 +146,7 @@ def _removed(state: State, event: e.NodeRemoved, touch: Touch) -> None:
     state.by_node.pop(event.node, None)
     state.removed_nodes[event.node] = touch.index
     touch.node(node.id)
-    touch.add(CLUSTER, CAPACITY, assignment_topic(event.node))
+    touch.add(CLUSTER, CAPACITY, FLEET, assignment_topic(event.node))
 
 
 FOLDS: Final[dict[type[Event], Fold]] = {

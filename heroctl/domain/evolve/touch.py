@@ -8,7 +8,7 @@ from typing import Any
 
 from heroctl.domain.records import Deployment, Job
 from heroctl.domain.state import State
-from heroctl.domain.topics import JOBS, NODES, job_topic, node_topic
+from heroctl.domain.topics import JOBS, NODES, SERVICES, job_topic, node_topic, service_topic
 
 
 @lru_cache(maxsize=65_536)
@@ -56,6 +56,10 @@ class Touch:
     def job(self, job: Job) -> None:
         """Raise a job's topic and the list of jobs."""
         self.add(JOBS, job_topic(job.namespace, job.name))
+
+    def services(self, namespace: str, job: str) -> None:
+        """Raise the topic of a job's services and the list of all."""
+        self.add(SERVICES, service_topic(namespace, job))
 
     def node(self, node: str) -> None:
         """Raise a node's topic and the list of nodes."""
