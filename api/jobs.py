@@ -28,6 +28,7 @@ from api.wire import (
 )
 from api.world import Sight
 from api.write import Done
+from heroctl.domain import dependencies
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Invalid, Problem, not_found
 from heroctl.domain.events import JobRestarted, JobSubmitted
@@ -126,7 +127,9 @@ def _fields(state: State, job: Job) -> dict[str, Any]:
 def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
     running: Counter[str] = Counter()
     healthy: Counter[str] = Counter()
+    placed: Counter[str] = Counter()  # of a system job, which has as many as there are nodes for it
     for alloc in state.allocs_of(job.uid):
+        placed[alloc.task] += alloc.live
         if alloc.status == "running":
             running[alloc.task] += 1
             healthy[alloc.task] += alloc.health == "healthy"
@@ -137,7 +140,7 @@ def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
             driver=task.driver,
             image=task.image,
             digest=digests.get(task.name),
-            desired=task.count if job.wanted else 0,
+            desired=(placed[task.name] if spec.type == "system" else task.count) if job.wanted else 0,
             running=running[task.name],
             healthy=healthy[task.name],
         )
@@ -192,16 +195,21 @@ def became(call: Call, namespace: str, name: str, done: Done, doubts: Sequence[P
         version, begun, spec = standing.version, standing.index, standing.spec
     else:
         version, begun, spec = made.version, done.index, bytes(made.spec) if isinstance(made, JobSubmitted) else b""
+    told = specs.decode(spec) if spec else None
     body = Submitted(
         name=name,
         namespace=namespace,
         version=version,
         index=done.index or state.topic_index(job_topic(namespace, name)),
         deployment_id=_deployment(state, begun),
-        warnings=[*(warnings(specs.decode(spec)) if spec else ()), *doubts, *call.parts.doubts()],
+        warnings=[*(_warnings(state, told) if told is not None else ()), *doubts, *call.parts.doubts()],
     )
     new = isinstance(made, JobSubmitted) and not made.uid
     return answer(body, 201 if new else 200, index=body.index)
+
+
+def _warnings(state: State, spec: specs.Job) -> list[Problem]:
+    return [*warnings(spec), *dependencies.doubts(state, spec)]
 
 
 def _standing(state: State, namespace: str, name: str, index: int) -> Version:

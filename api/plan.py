@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import structlog
@@ -14,6 +15,7 @@ from api.call import Call
 from api.contract import tells
 from api.images import Looked, moved
 from api.posted import allowed
+from heroctl.domain import dependencies
 from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference, diff, document
 from heroctl.domain.errors import Invalid, Problem
@@ -88,10 +90,11 @@ async def plan(call: Call) -> Answer:
     own, index = overlay(state, job.uid if job else 0), state.index
     now = int(call.parts.clock() * 1000)
     names = {node.id: node.name for node in state.nodes.values()}
+    doubts = list(dependencies.doubts(state, spec))
     outlook = await call.parts.aside.do(steps(own, spec.namespace, spec.name, change.events, now))
     if outlook.fault is not None:
         _log.error("dry_run_failed", job=f"{spec.namespace}/{spec.name}", exc_info=outlook.fault)
-    return answer(_shown(index, job, spec, outlook, names, looked=looked, changed=bool(change.events)))
+    return answer(_shown(index, job, spec, outlook, names, looked=looked, doubts=doubts, changed=bool(change.events)))
 
 
 def dry(call: Call) -> bool:
@@ -111,6 +114,7 @@ def _shown(
     names: dict[str, str],
     *,
     looked: Looked,
+    doubts: Sequence[Problem],
     changed: bool,
 ) -> Planned:
     version = job.current.version if job else 0
@@ -125,7 +129,7 @@ def _shown(
         diff=diff(document(specs.decode(job.current.spec)) if job else {}, document(spec)) + moved(job, looked),
         tasks={name: _task(spec, name, task, names) for name, task in outlook.tasks.items()},
         blocked=(*outlook.blocked, *_fault(outlook)),
-        warnings=[*warnings(spec), *looked.doubts],
+        warnings=[*warnings(spec), *doubts, *looked.doubts],
         waits_for="" if outlook.promoted is None else "promotion",
         once_promoted=None if outlook.promoted is None else total(outlook.promoted.values()),
         truncated=outlook.truncated,

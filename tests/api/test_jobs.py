@@ -52,6 +52,26 @@ async def test_warnings_say_what_is_probably_not_meant(api: Rig) -> None:
     assert codes == {"no_health_check"}
 
 
+async def test_who_waits_for_what_may_never_be_is_told_so(api: Rig) -> None:
+    async def codes(name: str, other: str, condition: str = "healthy") -> list[tuple[str, str]]:
+        task = {"depends_on": [{"job": other, "condition": condition}]}
+        planned = (await api.post("/v1/jobs/plan", spec(name, task))).body["warnings"]
+        given = (await submit(api, name, task)).body["warnings"]
+        told = [
+            {(one["path"], one["code"]) for one in some if "depends_on" in one["path"]} for some in (planned, given)
+        ]
+        circles = [
+            {(one["path"], one["code"]) for one in some if one["code"] == "circular"} for some in (planned, given)
+        ]
+        assert (told[0], circles[0]) == (told[1], circles[1])
+        return sorted(told[0] | circles[0])
+
+    assert await codes("web", "db") == [("tasks[0].depends_on[0].job", "not_there")]
+    assert await codes("db", "web") == [("tasks", "circular")]
+    assert await codes("log", "web", "complete") == [("tasks[0].depends_on[0].condition", "never_true")]
+    assert await codes("top", "log") == []
+
+
 async def test_a_list_shows_all_jobs_by_namespace_and_name(api: Rig) -> None:
     assert (await api.get("/v1/jobs")).body == []
     for name in ("zoo", "api", "web"):
