@@ -24,7 +24,7 @@ from heroctl.domain.records import Alloc, Launch
 from reconciler.planner.draft import Draft, Note
 from reconciler.planner.filters import Ask
 from reconciler.planner.needs import HELD
-from reconciler.planner.place import Picker
+from reconciler.planner.picker import Picker
 from reconciler.planner.reschedule import due
 from reconciler.planner.slots import Need, cause, is_leaving
 from reconciler.planner.words import ended
@@ -193,26 +193,23 @@ class Run:
     def _place(self, task: specs.Task, needs: Iterable[Need]) -> None:
         draft, scene = self._draft, self._scene
         near = Counter(alloc.node for (name, _), alloc in self.newest.items() if name == task.name and alloc.live)
-        with Picker(scene.fleet, Ask.of(task), task.count, near, draft.closed) as picker:
+        with Picker(scene.fleet, Ask.of(task), task.count, near, draft.closed, spread=task.spread) as picker:
             for need in needs:
                 if scene.exhausted:
                     draft.cut = True
                 if draft.full:
                     return
-                node = picker.pick(need.avoid)
+                node = picker.pick(need.avoid, draft.bound_to(task, need.slot))
                 if node is None:
-                    self._blocked(task, need.slot, picker.ask)
+                    self._blocked(task, need.slot, picker)
                 else:
                     draft.place(need, picker.ask, node)
                     scene.placed()
 
-    def _blocked(self, task: specs.Task, slot: int, ask: Ask) -> None:
-        draft = self._draft
-        self.notes[task.name, slot] = Note("room", ask=ask)
-        lacking = self._scene.fleet.explain(ask, frozenset(draft.barred), draft.refused)
+    def _blocked(self, task: specs.Task, slot: int, picker: Picker) -> None:
+        lacking = self._draft.blocked(task, slot, picker)
+        self.notes[task.name, slot] = self._draft.notes[task.name, slot]
         self.reasons[f"{task.name}: {lacking}" if len(self.spec.tasks) > 1 else lacking] = None
-        if draft.barred:
-            draft.look_again(min(draft.barred.values()))
 
 
 def is_done(alloc: Alloc) -> bool:

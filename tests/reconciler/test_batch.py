@@ -1,0 +1,368 @@
+"""Batch jobs: replicas that run to their end, each slot once, and launches that end with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heroctl.domain.errors import Conflict
+from heroctl.domain.events import (
+    AllocPlaced,
+    AllocReported,
+    DeploymentFinished,
+    JobDeployed,
+    JobFailed,
+    JobLaunchFinished,
+)
+from heroctl.domain.intents.jobs import rollback_job, scale_job, stop_alloc, submit_job
+from heroctl.domain.lifecycle import TERMINAL
+from heroctl.domain.state import State
+from reconciler.planner.plan import Memo
+from tests.domain.worlds import spec
+from tests.reconciler.batches import Batches
+
+NODES: Final = ("n1", "n2", "n3")
+
+
+def _cluster(*nodes: str) -> Batches:
+    cluster = Batches()
+    for node in nodes or NODES:
+        cluster.join(node)
+    cluster.decide()
+    return cluster
+
+
+def _told(cluster: Batches, kind: type) -> list[object]:
+    return [record.event for record in cluster.records if isinstance(record.event, kind)]
+
+
+def test_a_launch_is_complete_when_each_replica_has_ended_with_0() -> None:
+    cluster = _cluster()
+    cluster.batch(count=3, args="works")
+    cluster.settle()
+    assert cluster.status() == "running"
+    for alloc in cluster.live("import"):
+        cluster.end(alloc)
+    cluster.settle()
+    [launch] = cluster.launches()
+    assert (launch.status, launch.complete, launch.failed) == ("complete", 3, 0)
+    assert cluster.status() == "complete"
+    assert [alloc.exit_code for alloc in cluster.allocs("import")] == [0, 0, 0]
+    assert cluster.job().current.stable
+
+
+def test_a_batch_job_has_no_deployment_and_is_never_said_to_be_deployed() -> None:
+    cluster = _cluster()
+    job = cluster.batch()
+    cluster.settle()
+    assert job.deployment == ""
+    assert cluster.state.job_deployments.get(job.uid, ()) == ()
+    assert not _told(cluster, DeploymentFinished) + _told(cluster, JobDeployed) + _told(cluster, JobFailed)
+
+
+def test_what_fails_is_tried_once_more_on_another_node_and_then_the_launch_has_failed() -> None:
+    cluster = _cluster()
+    cluster.behaviour["works"] = "fails"
+    cluster.batch(args="works", count=2)
+    cluster.decide()
+    [one, other] = cluster.live("import")
+    cluster.end(one, 1)
+    cluster.decide()
+    assert [alloc.id for alloc in cluster.live("import")] == [other.id], "not before its time"
+    cluster.wait(6_000)
+    cluster.decide()
+    again = next(alloc for alloc in cluster.live("import") if alloc.replaces == one.id)
+    assert (again.node != one.node, again.reschedules) == (True, 1)
+    cluster.end(again, 3)
+    cluster.settle()
+    [launch] = cluster.launches()
+    assert launch.status == "failed"
+    assert launch.reason.startswith(f"main[{again.slot}] failed with exit code 3")
+    assert cluster.live("import") == [], "what is left of it is stopped"
+    assert cluster.status() == "failed"
+    placed = len(_told(cluster, AllocPlaced))
+    cluster.settle()
+    assert len(_told(cluster, AllocPlaced)) == placed
+
+
+def test_one_that_fails_after_hours_is_not_tried_for_ever() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works")
+    for _ in range(2):
+        cluster.settle()
+        cluster.wait(5 * 3_600_000)
+        [alloc] = cluster.live("import")
+        cluster.end(alloc, 1)
+    cluster.settle()
+    assert cluster.status() == "failed"
+
+
+def test_what_has_ended_well_does_not_run_again_whatever_becomes_of_the_others() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works", count=2)
+    cluster.settle()
+    [one, other] = cluster.live("import")
+    cluster.end(one)
+    cluster.do(stop_alloc(cluster.state.allocs[other.id]))
+    cluster.settle()
+    cluster.hush(cluster.state.nodes[cluster.live("import")[0].node].name)
+    cluster.wait(30_000)
+    cluster.settle()
+    slots = Counter(event.slot for event in _told(cluster, AllocPlaced))  # type: ignore[attr-defined]
+    assert slots == {one.slot: 1, other.slot: 3}
+
+
+def test_one_that_ended_with_0_because_it_was_stopped_has_not_ended_well() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works")
+    cluster.settle()
+    [alloc] = cluster.live("import")
+    cluster.do(stop_alloc(alloc))
+    cluster.settle()
+    assert cluster.status() == "running"
+    assert cluster.launches()[0].complete == 0
+
+
+def test_a_change_of_what_it_is_made_from_launches_it_again_once_the_one_before_is_gone() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works")
+    cluster.settle()
+    cluster.batch(args="other")
+    cluster.decide()
+    assert [launch.status for launch in cluster.launches()] == ["stopped", "running"]
+    assert cluster.live("import") == [], "the one before has yet to end"
+    cluster.settle()
+    [alloc] = cluster.live("import")
+    assert (alloc.launch, alloc.version) == (2, 2)
+
+
+@pytest.mark.parametrize("change", [{"meta": {"a": "b"}}, {"restart": {"attempts": 1}}, {"count": 3}])
+def test_other_changes_are_made_in_place(change: dict[str, object]) -> None:
+    cluster = _cluster()
+    cluster.batch(args="works")
+    cluster.settle()
+    cluster.batch(args="works", **change)
+    cluster.settle()
+    [launch] = cluster.launches()
+    assert (launch.status, launch.version) == ("running", 2)
+    assert len(cluster.live("import")) == change.get("count", 1)
+
+
+def test_a_change_in_place_does_not_run_again_what_is_complete() -> None:
+    cluster = _cluster()
+    cluster.batch()
+    cluster.settle()
+    cluster.batch(meta={"a": "b"}, count=3)
+    cluster.settle()
+    assert len(cluster.launches()) == 1
+    assert cluster.status() == "complete"
+
+
+def test_an_equal_spec_changes_nothing_and_a_restart_launches_again() -> None:
+    cluster = _cluster()
+    cluster.batch()
+    cluster.settle()
+    index = cluster.state.index
+    cluster.batch()
+    assert cluster.state.index == index
+    cluster.restart()
+    cluster.settle()
+    assert [(launch.kind, launch.status) for launch in cluster.launches()] == [
+        ("submit", "complete"),
+        ("restart", "complete"),
+    ]
+
+
+def test_fewer_replicas_are_stopped_while_it_runs() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works", count=3)
+    cluster.settle()
+    cluster.do(scale_job(cluster.job(), "main", 1, "tester"))
+    cluster.settle()
+    [left] = cluster.live("import")
+    cluster.end(left)
+    cluster.settle()
+    assert cluster.status() == "complete"
+
+
+def test_a_stop_ends_the_launch_and_a_submit_launches_again() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works")
+    cluster.settle()
+    cluster.stop("import")
+    cluster.settle()
+    assert (cluster.status(), cluster.launches()[0].status) == ("stopped", "stopped")
+    cluster.batch(args="works")
+    cluster.settle()
+    assert (cluster.status(), len(cluster.launches())) == ("running", 2)
+
+
+def test_a_rollback_launches_what_was_before() -> None:
+    cluster = _cluster()
+    cluster.batch(args="ends")
+    cluster.settle()
+    cluster.batch(args="fails")
+    cluster.settle()
+    cluster.do(rollback_job(cluster.job(), None, "tester"))
+    cluster.settle()
+    assert [launch.status for launch in cluster.launches()] == ["complete", "failed", "complete"]
+
+
+def test_a_job_stays_what_it_is() -> None:
+    cluster = _cluster()
+    cluster.batch()
+    with pytest.raises(Conflict) as refused:
+        submit_job(cluster.state, spec(job="import"), "tester")
+    assert refused.value.code == "job_type_fixed"
+
+
+def test_what_fits_nowhere_waits_with_its_reason_and_starts_when_there_is_room() -> None:
+    cluster = _cluster("n1")
+    cluster.batch(count=2, resources={"cpu": 3})
+    cluster.decide()
+    assert cluster.status() == "blocked"
+    assert cluster.job().blocked == ("1 node: 1 exhausted cpu",)
+    cluster.settle()
+    assert cluster.status() == "complete", "the first one's end made room"
+
+
+def test_several_tasks_are_complete_together() -> None:
+    cluster = _cluster()
+    tasks = [{"name": name, "driver": "process", "command": ["x"], "args": ["works"]} for name in ("a", "b")]
+    cluster.do(submit_job(cluster.state, spec(job="import", type="batch", tasks=tasks), "tester"))
+    cluster.settle()
+    one, other = cluster.live("import")
+    cluster.end(one)
+    cluster.settle()
+    assert cluster.status() == "running"
+    cluster.end(other)
+    cluster.settle()
+    assert cluster.status() == "complete"
+
+
+def test_no_replicas_are_a_launch_that_is_complete() -> None:
+    cluster = _cluster()
+    cluster.batch(count=0)
+    cluster.settle()
+    assert cluster.status() == "complete"
+
+
+def test_a_dispatch_is_a_launch_beside_others_with_what_it_brings() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works", dispatch={"payload": "required", "meta_required": ["key"]})
+    cluster.settle()
+    assert (cluster.status(), cluster.launches()) == ("pending", ())
+    cluster.dispatch(payload=b"one", key="a")
+    cluster.dispatch(payload=b"two", key="b")
+    cluster.settle()
+    assert [(each.payload, each.meta) for each in cluster.launches()] == [
+        (b"one", (("key", "a"),)),
+        (b"two", (("key", "b"),)),
+    ]
+    for alloc in cluster.live("import"):
+        cluster.end(alloc)
+    cluster.settle()
+    assert [(each.status, each.payload, each.size) for each in cluster.launches()] == [("complete", b"", 3)] * 2
+
+
+def test_a_new_version_of_a_dispatched_job_lets_what_runs_go_on_as_it_was() -> None:
+    cluster = _cluster()
+    cluster.batch(args="works", dispatch={})
+    cluster.dispatch()
+    cluster.settle()
+    for number in range(25):
+        cluster.batch(args=f"other-{number}", dispatch={})
+    cluster.settle()
+    [alloc] = cluster.live("import")
+    assert alloc.version == cluster.launches()[0].version == 1
+    cluster.do(stop_alloc(alloc))
+    cluster.settle()
+    [again] = cluster.live("import")
+    assert again.version == 1
+
+
+def test_deleting_a_job_ends_what_runs_and_forgets_it() -> None:
+    cluster = _cluster()
+    uid = cluster.batch(args="works", count=2).uid
+    cluster.settle()
+    cluster.end(cluster.live("import")[0])
+    cluster.delete("import")
+    cluster.settle()
+    assert uid not in cluster.state.jobs
+    assert uid not in cluster.state.launches
+    assert uid not in cluster.state.ended
+
+
+# ── whatever happens ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+STEPS: Final = st.lists(
+    st.sampled_from(["plan", "end", "fail", "stop_alloc", "silence", "return", "submit", "restart", "wait", "forget"]),
+    min_size=5,
+    max_size=40,
+)
+
+
+def _step(cluster: Batches, word: str, number: int) -> None:
+    live = sorted((alloc for alloc in cluster.live("import") if alloc.phase != "pending"), key=lambda one: one.n)
+    speaking = [one for one in live if one.node not in cluster.silent]
+    match word:
+        case "plan":
+            cluster.decide()
+            cluster.step()
+        case "end" | "fail" if speaking:
+            cluster.end(speaking[number % len(speaking)], int(word == "fail"))
+        case "stop_alloc" if live:
+            cluster.do(stop_alloc(live[number % len(live)]))
+        case "silence":
+            cluster.hush(NODES[number % 3])
+        case "return":
+            cluster.come_back(NODES[number % 3])
+        case "submit":
+            cluster.batch(args=f"works-{number % 3}", count=1 + number % 3)
+        case "restart":
+            cluster.restart()
+        case "forget":
+            cluster.memo = Memo()
+        case _:
+            cluster.wait(7_000)
+
+
+def _sound(state: State, uid: int) -> None:
+    """No slot of a launch is filled twice, and none that has ended well is filled again."""
+    filled: Counter[tuple[int, str, int]] = Counter()
+    well: set[tuple[int, str, int]] = set()
+    for alloc in state.allocs_of(uid):
+        slot = alloc.launch, alloc.task, alloc.slot
+        if alloc.phase == "complete" and alloc.wanted == "run" and not alloc.given_up:
+            well.add(slot)
+        elif not (alloc.terminal or alloc.given_up):
+            filled[slot] += 1
+    assert all(count == 1 for count in filled.values())
+    assert not well & filled.keys()
+
+
+@settings(max_examples=120, deadline=None)
+@given(steps=STEPS, seeds=st.lists(st.integers(0, 99), min_size=40, max_size=40))
+def test_each_slot_is_filled_once_whatever_happens_and_all_comes_to_an_end(steps: list[str], seeds: list[int]) -> None:
+    cluster = _cluster()
+    uid = cluster.batch(args="works-0", count=2).uid
+    for word, number in zip(steps, seeds, strict=False):
+        _step(cluster, word, number)
+        _sound(cluster.state, uid)
+    for node in NODES:
+        cluster.come_back(node)
+    for each in range(3):
+        cluster.behaviour[f"works-{each}"] = "ends"
+    cluster.settle()
+    assert cluster.status() in {"complete", "failed"}
+    assert all(not launch.running for launch in cluster.launches())
+    assert all(alloc.terminal for alloc in cluster.allocs("import"))
+    ends = Counter(event.launch for event in _told(cluster, JobLaunchFinished))  # type: ignore[attr-defined]
+    assert all(count == 1 for count in ends.values())
+    reports = (event.report for event in _told(cluster, AllocReported))  # type: ignore[attr-defined]
+    last = Counter(report.alloc for report in reports if report.phase in TERMINAL)
+    assert all(count == 1 for count in last.values())
