@@ -10,7 +10,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.records import Alloc, Version
 from reconciler.planner.draft import Draft
 from reconciler.planner.reschedule import due
-from reconciler.planner.slots import Kinds, Need, Slot, cause, ended_at
+from reconciler.planner.slots import MIGRATED, Kinds, Need, Slot, cause, ended_at, is_leaving
 
 HELD: Final = "held by the brake: too many nodes are down at once"
 
@@ -102,6 +102,11 @@ class Needs:
             return None
         return self._again(slot, last)
 
+    def moved_old(self, slot: Slot) -> Need | None:
+        """Say what a slot needs whose old replica was stopped to move."""
+        last = slot.last_old
+        return self._again(slot, last) if last is not None and last.why == MIGRATED else None
+
     def like(self, slot: Slot, base: Alloc) -> Need | None:
         """Say what a slot needs that is to be as another one was before the update."""
         return self._before(slot, base)
@@ -111,6 +116,16 @@ class Needs:
         gone = [last for content, last in sorted(slot.gone.items()) if content not in slot.abreast]
         needs = [self._again(slot, last) for last in gone if cause(last) != "stopped"]
         return [need for need in needs if need is not None]
+
+    # ── one that is to move ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def elsewhere(self, slot: Slot, source: Alloc) -> Need | None:
+        """Ask for the same on another node; None: not yet, after one that failed there, or of a forgotten version."""
+        need = self.present(slot) if self._kinds.fresh(source) else self._before(slot, source)
+        before = max((one for one in slot.lasts if one.replaces == source.id), key=lambda one: one.n, default=None)
+        if need is not None and before is not None:
+            need = None if self._held(before) else self._timed(before, need)
+        return None if need is None else replace(need, replaces=source.id)
 
     def _again(self, slot: Slot, last: Alloc) -> Need | None:
         need = None if self._held(last) else self._before(slot, last)
@@ -149,6 +164,9 @@ class Needs:
         why = cause(last)
         if why == "stopped" and last.why != "updated":
             return need
+        if last.why == MIGRATED and is_leaving(last):
+            self._draft.note(last.task, last.slot, "leaving")
+            return None  # stop-first: its end moves the job's topic
         if why != "failed":
             return replace(need, replaces=last.id, reschedules=last.reschedules)
         when = due(last, need.task.reschedule)

@@ -35,3 +35,8 @@ class Scene:
         """Tell whether a replica is healthy as far as anybody can know: its node is up."""
         node = self.state.nodes.get(alloc.node)
         return alloc.health == "healthy" and node is not None and node.up is True
+
+    def misplaced(self, alloc: Alloc) -> bool:
+        """Tell whether a replica is to leave its node."""
+        node = self.state.nodes.get(alloc.node)
+        return alloc.misplaced or (node is not None and node.drain is not None)

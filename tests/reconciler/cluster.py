@@ -8,9 +8,9 @@ from typing import Any, Final
 from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Capacity, Driver, Inventory, Report, SessionRequest
 from heroctl.domain.duration import Size
-from heroctl.domain.events import Event, Record, decode, encode
+from heroctl.domain.events import AllocMisplaced, Event, Record, decode, encode
 from heroctl.domain.evolve import evolve
-from heroctl.domain.intents import jobs, nodes
+from heroctl.domain.intents import drains, jobs, nodes
 from heroctl.domain.lifecycle import Phase
 from heroctl.domain.records import Alloc, Job, Node
 from reconciler.planner.liveness import Heard
@@ -95,6 +95,18 @@ class Cluster(World):
         """Say whether a node takes new allocations."""
         node = self.state.nodes[self.state.node_names[name]]
         self.do(nodes.set_eligibility(node, eligible=eligible))
+
+    def drain(self, name: str, seconds: int | None = None) -> None:
+        """Have all that runs on a node leave it."""
+        self.do(drains.drain_node(self.state.nodes[self.state.node_names[name]], seconds, ignore_system=False))
+
+    def cancel_drain(self, name: str) -> None:
+        """Let stay on a node what has not left it."""
+        self.do(drains.cancel_drain(self.state.nodes[self.state.node_names[name]], eligible=True))
+
+    def misplace(self, alloc: Alloc) -> None:
+        """Find a better node for an allocation."""
+        self.add(AllocMisplaced(alloc.id, alloc.namespace, alloc.job, "rebalanced"))
 
     def remove(self, name: str) -> None:
         """Remove a node."""

@@ -65,6 +65,9 @@ class Script:
             "back": self.cluster.come_back,
             "remove": self.cluster.remove,
             "cordon": self._cordon,
+            "drain": self._drain,
+            "undrain": self.cluster.cancel_drain,
+            "misplace": lambda name, slot: self.cluster.misplace(self._live(name, slot)),
             "wait": self._wait,
             "agents": self._agents,
             "plan": self._plan,
@@ -99,6 +102,10 @@ class Script:
             made.pop("count")
         if "delay" in fields:
             made["reschedule"] = {"delay": fields.pop("delay")}
+        if "moves" in fields or "moving" in fields:
+            made["migrate"] = {"max_parallel": int(fields.pop("moves", "1")), "order": fields.pop("moving", "start-first")}
+        if "volume" in fields:
+            made["volumes"] = [{"source": fields.pop("volume"), "target": "data"}]
         if fields:
             made["update"] = _update(fields)
         self._specs[name] = args, made
@@ -113,10 +120,10 @@ class Script:
         self.cluster.do(jobs.scale_job(self._job(name), "main", int(count), "tester"))
 
     def _restart(self, name: str) -> None:
-        self.cluster.do(jobs.restart_job(self._job(name), "tester"))
+        self.cluster.do(jobs.restart_job(self.cluster.state, self._job(name), "tester"))
 
     def _rollback(self, name: str) -> None:
-        self.cluster.do(jobs.rollback_job(self._job(name), None, "tester"))
+        self.cluster.do(jobs.rollback_job(self.cluster.state, self._job(name), None, "tester"))
 
     def _promote(self, name: str, how: str = "") -> None:
         self.cluster.do(deployments.promote(self._deployment(name), step=how == "step"))
@@ -146,6 +153,9 @@ class Script:
 
     def _cordon(self, name: str, eligible: str = "no") -> None:
         self.cluster.set_eligible(name, eligible=eligible == "yes")
+
+    def _drain(self, name: str, deadline: str = "") -> None:
+        self.cluster.drain(name, Duration.parse(deadline).ms // 1000 if deadline else None)
 
     def _wait(self, length: str) -> None:
         self.cluster.wait(Duration.parse(length).ms)
@@ -207,6 +217,8 @@ class Script:
                 alloc = self.cluster.state.allocs[event.alloc]
                 verb = "stop" if isinstance(event, e.AllocStopping) else "give up"
                 return f"{event.job}: {verb} #{alloc.n} {_slot(alloc)} ({event.reason})"
+            case e.NodeDrainFinished():
+                return f"node {event.name} drained: {event.moved} moved, {event.stopped} stopped"
             case e.NodeUp():
                 return f"node {event.name} up"
             case e.NodeDown():
