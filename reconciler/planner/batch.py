@@ -26,6 +26,7 @@ from reconciler.planner.filters import Ask
 from reconciler.planner.needs import HELD
 from reconciler.planner.picker import Picker
 from reconciler.planner.reschedule import due
+from reconciler.planner.secrets import withheld
 from reconciler.planner.slots import Need, cause, is_leaving
 from reconciler.planner.words import ended
 
@@ -192,6 +193,12 @@ class Run:
 
     def _place(self, task: specs.Task, needs: Iterable[Need]) -> None:
         draft, scene = self._draft, self._scene
+        lacking = withheld(draft, self.launch.version, task.name)
+        if lacking:
+            for need in needs:
+                self.notes[task.name, need.slot] = Note("secret", said="; ".join(lacking))
+            self.reasons.update(dict.fromkeys(self._named(task, reason) for reason in lacking))
+            return
         near = Counter(alloc.node for (name, _), alloc in self.newest.items() if name == task.name and alloc.live)
         with Picker(scene.fleet, Ask.of(task), task.count, near, draft.closed, spread=task.spread) as picker:
             for need in needs:
@@ -209,7 +216,10 @@ class Run:
     def _blocked(self, task: specs.Task, slot: int, picker: Picker) -> None:
         lacking = self._draft.blocked(task, slot, picker)
         self.notes[task.name, slot] = self._draft.notes[task.name, slot]
-        self.reasons[f"{task.name}: {lacking}" if len(self.spec.tasks) > 1 else lacking] = None
+        self.reasons[self._named(task, lacking)] = None
+
+    def _named(self, task: specs.Task, reason: str) -> str:
+        return f"{task.name}: {reason}" if len(self.spec.tasks) > 1 else reason
 
 
 def is_done(alloc: Alloc) -> bool:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from heroctl.domain import spec as specs
 from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Event, JobBlocked
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.change import job_stream, node_stream
 from heroctl.domain.records import Alloc, Job
 from reconciler.planner.filters import Ask
+from reconciler.planner.picker import Picker
+from reconciler.planner.place import NOWHERE
 from reconciler.planner.reschedule import barred_until, refusing
 from reconciler.planner.scene import Scene
 from reconciler.planner.slots import Need, Slot
+from reconciler.planner.volumes import bound_to, kept_on, why_waiting
 
 MAX_EVENTS: Final = 1_000  # of one piece
 _CLOSING: Final = 3  # events that may follow when a draft is full: two of a deployment's end, one of blocking
@@ -22,7 +26,7 @@ _CLOSING: Final = 3  # events that may follow when a draft is full: two of a dep
 if TYPE_CHECKING:
     from reconciler.planner.batch import Run
 
-Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends"]
+Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends", "volume", "secret"]
 
 
 class Note(Struct, frozen=True):
@@ -31,6 +35,7 @@ class Note(Struct, frozen=True):
     why: Why
     at: int | None = None  # ms: when it will be
     ask: Ask | None = None  # that fits nowhere
+    held: frozenset[str] = NOWHERE  # nodes that bear no other of its task
     said: str = ""  # what it waits for, where that is neither room nor time
     move: Alloc | None = None  # who is to leave its node, where that is what waits
 
@@ -46,6 +51,7 @@ class Draft:
         self.refused = refusing(scene.state, job)
         self.events: list[Event] = []
         self.moves: tuple[str, ...] = ()  # streams that the events stand on
+        self.judged: tuple[str, ...] = ()  # streams of what else was decided by
         self.wake: int | None = None  # ms
         self.waiting = False  # more capacity could change the answer
         self.watched: set[str] = set()  # topics of others that could change the answer
@@ -71,8 +77,32 @@ class Draft:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The streams that must not have moved: the job's, and those of the nodes placed on."""
-        return (job_stream(self.job.namespace, self.job.name), *map(node_stream, sorted(self._nodes)))
+        """The streams that must not have moved: the job's, and those of the nodes placed on and of what was judged."""
+        return (job_stream(self.job.namespace, self.job.name), *map(node_stream, sorted(self._nodes)), *self.judged)
+
+    def picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
+        """Give what picks nodes for replicas of a task. `near`: those that are to stay, by node."""
+        ask = Ask.of(task, self.job.namespace)
+        allocs = self.scene.state.allocs_of(self.job.uid) if ask.alone else ()
+        held = frozenset(one.node for one in allocs if one.task == task.name and not one.terminal) or NOWHERE
+        count = task.count
+        return Picker(self.scene.fleet, ask, count, near, self.closed, spread=task.spread, held=held)
+
+    def blocked(self, task: specs.Task, slot: int, picker: Picker, move: Alloc | None = None) -> str:
+        """Note that a replica fits nowhere now, and say why."""
+        kept = kept_on(self.scene.state, self.job, task, slot)
+        if self.barred:
+            self.look_again(min(self.barred.values()))
+        if kept:
+            said = why_waiting(self.scene.state, self.scene.fleet, picker, kept)
+            self.note(task.name, slot, "volume", said=said, move=move)
+            return said
+        self.note(task.name, slot, "room", ask=picker.ask, held=picker.held, move=move)
+        return self.scene.fleet.explain(picker.ask, frozenset(self.barred), self.refused, picker.held)
+
+    def bound_to(self, task: specs.Task, slot: int) -> str:
+        """Name the only node that will do for a slot, as it keeps its volumes; "": any."""
+        return bound_to(self.scene.state, self.job, task, slot)
 
     def look_again(self, at: int) -> None:
         """Plan this job again at a moment (ms), if not before."""
@@ -86,11 +116,12 @@ class Draft:
         at: int | None = None,
         *,
         ask: Ask | None = None,
+        held: frozenset[str] = NOWHERE,
         said: str = "",
         move: Alloc | None = None,
     ) -> None:
         """Keep in mind why a slot waits, for those who ask."""
-        self.notes.setdefault((task, slot), Note(why, at, ask, said, move))
+        self.notes.setdefault((task, slot), Note(why, at, ask, held, said, move))
 
     def tell_blocked(self, reasons: tuple[str, ...]) -> None:
         """Say why replicas fit nowhere, if that is news; no reasons: nothing is in the way."""
@@ -135,6 +166,7 @@ class Draft:
                 memory=ask.memory,
                 disk=ask.disk,
                 host_ports=ask.ports,
+                volumes=ask.volumes,
                 deployment=need.deployment,
                 replaces=need.replaces,
                 reschedules=need.reschedules,

@@ -35,9 +35,13 @@ Standing = Literal[
     "rescheduled",  # failed for good; another node gets it at `retry_at`
     "spent",  # failed for good, and is not tried again
     "no_room",  # fits nowhere
+    "volume",  # waits for the node that keeps its volume
     "depends",  # waits for another job or task to get so far
+    "secret",  # waits for a secret that is not there, or no more
     "next",  # is about to be placed
     "leaving",  # waits for the one before to end
+    "moving",  # goes on, and another is on its way to follow it on another node
+    "to_move",  # goes on, and waits for its turn, for room or for its node's end to leave it
     "waiting",  # outdated, and not yet its turn in the update
     "on_trial",  # outdated, and stays until the new version is promoted
     "paused",  # outdated, and stays while the deployment is paused
@@ -45,6 +49,7 @@ Standing = Literal[
     "node_down",  # on a node that is silent
     "held",  # lost, and not replaced while the brake is on
 ]
+_Said = tuple[Standing, str, int | None, dict[str, int] | None]
 _WELL: Final = frozenset({"healthy", "on_trial", "kept"})
 MOST_SLOTS: Final = 1_000  # that are told of; what is not as it should be comes first
 
@@ -102,7 +107,7 @@ class _Explaining:
         self._placed = {
             (event.task, event.slot): event.node for event in draft.events if isinstance(event, AllocPlaced)
         }
-        self._rooms: dict[Ask, tuple[str, dict[str, int]]] = {}
+        self._rooms: dict[tuple[Ask, frozenset[str]], tuple[str, dict[str, int]]] = {}
 
     def case(self) -> Case:
         if self._job.stopped:
@@ -123,7 +128,11 @@ class _Explaining:
 
     def _is_plain(self, slot: Slot) -> bool:
         """Tell whether there is nothing to say of a slot."""
-        return slot.old is None and self._is_healthy(slot)
+        return slot.old is None and self._is_healthy(slot) and not self._is_leaving(slot)
+
+    def _is_leaving(self, slot: Slot) -> bool:
+        """Tell whether one that fills a slot is to leave its node."""
+        return bool(slot.moves) or any(self._draft.scene.misplaced(holder) for holder in slot.holders)
 
     def _is_healthy(self, slot: Slot) -> bool:
         return slot.fresh is not None and self._draft.scene.healthy(slot.fresh)
@@ -137,6 +146,8 @@ class _Explaining:
     def _say(self, task: specs.Task, slot: Slot) -> tuple[Standing, str, int | None, dict[str, int] | None]:
         node = self._placed.get((task.name, slot.number))
         note = self._draft.notes.get((task.name, slot.number))
+        if self._is_leaving(slot) and (moving := self._moving(task, slot, node, note)) is not None:
+            return moving
         if slot.fresh is not None:
             return (*self._replica(task, slot.fresh, self._beside(task, slot)), None)
         if node is not None:
@@ -149,17 +160,61 @@ class _Explaining:
             return "leaving", self._leaving(slot.leaving), None, None
         return "next", "about to be filled", None, None
 
+    def _moving(self, task: specs.Task, slot: Slot, next_node: str | None, note: Note | None) -> _Said | None:
+        """Tell of one that is to leave its node; None: there is more to say of something else."""
+        if slot.moves:
+            source, successor = slot.moves[0].source, slot.moves[0].successor
+            healthy = task.update.min_healthy_time
+            words = life(task, successor, f"on {self._node(successor.node)}", self._now)[1]
+            follows = f"version {successor.version} follows it: {words}"
+            return "moving", f"{self._stays_until(source)} is healthy there for {healthy}; {follows}", None, None
+        leaver = next((one for one in slot.holders if self._draft.scene.misplaced(one)), None)
+        if leaver is None or (slot.old is not None and slot.fresh is not None):
+            return None
+        if next_node is not None:
+            where = self._node(next_node)
+            return (
+                "moving",
+                f"{self._stays_until(leaver)} is healthy on {where}, where it is about to be placed",
+                None,
+                None,
+            )
+        if note is None or note.move is None:
+            return None if note is None else self._noted(slot, note)
+        leaves = f"{self._told(leaver)} is to leave its node"
+        match note.why:
+            case "room" if note.ask is not None:
+                words, lacking = self._room(note.ask, note.held)
+                return "no_room", f"{leaves}, and goes on meanwhile: waiting for room elsewhere: {words}", None, lacking
+            case "bound":
+                at = self._deadline(leaver)
+                until = f" until the drain's deadline in {span(at - self._now)}" if at is not None else ""
+                return "to_move", f"{leaves}, and stays with its volume{until}", at, None
+            case "ill":
+                return "to_move", f"{leaves}, and waits for its turn: other replicas are not healthy", None, None
+            case _:
+                return "to_move", f"{leaves}, and waits for its turn", None, None
+
+    def _stays_until(self, source: Alloc) -> str:
+        return f"{self._told(source)} is to leave its node, and goes on until another"
+
+    def _deadline(self, source: Alloc) -> int | None:
+        node = self._state.nodes.get(source.node)
+        return node.drain.deadline if node is not None and node.drain is not None else None
+
     def _noted(self, slot: Slot, note: Note) -> tuple[Standing, str, int | None, dict[str, int] | None]:
         before = f"{self._was(slot.last)}; " if slot.last is not None and not slot.filled else ""
         stays = f"; {self._told(slot.old)} stays meanwhile" if slot.old is not None else ""
         match note.why:
             case "room" if note.ask is not None:
-                words, lacking = self._room(note.ask)
+                words, lacking = self._room(note.ask, note.held)
                 return "no_room", f"waiting for room: {words}{stays}", None, lacking
             case "delayed" if note.at is not None:
                 return "rescheduled", f"{before}placed again in {span(note.at - self._now)}", note.at, None
-            case "depends":
-                return "depends", f"{before}{note.said}{stays}", None, None
+            case "depends" | "secret" as why:
+                return why, f"{before}{note.said}{stays}", None, None
+            case "volume":
+                return "volume", f"{before}waiting for its volume's node: {note.said}{stays}", None, None
             case "spent":
                 return "spent", f"{before}not placed again: reschedule is not unlimited", None, None
             case "held":
@@ -169,15 +224,15 @@ class _Explaining:
             case _:
                 return "leaving", self._leaving(slot.leaving), None, None
 
-    def _room(self, ask: Ask) -> tuple[str, dict[str, int]]:
+    def _room(self, ask: Ask, held: frozenset[str]) -> tuple[str, dict[str, int]]:
         """Say what nodes lack: once for all replicas that need the same."""
-        if ask not in self._rooms:
-            self._rooms[ask] = self._considered(ask)
-        return self._rooms[ask]
+        if (ask, held) not in self._rooms:
+            self._rooms[ask, held] = self._considered(ask, held)
+        return self._rooms[ask, held]
 
-    def _considered(self, ask: Ask) -> tuple[str, dict[str, int]]:
+    def _considered(self, ask: Ask, held: frozenset[str]) -> tuple[str, dict[str, int]]:
         draft = self._draft
-        lacking = self._fleet.lacking(ask, frozenset(draft.barred), draft.refused)
+        lacking = self._fleet.lacking(ask, frozenset(draft.barred), draft.refused, held)
         needs = {
             "exhausted cpu": f" (needs {ask.cpu / 1000:g} cores)",
             "exhausted memory": f" (needs {Size(ask.memory)})",

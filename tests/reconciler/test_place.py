@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from math import ceil
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,21 +14,44 @@ from msgspec.structs import replace
 
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.constraint import reader
 from heroctl.domain.records import Node, Usage
-from heroctl.domain.spec import Task
+from heroctl.domain.spec import Affinity, Constraint, Spread, Task
 from heroctl.domain.state import State
 from heroctl.domain.topics import node_topic
-from reconciler.planner.filters import Ask, Room, lacks, reasons
-from reconciler.planner.place import Fleet, Picker, cost, crowding
+from reconciler.planner.filters import Ask, Room, lacks, reasons, unfit
+from reconciler.planner.picker import Picker
+from reconciler.planner.place import Fleet
+from reconciler.planner.shape import cost, crowding, liking
 
 GIB = 1 << 30
+WANTS = [Constraint("${node.labels.disk}", "=", "ssd"), Constraint("${node.name}", "!=", "n03")]
+LIKES = [
+    Affinity("${node.labels.zone}", "=", "y", 40),
+    Affinity("${node.labels.disk}", "is_set", weight=-100),
+    Affinity("${node.id}", "in", ("n01", "n05"), weight=25),
+]
+LABELS = [
+    {"rack": "a", "zone": "x"},
+    {"rack": "b", "zone": "x", "disk": "ssd"},
+    {"rack": "c", "zone": "y", "disk": "ssd"},
+    {"rack": "c", "disk": "hdd"},
+    {"zone": "y"},
+]
 ASKS = [
     Ask("docker", 500, GIB // 2, 0),
     Ask("docker", 1000, GIB // 4, GIB),
     Ask("process", 100, GIB, 0),
     Ask("docker", 250, GIB // 4, 0, (80,)),
     Ask("docker", 10, 0, 0, (80, 443)),
+    Ask("docker", 250, GIB // 4, 0, over=("${node.labels.rack}",)),
+    Ask("docker", 250, GIB // 4, 0, over=("${node.labels.rack}", "${node.name}"), alone=True),
+    Ask("docker", 100, GIB // 8, 0, over=("${node.labels.rack}", "${node.labels.zone}"), affinities=(LIKES[0],)),
+    Ask("docker", 100, GIB // 8, 0, constraints=(WANTS[0],), affinities=tuple(LIKES)),
+    Ask("docker", 100, GIB // 8, 0, constraints=tuple(WANTS), alone=True),
+    Ask("docker", 100, 0, 0, volumes=("default/data",)),
 ]
+SPREADS = [{}, {"a": 50}, {"a": 70, "b": 30}, {"a": 20, "*": 80}, {"gone": 50, "a": 10}]
 CAPACITIES = [Capacity(4, 8 * GIB, 100 * GIB), Capacity(2, 2 * GIB, GIB), Capacity(16, 4 * GIB, 10 * GIB), Capacity()]
 DRIVERS = [{"docker": True}, {"docker": True, "process": True}, {"docker": False, "process": True}, {}]
 
@@ -40,6 +65,15 @@ class Nodes:
     def __init__(self) -> None:
         self.state = State(index=1)
         self.dirty = True
+        self.spreads = False
+
+    def set_up(self, *, spreads: bool) -> None:
+        """Set how nodes are filled."""
+        self.dirty = True
+        self.spreads = spreads
+        self.state.index += 1
+        self.state.settings["placement"] = "spread" if spreads else "binpack"
+        self.state.topics["settings"] = self.state.index
 
     def put(self, number: int, **fields: Any) -> None:  # noqa: ANN401 - a node's fields
         """Make or change a node."""
@@ -78,6 +112,8 @@ class Group(NamedTuple):
     near: dict[int, int]
     barred: set[int]
     avoid: list[int]
+    targets: dict[str, int]
+    held: set[int]
 
     def place(self, nodes: Nodes, fleet: Fleet) -> None:
         """Place them, asking both ways before each."""
@@ -86,12 +122,20 @@ class Group(NamedTuple):
             nodes.dirty = False
         near = {f"n{number:02}": held for number, held in self.near.items()}
         barred = frozenset(f"n{number:02}" for number in self.barred)
-        with Picker(fleet, self.ask, self.replicas, near, barred) as picker:
+        held = frozenset(f"n{number:02}" for number in self.held)
+        spread = [
+            Spread(attribute, self.targets if not number else {}) for number, attribute in enumerate(self.ask.over)
+        ]
+        closed = {*barred, *held, *near} if self.ask.alone else set(barred)
+        with Picker(fleet, self.ask, self.replicas, near, barred, spread=spread, held=held) as picker:
             for turn in range(self.many):
                 avoid = f"n{self.avoid[turn]:02}" if turn < len(self.avoid) else ""
-                expected = self.naive(fleet.rooms, near, avoid, barred)
-                assert picker.possible == (expected is not None)
-                assert picker.pick(avoid) == expected
+                other = self.naive(fleet.rooms, near, closed | {avoid}, spreads=nodes.spreads, targets=self.targets)
+                expected = other or (avoid if avoid and picker.can(avoid) else None)
+                assert picker.possible(avoid) == (other is not None)
+                picked = picker.pick_other(avoid) if turn % 4 == 3 else picker.pick(avoid)
+                assert picked == (other if turn % 4 == 3 else expected)
+                closed.update([picked] if self.ask.alone and picked else [])
                 if turn % 3 == 2 and near:
                     picker.leave(min(near))
                 elif turn % 5 == 4 and near:
@@ -99,19 +143,54 @@ class Group(NamedTuple):
                     picker.leave(node)
                     picker.come_back(node)
 
-    def naive(self, rooms: dict[str, Room], near: dict[str, int], avoid: str, barred: frozenset[str]) -> str | None:
+    def naive(
+        self, rooms: dict[str, Room], near: dict[str, int], closed: set[str], *, spreads: bool, targets: dict[str, int]
+    ) -> str | None:
         """Ask every node."""
         fitting = [
-            (node == avoid, cost(room, self.ask) + crowding(near.get(node, 0), self.replicas), node)
+            (
+                -self._wanted(rooms, near, room, targets),
+                (22_000_000 - cost(room, self.ask) if spreads else cost(room, self.ask))
+                + liking(room.node, self.ask)
+                + crowding(near.get(node, 0), self.replicas),
+                node,
+            )
             for node, room in rooms.items()
-            if node not in barred and lacks(room, self.ask) is None
+            if node not in closed and lacks(room, self.ask) is None
         ]
         return min(fitting)[2] if fitting else None
+
+    def _wanted(self, rooms: dict[str, Room], near: dict[str, int], room: Room, targets: dict[str, int]) -> int:
+        """Count by how many replicas a node's values are short of their targets."""
+        wanted = 0
+        empty = [each for each in rooms.values() if unfit(each.node, self.ask) is None]
+        for number, attribute in enumerate(self.ask.over):
+            read = reader(attribute)
+            named = {value: share for value, share in targets.items() if value != "*"} if not number else {}
+            others = {read(each.node) for each in empty} - {None, *named}
+            value = read(room.node)
+            share = Fraction(0)
+            if value in named:
+                share = Fraction(named[value] * self.replicas, 100)
+            elif value is not None:
+                share = Fraction((100 - sum(named.values())) * self.replicas, 100 * len(others))
+            used = sum(count for node, count in near.items() if node in rooms and read(rooms[node].node) == value)
+            wanted += ceil(share - used)
+        return wanted
 
 
 def put(number: int, capacity: Capacity, drivers: dict[str, bool]) -> Step:
     offered = {name: Driver(healthy=healthy) for name, healthy in drivers.items()}
-    return lambda nodes, _: nodes.put(number, capacity=capacity, drivers=offered)
+    labels = LABELS[number % len(LABELS)]
+    return lambda nodes, _: nodes.put(number, capacity=capacity, drivers=offered, labels=labels)
+
+
+def label(number: int, labels: dict[str, str]) -> Step:
+    return lambda nodes, _: nodes.change(number, labels=labels)
+
+
+def fill(spreads: bool) -> Step:  # noqa: FBT001 - a strategy's argument
+    return lambda nodes, _: nodes.set_up(spreads=spreads)
 
 
 def set_up(number: int, up: bool | None) -> Step:  # noqa: FBT001 - a strategy's argument
@@ -137,12 +216,14 @@ def begin_pass() -> Step:
 numbers = st.integers(0, 11)
 groups = st.builds(
     Group,
-    ask=st.sampled_from([*ASKS[:2] * 3, *ASKS[2:]]),
+    ask=st.sampled_from([*ASKS[:2] * 2, *ASKS[2:]]),
     many=st.integers(1, 12),
     replicas=st.integers(1, 20),
     near=st.dictionaries(numbers, st.integers(1, 3), max_size=3),
     barred=st.sets(numbers, max_size=2),
     avoid=st.lists(numbers, max_size=4),
+    targets=st.sampled_from(SPREADS),
+    held=st.sets(numbers, max_size=1),
 )
 steps = st.one_of(
     st.builds(put, numbers, st.sampled_from(CAPACITIES), st.sampled_from(DRIVERS)),
@@ -151,6 +232,8 @@ steps = st.one_of(
     st.builds(use, numbers, st.integers(0, 4000)),
     st.builds(remove, numbers),
     st.builds(begin_pass),
+    st.builds(label, numbers, st.sampled_from(LABELS)),
+    st.builds(fill, st.booleans()),
     *[groups.map(lambda group: group.place)] * 6,
 )
 
@@ -200,7 +283,10 @@ def test_few_replicas_spread_and_many_pack() -> None:
         ({"up": False}, "down"),
         ({"eligible": False}, "not eligible"),
         ({"drivers": {}}, "lacks driver docker"),
-        ({"drivers": {"docker": False}}, "driver docker unhealthy"),
+        ({"drivers": {"docker": Driver(healthy=False)}}, "driver docker unhealthy"),
+        ({"labels": {"disk": "hdd"}}, "constraint ${node.labels.disk} = ssd"),
+        ({"labels": {}}, "constraint ${node.labels.disk} = ssd"),
+        ({"volumes": {"default/data"}}, "volume data in use"),
         ({"ports": {443}}, "port 443 taken"),
         ({"free_cpu": 9}, "exhausted cpu"),
         ({"free_memory": -1}, "exhausted memory"),
@@ -210,17 +296,23 @@ def test_few_replicas_spread_and_many_pack() -> None:
 )
 def test_every_no_explains_itself(room: dict[str, object], missing: str | None) -> None:
     node = Node("n1", "n1", "", 1, 1, up=True, capacity=CAPACITIES[0], drivers={"docker": Driver(healthy=True)})
-    made = Room(node, Usage(), (), 1)
+    node = replace(node, labels={"disk": "ssd"})
+    made = Room(replace(node, **{name: value for name, value in room.items() if hasattr(node, name)}), Usage(), 1)
     for name, value in room.items():
-        setattr(made, name, value)
-    assert lacks(made, ASKS[4]) == missing
+        if not hasattr(node, name):
+            setattr(made, name, value)
+    ask = ASKS[4]._replace(constraints=(WANTS[0],), volumes=("default/data",))
+    assert lacks(made, ask) == missing
+    fleet = Fleet()
+    fleet.rooms["n1"] = made
+    assert fleet.fits(made, ask) == (missing is None)
 
 
 def test_a_node_that_does_not_allow_it_says_so() -> None:
     task = Task(name="web", image="shop:1", privileged=True)
     node = Node("n1", "n1", "", 1, 1, up=True, capacity=CAPACITIES[0], drivers={"docker": Driver(healthy=True)})
     open_node = replace(node, attributes=Allowance(privileged=True).attributes())
-    missing = [lacks(Room(each, Usage(), (), 1), Ask.of(task)) for each in (node, open_node)]
+    missing = [lacks(Room(each, Usage(), 1), Ask.of(task)) for each in (node, open_node)]
     assert missing == ["not allowing privileged containers", None]
 
 

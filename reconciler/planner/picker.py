@@ -1,0 +1,248 @@
+"""Where the replicas of a task go: on the node that they fill best, away from their own kind, shared out as wanted.
+
+Equal to asking every node each time for the sum of `Shape.price`, `crowding` and, where the task is spread,
+`Shares.price`: the lowest wins, then the lowest node id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from types import TracebackType
+from typing import Final, Self
+
+from heroctl.domain.spec import Spread
+from reconciler.planner.filters import Ask
+from reconciler.planner.place import NOWHERE, Fleet
+from reconciler.planner.shape import Entry, Group, crowding
+from reconciler.planner.spread import Shares
+
+_ALL: Final[Group] = ()
+
+Best = tuple[int, str]  # price, node
+
+
+class _Pool:
+    """The nodes of one group: those with no replica of the task in the shape's heap, the others in one of the picker's.
+
+    `price` is what the group as such costs, `mark` another number after each change of anything here.
+    """
+
+    __slots__ = ("group", "mark", "own", "price", "shared")
+
+    def __init__(self, group: Group, shared: list[Entry]) -> None:
+        self.group = group
+        self.shared = shared
+        self.own: list[tuple[int, str, int, int]] = []  # price, node, stamp, replicas there
+        self.price = 0
+        self.mark = 0
+
+
+class Picker:
+    """Picks nodes for replicas of one task and one shape, one after the other. Use in a `with` block.
+
+    `near` counts the replicas of the task on each node and is kept up to date. Closed nodes are never picked; those
+    that are `held` have a replica that may not have another beside it, should the ask be so.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        ask: Ask,
+        count: int,
+        near: dict[str, int],
+        closed: frozenset[str],
+        *,
+        spread: Sequence[Spread] = (),
+        held: frozenset[str] = NOWHERE,
+    ) -> None:
+        self.ask = ask
+        self.held = held if ask.alone else NOWHERE
+        self._closed = {*closed, *held, *near} if ask.alone else set(closed)
+        self._fleet = fleet
+        self._count = count
+        self._near = near
+        self._shape = fleet.shape(ask)
+        self._pools = {group: _Pool(group, heap) for group, heap in self._shape.heaps.items()}
+        if not ask.over:
+            self._pool(_ALL)
+        self._aside: dict[str, tuple[_Pool, Entry]] = {}  # taken out of the shape's heap, and as they were
+        self._changed: set[str] = set()
+        self._front: list[tuple[int, str, Group, int]] = []  # the best of each group, with its mark
+        self._shares = self._share(spread) if ask.over else None
+        for node in near:
+            self._enter(node)
+        if self._shares is not None:
+            for pool in tuple(self._pools.values()):
+                self._advance(pool)
+
+    def _share(self, spread: Sequence[Spread]) -> Shares:
+        rooms = self._fleet.rooms
+        shares = Shares(spread, self._count, self._shape.groups(rooms.values()))
+        for node, replicas in self._near.items():
+            if node in rooms:
+                shares.add(self._shape.verdict(rooms[node]).group, replicas)
+        return shares
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for node, (pool, entry) in self._aside.items():
+            if node not in self._changed:
+                heappush(pool.shared, entry)
+        if self._changed:
+            self._fleet.changed(self._changed)
+        self._fleet.count(self._shape)
+
+    # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pick(self, avoid: str = "", must: str = "") -> str | None:
+        """Take the best node that is not `avoid`, or that one if no other will do; None: the ask fits nowhere.
+
+        `must`: the only one that will do.
+        """
+        if must:
+            node = must if self.can(must) else None
+        else:
+            best = self._best(avoid)
+            node = best[1] if best else avoid if avoid and self.can(avoid) else None
+        if node is not None:
+            self._take(node)
+        return node
+
+    def can(self, node: str) -> bool:
+        """Tell whether a node would do now."""
+        room = self._fleet.rooms.get(node)
+        return room is not None and node not in self._closed and self._shape.price(room) is not None
+
+    def possible(self, besides: str = "") -> bool:
+        """Tell whether a pick would find a node now that is not `besides`."""
+        return self._best(besides) is not None
+
+    def pick_other(self, node: str) -> str | None:
+        """Take the best node that is not this one."""
+        best = self._best(node)
+        if best is not None:
+            self._take(best[1])
+        return best[1] if best is not None else None
+
+    def leave(self, node: str) -> None:
+        """Count one replica on a node less: another takes its slot."""
+        self._near[node] -= 1
+        if not self._near[node]:
+            del self._near[node]
+        self._moved(node, -1)
+
+    def come_back(self, node: str) -> None:
+        """Undo `leave`."""
+        self._near[node] = self._near.get(node, 0) + 1
+        self._moved(node, 1)
+
+    # ── the best ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _best(self, avoid: str) -> Best | None:
+        if self._shares is None:
+            return self._best_of(self._pools[_ALL], avoid)
+        if avoid:
+            found = ((pool.price, self._best_of(pool, avoid)) for pool in self._pools.values())
+            return min(((price + best[0], best[1]) for price, best in found if best is not None), default=None)
+        front = self._front
+        while front:
+            price, node, group, mark = front[0]
+            if self._pools[group].mark == mark:
+                return price, node
+            heappop(front)
+        return None
+
+    def _best_of(self, pool: _Pool, avoid: str = "") -> Best | None:
+        shared, own = self._best_shared(pool, avoid), self._best_own(pool, avoid)
+        if shared is None or own is None:
+            return shared or own
+        return min(shared, own)
+
+    def _best_shared(self, pool: _Pool, avoid: str) -> Best | None:
+        heap, rooms, near = pool.shared, self._fleet.rooms, self._near
+        held, found = None, None
+        while heap:
+            entry = heap[0]
+            price, node, stamp = entry
+            room = rooms.get(node)
+            if room is None or room.stamp != stamp:
+                heappop(heap)
+            elif node in near or node in self._closed:
+                self._aside[node] = pool, heappop(heap)
+            elif node == avoid:
+                held = heappop(heap)
+            else:
+                found = price, node
+                break
+        if held is not None:
+            heappush(heap, held)
+        return found
+
+    def _best_own(self, pool: _Pool, avoid: str) -> Best | None:
+        heap, rooms, near = pool.own, self._fleet.rooms, self._near
+        held, found = [], None
+        while heap and found is None:
+            price, node, stamp, replicas = heap[0]
+            room = rooms.get(node)
+            if room is None or room.stamp != stamp or near.get(node) != replicas:
+                heappop(heap)
+            elif node == avoid:
+                held.append(heappop(heap))
+            else:
+                found = price, node
+        for entry in held:
+            heappush(heap, entry)
+        return found
+
+    # ── what changes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, node: str) -> None:
+        self._fleet.take(node, self.ask)
+        self._near[node] = self._near.get(node, 0) + 1
+        self._changed.add(node)
+        if self.ask.alone:
+            self._closed.add(node)
+        self._moved(node, 1)
+
+    def _moved(self, node: str, replicas: int) -> None:
+        """Let everything follow a replica more or less on a node."""
+        pool = self._enter(node)
+        if self._shares is not None and pool is not None:
+            self._shares.add(pool.group, replicas)
+            for each in self._pools.values() if len(pool.group) > 1 else (pool,):
+                if any(one == other for one, other in zip(each.group, pool.group, strict=True)):
+                    self._advance(each)
+
+    def _enter(self, node: str) -> _Pool | None:
+        """Enter a node anew, with its replicas, and return its pool."""
+        room = self._fleet.rooms.get(node)
+        if room is None:
+            return None
+        pool = self._pool(self._shape.verdict(room).group if self._shares is not None else _ALL)
+        price = None if node in self._closed else self._shape.price(room)
+        if price is not None:
+            replicas = self._near.get(node)
+            if replicas is None:
+                heappush(pool.shared, (price, node, room.stamp))
+            else:
+                heappush(pool.own, (price + crowding(replicas, self._count), node, room.stamp, replicas))
+        return pool
+
+    def _pool(self, group: Group) -> _Pool:
+        pool = self._pools.get(group)
+        if pool is None:
+            pool = self._pools[group] = _Pool(group, self._shape.heaps.setdefault(group, []))
+        return pool
+
+    def _advance(self, pool: _Pool) -> None:
+        """Put the best of a group where it stands now among those of the others."""
+        if self._shares is None:
+            return
+        pool.mark += 1
+        pool.price = self._shares.price(pool.group)
+        best = self._best_of(pool)
+        if best is not None:
+            heappush(self._front, (pool.price + best[0], best[1], pool.group, pool.mark))
