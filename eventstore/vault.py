@@ -28,7 +28,14 @@ _OLDER: Final = """
 _ALL_OF: Final = """
     SELECT id, bytes, extract(epoch FROM clock_timestamp() - created_at)::float8 FROM heroctl.vault
     WHERE kind = %b ORDER BY created_at, id LIMIT %b"""
+_UNLIKE: Final = """
+    SELECT id, bytes, extract(epoch FROM clock_timestamp() - created_at)::float8 FROM heroctl.vault
+    WHERE kind = %b AND id > %b AND substring(bytes FROM 1 FOR octet_length(%b)) <> %b ORDER BY id LIMIT %b"""
+_COUNT: Final = """
+    SELECT count(*) FROM heroctl.vault
+    WHERE kind = %b AND (octet_length(%b) = 0 OR substring(bytes FROM 1 FOR octet_length(%b)) <> %b)"""
 PAGE: Final = 1_000  # rows that are named at once
+HANDFUL: Final = 100  # rows that are given at once, whatever is in them
 SIGNING_KEY: Final = "signing_key"  # the kind of row that signs and verifies the tokens of logins
 
 
@@ -61,6 +68,14 @@ class Vault(Protocol):
 
     async def all_of(self, kind: str) -> list[Kept]:
         """Return the rows of a kind of which there are few, oldest first."""
+        ...
+
+    async def unlike(self, kind: str, begin: bytes, after: str = "") -> list[Kept]:
+        """Return the rows of a kind whose bytes begin otherwise, at most a hundred, in order, from behind an id on."""
+        ...
+
+    async def count(self, kind: str, begin: bytes = b"") -> int:
+        """Return how many rows of a kind there are; those whose bytes begin so are not counted."""
         ...
 
     async def delete(self, identities: Iterable[str]) -> None:
@@ -103,6 +118,16 @@ class PostgresVault:
         """See Vault.all_of."""
         rows = await self._database.fetch(_ALL_OF, [kind, PAGE])
         return [Kept(identity, bytes(data), age) for identity, data, age in rows]
+
+    async def unlike(self, kind: str, begin: bytes, after: str = "") -> list[Kept]:
+        """See Vault.unlike."""
+        rows = await self._database.fetch(_UNLIKE, [kind, after, begin, begin, HANDFUL])
+        return [Kept(identity, bytes(data), age) for identity, data, age in rows]
+
+    async def count(self, kind: str, begin: bytes = b"") -> int:
+        """See Vault.count."""
+        [(found,)] = await self._database.fetch(_COUNT, [kind, begin, begin, begin])
+        return int(found)
 
     async def delete(self, identities: Iterable[str]) -> None:
         """See Vault.delete."""
@@ -147,6 +172,15 @@ class MemoryVault:
         now = self._clock()
         rows = [Kept(identity, data, now - at) for identity, (data, at, its) in self._rows.items() if its == kind]
         return sorted(rows, key=lambda row: (-row.age, row.id))
+
+    async def unlike(self, kind: str, begin: bytes, after: str = "") -> list[Kept]:
+        """See Vault.unlike."""
+        rows = sorted(await self.all_of(kind), key=lambda row: row.id)
+        return [row for row in rows if row.id > after and not row.data.startswith(begin)][:HANDFUL]
+
+    async def count(self, kind: str, begin: bytes = b"") -> int:
+        """See Vault.count."""
+        return sum(not (begin and row.data.startswith(begin)) for row in await self.all_of(kind))
 
     async def delete(self, identities: Iterable[str]) -> None:
         """See Vault.delete."""

@@ -119,7 +119,7 @@ def settings() -> str:
         for row in table(kind):
             value = row.kind.replace("|", " or ")
             default = f"`{row.default}`" if row.default else ""
-            text += f"| `{row.flag}` | `{row.variable}` | {value} | {default} | {row.help} |\n"
+            text += f"| {f'`{row.flag}`' if row.flag else ''} | `{row.variable}` | {value} | {default} | {row.help} |\n"
     return text
 
 

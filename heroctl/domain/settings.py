@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One row of the documentation's table. `default` is as `show` prints it; "" where there is none."""
+    """One row of the documentation's table. `default` is as `show` prints it; "" where there is none, as for `flag`."""
 
     name: str
     flag: str
@@ -69,9 +69,12 @@ class Setting(NamedTuple):
     own: Any  # the same without Annotated and None; a class with `parse(text)` reads itself
 
 
-def describe(text: str, *, secret: bool = False, flag: str = "") -> Meta:
-    """Annotate a field: its help, whether `--show-config` masks it, another name for its flag (`label` for labels)."""
-    return Meta(description=text, extra={"secret": secret, "flag": flag})
+def describe(text: str, *, secret: bool = False, flag: str = "", argument: bool = True) -> Meta:
+    """Annotate a field: its help, whether `--show-config` masks it, another name for its flag (`label` for labels).
+
+    Without `argument` it has no flag: everybody on a machine can read the arguments of its processes.
+    """
+    return Meta(description=text, extra={"secret": secret, "flag": flag, "argument": argument})
 
 
 def asked(argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
@@ -163,25 +166,26 @@ def usage(kind: type[Struct], program: str) -> str:
     for row in table(kind):
         value = "" if row.shape == "switch" else f" {row.kind if '|' in row.kind else row.kind.upper()}"
         default = f" (default: {row.default})" if row.default else ""
-        lines.append(f"  {row.flag}{value}")
+        lines.append(f"  {row.flag}{value}" if row.flag else f"  {row.variable} (no flag)")
         lines.append(f"      {row.help}{default} [{row.variable}]")
     return "\n".join(lines) + "\n"
 
 
 def _setting(field: msgspec.structs.FieldInfo) -> Setting:
-    kind, help_text, secret, flag = field.type, "", False, ""
+    kind, help_text, secret, flag, argument = field.type, "", False, "", True
     if get_origin(kind) is Annotated:
         kind, *metas = get_args(kind)
         for meta in metas:
             extra = getattr(meta, "extra", None) or {}
             help_text = getattr(meta, "description", None) or help_text
             secret, flag = extra.get("secret", secret), extra.get("flag", flag)
+            argument = extra.get("argument", argument)
     plain = _plain(kind)
     shape = _shape(plain)
     default = field.default if field.default_factory is NODEFAULT else field.default_factory()
     return Setting(
         name=field.name,
-        flag="--" + (flag or field.name).replace("_", "-"),
+        flag="--" + (flag or field.name).replace("_", "-") if argument else "",
         variable=PREFIX + field.name.upper(),
         kind=_kind(plain, shape),
         default="" if default in (NODEFAULT, None, "", (), [], {}) else _text(default, secret=secret),
@@ -263,7 +267,7 @@ def _from_environment(settings: list[Setting], environ: Mapping[str, str]) -> di
 
 
 def _from_flags(settings: list[Setting], argv: Sequence[str], problems: list[str]) -> dict[str, tuple[str, Any]]:
-    by_flag = {setting.flag: setting for setting in settings}
+    by_flag = {setting.flag: setting for setting in settings if setting.flag}
     off = {"--no-" + setting.flag[2:]: setting for setting in settings if setting.shape == "switch"}
     found: dict[str, tuple[str, Any]] = {}
     words = list(argv)

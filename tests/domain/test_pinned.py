@@ -50,7 +50,7 @@ def test_a_node_is_given_the_pins_of_what_it_is_to_run_and_nothing_else() -> Non
     assert {name: version.row for name, version in given.items()} == {"db": "row-db-1"}, "the pin, not the newest"
     assert pins_of(world.state, other.id, alloc.id) == "foreign"
     assert pins_of(world.state, node.id, "nothing") == "unknown"
-    world.add(e.AllocStopping(alloc.id, alloc.uid, "default", "web", "rollout"))
+    world.add(e.AllocStopping(alloc.id, "default", "web", "rollout"))
     assert pins_of(world.state, node.id, alloc.id) == "over"
 
 

@@ -157,3 +157,19 @@ def test_a_start_that_ends_before_it_began(argv: list[str], out: str, err: str, 
     ended = begin(One, argv, {}, read, program="prog", section="")
     assert isinstance(ended, Ended)
     assert (out in ended.out, err in ended.err, ended.code) == (True, True, code)
+
+
+class Quiet(Struct, frozen=True, kw_only=True):
+    keys: Annotated[tuple[str, ...], describe("keys", secret=True, argument=False)] = ()
+
+
+def test_what_must_not_be_an_argument_has_no_flag() -> None:
+    """Everybody on a machine can read the arguments of its processes; a wrong one is not repeated, either."""
+    with pytest.raises(SettingsError) as wrong:
+        load(Quiet, ["--keys", "s3cret"], {})
+    assert str(wrong.value) == "--keys: there is no such flag"
+    found = load(Quiet, [], {"HEROCTL_KEYS": "a,b"})
+    assert found.keys == ("a", "b")
+    assert show(found) == 'keys = "***"\n'
+    assert "HEROCTL_KEYS (no flag)" in usage(Quiet, "p")
+    assert load(Quiet, [], {}, 'keys = ["a"]').keys == ("a",)

@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.database import Database
 from eventstore.migrate import migrate
-from eventstore.vault import MemoryVault, PostgresVault, Vault
+from eventstore.vault import HANDFUL, MemoryVault, PostgresVault, Vault
 
 Age = Callable[[float], Awaitable[None]]  # lets so many seconds pass
 
@@ -58,3 +58,18 @@ async def test_all_rows_of_a_kind_are_told_with_their_age(store: tuple[Vault, Ag
     assert (old.id, old.data, new.id, new.data) == ("key-1", b"one", "key-2", b"two")
     assert new.age < 100 <= old.age
     assert await vault.all_of("nothing") == []
+
+
+async def test_rows_that_begin_otherwise_are_given_a_handful_at_a_time(store: tuple[Vault, Age]) -> None:
+    vault, _ = store
+    for number in range(HANDFUL + 3):
+        await vault.keep(f"row-{number:03}", "secret", b"old" if number else b"new, and more")
+    await vault.keep("row-other", "token", b"old")
+    first = await vault.unlike("secret", b"new")
+    assert [row.id for row in first] == [f"row-{number:03}" for number in range(1, HANDFUL + 1)]
+    assert {row.data for row in first} == {b"old"}
+    assert [row.id for row in await vault.unlike("secret", b"new", first[-1].id)] == ["row-101", "row-102"]
+    assert await vault.unlike("secret", b"new", "row-102") == []
+    assert (await vault.count("secret"), await vault.count("secret", b"new")) == (HANDFUL + 3, HANDFUL + 2)
+    await vault.keep("row-short", "secret", b"ne")
+    assert [row.id for row in await vault.unlike("secret", b"new", "row-102")] == ["row-short"]
