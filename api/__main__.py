@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uvloop
 
+from api.master import WrongKeys
 from api.requestlog import configure
 from api.serve import serve
 from api.settings import Settings
@@ -27,6 +28,9 @@ def main(argv: list[str]) -> int:
     configure(settings.log_level)
     try:
         uvloop.run(serve(settings))
+    except WrongKeys as error:
+        sys.stderr.write(f"secrets: {error}\n")
+        return 2
     except OSError as error:
         sys.stderr.write(f"--listen {settings.listen}: {error.strerror or error}\n")
         return 1

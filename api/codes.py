@@ -168,7 +168,7 @@ CODES: Final[dict[str, Code]] = {
     "route_not_found": Code(NotFound, "There is no such route.", "See `/v1/openapi.json` for those that there are."),
     "job_not_found": Code(NotFound, "There is no such job.", _LIST),
     "version_not_found": Code(
-        NotFound, "The job has no such version, or it is not kept any more.", "List its versions."
+        NotFound, "The job, or the secret, has no such version, or it is not kept any more.", "List its versions."
     ),
     "task_not_found": Code(NotFound, "The job has no such task.", "Read the job, or leave it out where there is one."),
     "deployment_not_found": Code(NotFound, "There is no such deployment, or it is not kept any more.", _LIST),
@@ -189,7 +189,9 @@ CODES: Final[dict[str, Code]] = {
         Conflict, "`check_index=0` asks for a new job, and there is one of this name.", "Read it, then decide."
     ),
     "index_conflict": Code(
-        Conflict, "The job is not at the `spec_index` that `check_index` asks for.", "Read it again, then submit."
+        Conflict,
+        "The job is not at the `spec_index`, or the secret not at the `modify_index`, that `check_index` asks for.",
+        "Read it again, then decide.",
     ),
     "job_stopped": Code(Conflict, "The job is stopped: nothing of it runs.", "Submit it again to start it."),
     "no_stable_version": Code(
@@ -219,6 +221,11 @@ CODES: Final[dict[str, Code]] = {
         "Join the clone under a name of its own.",
     ),
     "session_replaced": Code(Conflict, "A newer agent speaks for this node.", "This one ends; its containers stay."),
+    "secret_version_gone": Code(
+        Conflict,
+        "The version was made with a version of a secret that was deleted.",
+        "Submit its spec again: that takes the present one.",
+    ),
     "session_unknown": Code(Conflict, "The log does not know this session: it was restored.", "Open a session again."),
     "session_lapsed": Code(
         Conflict, "The node was silent until it was declared down.", "Open a session again, and go on."
@@ -229,6 +236,16 @@ CODES: Final[dict[str, Code]] = {
         Conflict,
         "The signing keys are lines of a file that the operator keeps.",
         "Add a line at the end of `--signing-key-file`, on every server.",
+    "secret_pinned": Code(
+        Conflict,
+        "Jobs that are to run use the secret: without it none of their replicas could be started anew.",
+        "Change or stop the jobs that `message` names, or delete it with `?force=true`.",
+    ),
+    "secret_lost": Code(
+        Conflict,
+        "The value cannot be opened: its master key is lost, or its row in the database was changed.",
+        "Write the secret anew.",
+    ),
     ),
     "already_done": Code(
         Conflict,
@@ -291,3 +308,13 @@ CODES: Final[dict[str, Code]] = {
         Unavailable, "The log is not whole, or was replaced just now.", "Run `heroctl log verify`; then ask again."
     ),
 }
+    "secrets_not_configured": Code(
+        Unavailable,
+        "This api was given no master key, without which it neither seals nor opens a secret.",
+        "Start it with `--secrets-key-file`: a line of `openssl rand -base64 32` is a good key.",
+    ),
+    "secrets_key_missing": Code(
+        Unavailable,
+        "This api lacks a master key that secrets are sealed with: a rekey was made before every server had it.",
+        "Add the key that `message` names to this api's own; or ask another api.",
+    ),

@@ -30,6 +30,7 @@ from heroctl.domain.events import (
     SessionEnded,
     SessionOpened,
     SigningKeyRotated,
+    SecretDeleted,
     TokenDeleted,
 )
 
@@ -50,6 +51,7 @@ SPARED: Final = frozenset(
         TokenDeleted,
     }
 )  # intents that are accepted all the same
+        SecretDeleted,
 _LOOK: Final = 1.0  # seconds between looks
 _ENOUGH: Final = 1.1  # times the reserve must be free again, so that the answer does not flicker
 

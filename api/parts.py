@@ -17,6 +17,7 @@ from api.gate import Gate
 from api.idempotency import Marks
 from api.images import Images
 from api.limits import Limits, Sizes
+from api.master import Master
 from api.past import Archive
 from api.prover import Prover
 from api.pulse import Pulse
@@ -63,6 +64,7 @@ class Parts:
     archive: Archive
     prover: Prover
     trail: Trail
+    master: Master
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)

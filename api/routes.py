@@ -15,6 +15,7 @@ from api import (
     acl,
     acl_tokens,
     agent,
+    agent_secrets,
     allocations,
     audit,
     auth,
@@ -34,7 +35,10 @@ from api import (
     users,
     versions,
     whoami,
+    rekey,
 )
+    secret_writes,
+    secrets,
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
@@ -215,3 +219,20 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/agent/session", NODE, agent.session),
     do("POST", "/v1/agent/sync", NODE, agent.sync),
 )
+    # secrets
+    lists("/v1/secrets", may("secret:list"), secrets.listing, "namespace name", "namespace"),
+    do("POST", "/v1/secrets", may("secret:write"), secret_writes.put, *GUARDED, again=secret_writes.written),
+    do("POST", "/v1/secrets/rekey", may("cluster:rekey"), rekey.rekey),
+    do("GET", "/v1/secrets/{name}", may("secret:read"), secrets.show, "namespace", "version"),
+    do("DELETE", "/v1/secrets/{name}", may("secret:write"), secret_writes.delete, *GUARDED, "force"),
+    lists("/v1/secrets/{name}/versions", may("secret:list"), secrets.versions, "-version", "namespace"),
+    lists("/v1/secrets/{name}/jobs", may("job:read"), secrets.uses, "job", "namespace"),
+    do(
+        "POST",
+        "/v1/secrets/{name}/rollback",
+        may("secret:write"),
+        secret_writes.rollback,
+        *GUARDED,
+        again=secret_writes.written,
+    ),
+    do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),

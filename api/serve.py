@@ -28,6 +28,7 @@ from api.gate import Gate
 from api.images import Images
 from api.keys import FileKeys, VaultKeys, keyring
 from api.limits import Counters, Limits
+from api.master import Master, given
 from api.outside import Outside
 from api.parts import Parts
 from api.past import Archive, Historians, Teller
@@ -57,7 +58,7 @@ from eventstore.sessions import PostgresSessions
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.uses import PostgresUses
-from eventstore.vault import PostgresVault
+from eventstore.vault import PostgresVault, Vault
 from eventstore.view import View
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import Meta
@@ -120,6 +121,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         database = await stack.enter_async_context(
             Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
         )
+        master = await _master(settings, PostgresVault(database))
         log = await stack.enter_async_context(open_log(database))
         streams = Streams(settings.redis_url, settings.redis_advertise) if settings.redis_url else None
         if streams is not None:
@@ -134,7 +136,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         await _insist(view.catch_up)
         historians = Historians(settings.dsn, settings.direct_dsn, most=settings.historians)
         await stack.enter_async_context(historians)
-        parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians))
+        parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians, master=master))
         stack.push_async_callback(parts.images.close)
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
@@ -146,8 +148,24 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         yield parts, build(parts, requests), requests
 
 
+async def _master(settings: Settings, vault: Vault) -> Master:
+    """Prove that this process opens the cluster's secrets. Raises WrongKeys."""
+    master = Master(vault, given(settings.secrets_key_file, settings.secrets_keys), settings.secrets_lost_keys)
+    await _insist(master.begin)
+    if not master.keys:
+        _log.warning("secrets_not_configured", mend="give --secrets-key-file")
+    return master
+
+
 async def _parts(
-    settings: Settings, database: Database, log: PostgresLog, view: View, streams: Streams | None, *, teller: Teller
+    settings: Settings,
+    database: Database,
+    log: PostgresLog,
+    view: View,
+    streams: Streams | None,
+    *,
+    teller: Teller,
+    master: Master,
 ) -> Parts:
     vault, sessions = PostgresVault(database), PostgresSessions(database)
     source = FileKeys(Path(settings.signing_key_file)) if settings.signing_key_file else VaultKeys(vault)
@@ -185,7 +203,7 @@ async def _parts(
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, member.version, gate.uses, disk),
+        world=World(view, pulse, member.version, gate.uses, disk, need_keys=master.need),
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,
         streams=streams,
@@ -194,6 +212,7 @@ async def _parts(
         archive=Archive(log, teller, time.time, patience=settings.past_timeout),
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
+        master=master,
         cors=Cors(settings.cors_origins),
         images=Images(tuple(map(Listed.parse, settings.registries)), Outside(networks(settings.registry_networks))),
         secure=settings.tls or settings.behind_proxy,

@@ -12,6 +12,7 @@ from api import cors
 from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
+from api.master import given
 from api.registry import Listed
 from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
@@ -77,6 +78,20 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         describe("file of the keys that sign tokens, one a line, the newest last; without it they are in the database"),
     ] = ""
+    secrets_key_file: Annotated[
+        str,
+        describe(
+            "file of the master keys of secrets, one a line in base64, the newest last; read again when a key is missed"
+        ),
+    ] = ""
+    secrets_keys: Annotated[
+        tuple[str, ...],
+        describe("the same without a file, the newest last: never as an argument", secret=True, argument=False),
+    ] = ()
+    secrets_lost_keys: Annotated[
+        tuple[str, ...],
+        describe("ids of master keys that are lost for good, with all that they sealed", flag="secrets_lost_key"),
+    ] = ()
     database_folder: Annotated[
         str,
         describe("folder of the database, where it is on this machine: before its disk is full, writes are refused"),
@@ -128,6 +143,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             *self._listening(),
             *self._files(),
             *self._keys(),
+            *self._master_keys(),
             *self._proxies(),
             *self._registries(),
             *self._origins(),
@@ -242,6 +258,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         except ValueError as error:
             return [f"--signing-key-file: {error}. A line of `openssl rand -hex 32` is a good key"]
         return []
+
+    def _master_keys(self) -> list[str]:
+        if self.secrets_key_file and self.secrets_keys:
+            return ["--secrets-key-file and HEROCTL_SECRETS_KEYS: one of them"]
+        where = f"--secrets-key-file: {self.secrets_key_file}" if self.secrets_key_file else "HEROCTL_SECRETS_KEYS"
+        try:
+            keys = given(self.secrets_key_file, self.secrets_keys)()
+        except OSError as error:
+            return [f"{where}: {error.strerror}"]
+        except ValueError as error:
+            return [f"{where}: {error}. `openssl rand -base64 32` makes a good key"]
+        return [f"{where}: there is no key in it"] if self.secrets_key_file and not keys else []
 
     def _files(self) -> list[str]:
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -59,6 +59,7 @@ class World:
     items: Items = field(default_factory=Items)
     clock: Callable[[], float] = time.time
     fleet: Fleet = field(default_factory=Fleet)  # the nodes as the planner sees them
+    need_keys: Callable[[], None] = lambda: None  # raises where this process cannot open secrets
 
     def forget(self) -> None:
         """Forget what was made of another history."""

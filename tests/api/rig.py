@@ -18,6 +18,7 @@ from api.front import Front
 from api.gate import Gate
 from api.keys import VaultKeys, keyring
 from api.limits import Limits, Sizes
+from api.master import Master, Read, given
 from api.parts import Parts
 from api.past import Archive
 from api.pulse import Pulse
@@ -46,6 +47,8 @@ from tests.waiting import eventually
 EPOCH: Final = 1_790_000_000.0
 PASSWORD: Final = "correct horse"
 PLENTY: Final = 1_000_000  # of what is limited
+MASTER_KEYS: Final = ("pXq2uT7m0o9e3xYl5cV1bN8aS4dF6gH0jKzRwQiErTo=",)
+MASTER: Final = given("", MASTER_KEYS)
 HELD: Final = 60.0  # seconds after which a request that should have been answered is a failure
 
 
@@ -265,20 +268,20 @@ def _documented(method: str, path: str, reply: Reply) -> None:
 
 
 @contextlib.asynccontextmanager
-async def rig() -> AsyncIterator[Rig]:
-    """Make an api over an empty log, with user admin, and log in."""
+async def rig(*, keys: Read = MASTER) -> AsyncIterator[Rig]:
+    """Make an api over an empty log, with user admin, and log in. `keys`: the master keys of secrets."""
     clock = Clock()
     vault = MemoryVault(clock.monotonic)
-    async with _running(MemoryLog(clock.ms), clock, vault, MemorySessions(clock.wall, vault)) as made:
+    async with _running(MemoryLog(clock.ms), clock, vault, MemorySessions(clock.wall, vault), keys=keys) as made:
         login = await made.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
         made.token = login.body["token"]
         yield made
 
 
 @contextlib.asynccontextmanager
-async def beside(api: Rig) -> AsyncIterator[Rig]:
+async def beside(api: Rig, *, keys: Read = MASTER) -> AsyncIterator[Rig]:
     """Start another process of the same cluster, or the same one anew."""
-    async with _running(api.log, api.clock, api.parts.vault, api.sessions, api.leases) as made:
+    async with _running(api.log, api.clock, api.parts.vault, api.sessions, leases=api.leases, keys=keys) as made:
         await made.parts.pulse.look()
         made.token = api.token
         yield made
@@ -286,13 +289,23 @@ async def beside(api: Rig) -> AsyncIterator[Rig]:
 
 @contextlib.asynccontextmanager
 async def _running(
-    log: MemoryLog, clock: Clock, vault: Vault, sessions: MemorySessions, leases: MemoryLeases | None = None
+    log: MemoryLog,
+    clock: Clock,
+    vault: Vault,
+    sessions: MemorySessions,
+    *,
+    leases: MemoryLeases | None = None,
+    keys: Read,
 ) -> AsyncIterator[Rig]:
+    master = Master(vault, keys)
+    await master.begin()
     view = View(log, clock=clock.monotonic)
     following = asyncio.get_running_loop().create_task(view.run())
     try:
         await view.catch_up()
-        made = await _made(clock, view, log, vault, sessions, leases=leases or MemoryLeases(log, clock.monotonic))
+        made = await _made(
+            clock, view, log, vault, sessions, leases=leases or MemoryLeases(log, clock.monotonic), master=master
+        )
         await eventually(lambda: view.started)
         yield made
         for task in made._asked:
@@ -304,7 +317,14 @@ async def _running(
 
 
 async def _made(
-    clock: Clock, view: View, log: MemoryLog, vault: Vault, sessions: MemorySessions, *, leases: MemoryLeases
+    clock: Clock,
+    view: View,
+    log: MemoryLog,
+    vault: Vault,
+    sessions: MemorySessions,
+    *,
+    leases: MemoryLeases,
+    master: Master,
 ) -> Rig:
     beats, members = MemoryBeats(), MemoryMembers(clock.monotonic)
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
@@ -336,7 +356,7 @@ async def _made(
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall),
+        world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
         streams=None,
@@ -347,6 +367,7 @@ async def _made(
         limits=Limits(Sizes(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)),
         bounds=Bounds(connections=PLENTY),
         trail=Trail(MemoryActs(log), MemoryRefusals(clock.wall), clock.wall),
+        master=master,
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()
