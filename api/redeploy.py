@@ -23,7 +23,7 @@ from heroctl.domain.records import Job
 from heroctl.domain.state import State
 from heroctl.domain.validate import parse
 
-Decide = Callable[[Job, int | None], Change]  # with the guard
+Decide = Callable[[State, Job, int | None], Change]  # with the guard
 
 
 class Rollback(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +45,7 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
     "version_not_found",
     "invalid_spec",
     "no_stable_version",
+    "secret_version_gone",
     "job_exists",
     "index_conflict",
     body=Rollback,
@@ -52,10 +53,11 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
 async def rollback(call: Call) -> Answer:
     """Repeat an earlier version of a job, as a new one; unless it is named, the newest that was stable and is another.
 
-    It rolls, whatever its strategy: what it repeats was good. A job that is stopped is started by it.
+    It rolls, whatever its strategy: what it repeats was good. A job that is stopped is started by it. What it repeats
+    has the versions of its secrets that it was made with; where one of them was deleted, it cannot be repeated.
     """
     wanted, actor = await call.body(Rollback), call.principal.actor
-    return await _write(call, lambda job, guard: intents.rollback_job(job, wanted.version, actor, guard))
+    return await _write(call, lambda state, job, guard: intents.rollback_job(state, job, wanted.version, actor, guard))
 
 
 @tells(
@@ -72,7 +74,7 @@ async def scale(call: Call) -> Answer:
     """Run another number of replicas of a task, as a new version that is the present one otherwise."""
     wanted, actor = await call.body(Scale), call.principal.actor
 
-    def decide(job: Job, guard: int | None) -> Change:
+    def decide(_: State, job: Job, guard: int | None) -> Change:
         return intents.scale_job(job, wanted.task or _only_task(job), wanted.count, actor, guard)
 
     return await _write(call, decide)
@@ -88,10 +90,13 @@ def _only_task(job: Job) -> str:
 
 @tells(Submitted, "job_not_found", "job_stopped", "job_exists", "index_conflict")
 async def restart(call: Call) -> Answer:
-    """Replace all replicas of a job by ones of the same version, as a deployment would: by its strategy."""
+    """Replace all replicas of a job by ones of the same version, as a deployment would: by its strategy.
+
+    Where secrets that it uses are others by now it takes them, as a new version.
+    """
     await call.nothing()
     actor = call.principal.actor
-    return await _write(call, lambda job, guard: intents.restart_job(job, actor, guard))
+    return await _write(call, lambda state, job, guard: intents.restart_job(state, job, actor, guard))
 
 
 async def _write(call: Call, decide: Decide) -> Answer:
@@ -99,7 +104,7 @@ async def _write(call: Call, decide: Decide) -> Answer:
     call.allow(namespace, name, absent=not_found("job", name))
 
     def judged(state: State) -> Change:
-        change = decide(intents.find_job(state, namespace, name), guard)
+        change = decide(state, intents.find_job(state, namespace, name), guard)
         for event in change.events:
             if isinstance(event, JobSubmitted):  # which rights it takes is asked where it is written
                 parse(document(specs.decode(bytes(event.spec))))

@@ -37,7 +37,7 @@ DeploymentStatus = Literal[
 ]
 LaunchKind = Literal["submit", "restart", "schedule", "force", "dispatch"]
 LaunchStatus = Literal["running", "complete", "failed", "stopped"]
-DeploymentKind = Literal["submit", "rollback", "scale", "restart", "revert"]
+DeploymentKind = Literal["submit", "rollback", "scale", "restart", "revert", "secret"]
 
 DRAIN_DEADLINE: Final = "drain_deadline"  # why an allocation is stopped that has not left a drained node in time
 DISCONNECTED: Final = "disconnected"  # why an agent stopped one by itself, where nobody answered for so long

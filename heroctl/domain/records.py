@@ -41,6 +41,7 @@ class Version(Struct, frozen=True, gc=False):
     of: int | None = None  # the version that it repeats
     priority: int = 50
     type: JobType = "service"
+    pinned: int = 0  # index as of which its secrets were looked at: one that changes after it makes another version
 
     def task(self, name: str) -> TaskSummary | None:
         """Find a task's summary by name."""

@@ -263,7 +263,7 @@ class Task(Struct, frozen=True):
     depends_on: tuple[Dependency, ...] = ()
     files: tuple[File, ...] = ()
     image_auth: str | None = None  # `${secret.NAME}`, of a user and password
-    on_secret_change: Literal["restart", "none"] = "restart"
+    on_secret_change: Literal["restart", "none"] = "restart"  # noqa: S105 - a word of the spec
     migrate: Migrate = Migrate()
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from heroctl.domain import spec as specs
 from heroctl.domain.events import (
     AllocGivenUp,
@@ -17,6 +19,7 @@ from heroctl.domain.events import (
     DeploymentStepped,
     Event,
     JobFailed,
+    JobRepinned,
     JobReverted,
     encode,
 )
@@ -199,6 +202,8 @@ def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
                 _check_deployed(state, job, events)
         elif isinstance(event, JobReverted):
             _check_revert(job, deployment, event, failed=failed and event is events[-1])
+        elif isinstance(event, JobRepinned):
+            _check_repinned(job, deployment, event, last=event is events[-1])
         elif isinstance(event, JobFailed):
             told = state.deployments.get(event.deployment)
             if told is None or told.told:
@@ -230,6 +235,17 @@ def _check_revert(job: Job, deployment: Deployment | None, event: JobReverted, *
         raise BrokenPlanError(f"nothing to revert in job {job.name}")
     if good is None or not good.stable or event.version != job.current.version + 1:
         raise BrokenPlanError(f"version {event.of} is none to revert to")
+
+
+def _check_repinned(job: Job, deployment: Deployment | None, event: JobRepinned, *, last: bool) -> None:
+    """Other secrets make another version of what is wanted; nothing else about it, and nobody's pause, is touched."""
+    before = [replace(task, content="", pins=()) for task in job.current.tasks]
+    after = [replace(task, content="", pins=()) for task in event.tasks]
+    paused = deployment is not None and deployment.status == "paused"
+    if not job.wanted or paused or not last or event.version != job.current.version + 1:
+        raise BrokenPlanError(f"no other secrets for job {job.name} now")
+    if before != after or event.tasks == job.current.tasks:
+        raise BrokenPlanError(f"version {event.version} of job {job.name} is not the present one with other secrets")
 
 
 def _check_nodes(state: State, placed: list[AllocPlaced], ledger: Ledger) -> None:

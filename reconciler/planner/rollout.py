@@ -19,6 +19,7 @@ from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins
 from reconciler.planner.scene import Scene
+from reconciler.planner.secrets import repin
 from reconciler.planner.task import TaskRollout
 
 GIVEN_UP_AFTER_MS: Final = 5_000  # from node.down; in that time it shows whether many nodes are gone, or we are
@@ -37,14 +38,15 @@ def decide(scene: Scene, job: Job) -> Draft:
     allocs = [draft.stop(alloc, "requested") if alloc.live and alloc.stop_requested else alloc for alloc in allocs]
     draft.events.extend(pins(job, allocs))
     if job.type == "batch":
-        decide_batch(draft, allocs)
+        if not repin(draft):
+            decide_batch(draft, allocs)
         return draft
     tasks = _tasks(draft, allocs)
     draft.slots = {task.name: task.slots for task in tasks}
     if draft.deployment is None or draft.deployment.kind != "revert":
         for task in tasks:
             task.waits = waits(scene, job, task.task, draft.slots)
-    if fail(draft, tasks):
+    if fail(draft, tasks) or repin(draft):
         return draft
     for task in tasks:
         task.settle()

@@ -58,11 +58,11 @@ def _redeploy(world: World, which: int, how: int) -> None:
         return
     match how % 3:
         case 0:
-            world.do(jobs.rollback_job(job, _one(job.versions, how).version, "tester"))
+            world.do(jobs.rollback_job(world.state, job, _one(job.versions, how).version, "tester"))
         case 1:
             world.do(jobs.scale_job(job, job.current.tasks[0].name, how % 4, "tester"))
         case _:
-            world.do(jobs.restart_job(job, "tester"))
+            world.do(jobs.restart_job(world.state, job, "tester"))
 
 
 def _steer(world: World, which: int, how: int) -> None:

@@ -86,7 +86,7 @@ def test_what_repeats_a_good_version_rolls_whatever_its_strategy() -> None:
     world.submit(update=CANARY)
     finish(world)
     world.submit(command=["serve", "2"], update=CANARY)
-    world.do(jobs.rollback_job(job(world), None, "me"))
+    world.do(jobs.rollback_job(world.state, job(world), None, "me"))
     back = present(world)
     assert (back.kind, back.strategy, back.promoted, back.previous_version) == ("rollback", "rolling", True, 2)
 
@@ -122,12 +122,12 @@ def test_a_restart_outdates_replicas_and_makes_no_version() -> None:
     world = trial()
     finish(world)
     before = job(world)
-    world.do(jobs.restart_job(before, "me"))
+    world.do(jobs.restart_job(world.state, before, "me"))
     after = job(world)
     assert (after.versions, after.spec_index) == (before.versions, before.spec_index)
     assert after.renewed == world.state.index > before.renewed
     assert (present(world).kind, present(world).promoted) == ("restart", False)
-    world.do(jobs.restart_job(after, "me"))
+    world.do(jobs.restart_job(world.state, after, "me"))
     assert world.state.deployments[after.deployment].status == "superseded"
 
 
@@ -320,9 +320,9 @@ def test_steering_moves_the_job() -> None:
     world = trial()
     assert deployments.pause(present(world)).moves == ("job:default/web",)
     for change in (
-        jobs.restart_job(job(world), "me"),
+        jobs.restart_job(world.state, job(world), "me"),
         jobs.scale_job(job(world), "main", 9, "me"),
-        jobs.rollback_job(job(world), 1, "me"),
+        jobs.rollback_job(world.state, job(world), 1, "me"),
     ):
         assert change.moves == ("job:default/web",)
 
@@ -335,7 +335,7 @@ def test_a_rollback_goes_to_the_newest_that_was_deployed_and_is_another() -> Non
         if number != "3":
             finish(world)
     assert jobs.rollback_target(job(world), None).version == 2
-    world.do(jobs.rollback_job(job(world), None, "me"))
+    world.do(jobs.rollback_job(world.state, job(world), None, "me"))
     finish(world)
     assert (job(world).current.of, jobs.rollback_target(job(world), None).version) == (2, 1)
     assert jobs.rollback_target(job(world), 3).version == 3
@@ -349,9 +349,9 @@ def test_nothing_to_go_back_to() -> None:
     world = World()
     world.submit()
     world.submit(command=["serve", "2"])
-    assert conflict(lambda: jobs.rollback_job(job(world), None, "me")) == "no_stable_version"
-    assert jobs.rollback_job(job(world), 1, "me").events
-    assert jobs.rollback_job(job(world), 2, "me") == NOTHING
+    assert conflict(lambda: jobs.rollback_job(world.state, job(world), None, "me")) == "no_stable_version"
+    assert jobs.rollback_job(world.state, job(world), 1, "me").events
+    assert jobs.rollback_job(world.state, job(world), 2, "me") == NOTHING
 
 
 def test_a_scale_changes_a_count_and_nothing_else() -> None:
@@ -376,8 +376,8 @@ def test_what_is_stopped_is_neither_scaled_nor_restarted_but_may_be_rolled_back(
     world.submit()
     world.do(jobs.stop_job(world.state, "default", "web"))
     assert conflict(lambda: jobs.scale_job(job(world), "main", 1, "me")) == "job_stopped"
-    assert conflict(lambda: jobs.restart_job(job(world), "me")) == "job_stopped"
-    world.do(jobs.rollback_job(job(world), 1, "me"))
+    assert conflict(lambda: jobs.restart_job(world.state, job(world), "me")) == "job_stopped"
+    world.do(jobs.rollback_job(world.state, job(world), 1, "me"))
     assert (job(world).stopped, job(world).current.version) == (False, 2)
 
 
@@ -387,5 +387,5 @@ def test_each_is_guarded() -> None:
     world.submit()
     late = job(world).spec_index + 1
     assert conflict(lambda: jobs.scale_job(job(world), "main", 2, "me", late)) == "index_conflict"
-    assert conflict(lambda: jobs.restart_job(job(world), "me", late)) == "index_conflict"
-    assert conflict(lambda: jobs.rollback_job(job(world), 1, "me", late)) == "index_conflict"
+    assert conflict(lambda: jobs.restart_job(world.state, job(world), "me", late)) == "index_conflict"
+    assert conflict(lambda: jobs.rollback_job(world.state, job(world), 1, "me", late)) == "index_conflict"

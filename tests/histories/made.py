@@ -164,9 +164,9 @@ def _steered(world: World, node: Node) -> None:
     world.do(deployments.resume(_present(world, "shop")[1]))
     world.do(deployments.promote(_present(world, "shop")[1]))
     _finished(world, "shop")
-    world.do(jobs.restart_job(_present(world, "shop")[0], "user:zoe"))
+    world.do(jobs.restart_job(world.state, _present(world, "shop")[0], "user:zoe"))
     world.do(jobs.scale_job(_present(world, "shop")[0], "main", 3, "user:zoe"))
-    world.do(jobs.rollback_job(_present(world, "shop")[0], 1, "user:zoe"))
+    world.do(jobs.rollback_job(world.state, _present(world, "shop")[0], 1, "user:zoe"))
 
 
 def _sent_back(world: World, node: Node) -> None:

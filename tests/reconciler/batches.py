@@ -47,7 +47,7 @@ class Batches(Cluster):
 
     def restart(self, name: str = "import") -> None:
         """Launch a job again."""
-        self.do(jobs.restart_job(self.job(name), "tester"))
+        self.do(jobs.restart_job(self.state, self.job(name), "tester"))
 
     def end(self, alloc: Alloc, code: int = 0) -> None:
         """Report that a replica has ended for good."""

@@ -207,7 +207,7 @@ def test_a_rollback_launches_what_was_before() -> None:
     cluster.settle()
     cluster.batch(args="fails")
     cluster.settle()
-    cluster.do(rollback_job(cluster.job(), None, "tester"))
+    cluster.do(rollback_job(cluster.state, cluster.job(), None, "tester"))
     cluster.settle()
     assert [launch.status for launch in cluster.launches()] == ["complete", "failed", "complete"]
 

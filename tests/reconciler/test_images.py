@@ -134,7 +134,7 @@ def test_a_rollback_is_exact() -> None:
     for image in (ONE, TWO):
         there.post(known=image)
         there.settle()
-    there.do(jobs.rollback_job(there.job, None, "me"))
+    there.do(jobs.rollback_job(there.state, there.job, None, "me"))
     there.settle()
     assert there.pinned == [ONE, TWO, ONE]
     assert {there.given(alloc).spec.image for alloc in there.live("web")} == {f"shop@{ONE}"}

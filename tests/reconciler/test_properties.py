@@ -13,6 +13,7 @@ from heroctl.domain.errors import Conflict
 from heroctl.domain.intents import deployments, jobs
 from heroctl.domain.intents.change import Change
 from heroctl.domain.records import Alloc, Deployment, Job
+from heroctl.domain.state import State
 from tests.reconciler.watched import Watched
 
 Act = Callable[[Watched], None]
@@ -46,14 +47,14 @@ def with_job(name: str, do: Callable[[Watched, str], None]) -> Act:
     return act
 
 
-def wish(name: str, want: Callable[[Job], Change]) -> Act:
+def wish(name: str, want: Callable[[State, Job], Change]) -> Act:
     """Want something of a job that is there; what is refused changes nothing."""
 
     def act(cluster: Watched) -> None:
         job = cluster.state.job("default", name)
         if job is not None:
             try:
-                cluster.do(want(job))
+                cluster.do(want(cluster.state, job))
             except Conflict:
                 return
 
@@ -66,7 +67,7 @@ def judge(name: str, want: Callable[[Deployment], Change]) -> Act:
     def act(cluster: Watched) -> None:
         job = cluster.state.job("default", name)
         if job is not None:
-            wish(name, lambda job: want(cluster.state.deployments[job.deployment]))(cluster)
+            wish(name, lambda state, job: want(state.deployments[job.deployment]))(cluster)
 
     return act
 
@@ -193,8 +194,8 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
         (1, st.builds(judge, names, st.just(deployments.pause))),
         (2, st.builds(judge, names, st.just(deployments.resume))),
         (1, st.builds(judge, names, st.just(deployments.fail))),
-        (1, st.builds(wish, names, st.just(lambda job: jobs.restart_job(job, "tester")))),
-        (1, st.builds(wish, names, st.just(lambda job: jobs.rollback_job(job, None, "tester")))),
+        (1, st.builds(wish, names, st.just(lambda state, job: jobs.restart_job(state, job, "tester")))),
+        (1, st.builds(wish, names, st.just(lambda state, job: jobs.rollback_job(state, job, None, "tester")))),
         (2, st.builds(wish, names, st.builds(scaling, st.integers(0, 5)))),
         (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
         (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
@@ -213,8 +214,8 @@ def step(deployment: Deployment) -> Change:
     return deployments.promote(deployment, step=True)
 
 
-def scaling(count: int) -> Callable[[Job], Change]:
-    return lambda job: jobs.scale_job(job, "main", count, "tester")
+def scaling(count: int) -> Callable[[State, Job], Change]:
+    return lambda _, job: jobs.scale_job(job, "main", count, "tester")
 
 
 def begun() -> Watched:

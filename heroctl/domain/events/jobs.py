@@ -46,7 +46,8 @@ class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
 class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
     """A user wants all replicas replaced by ones of the same version, as by a deployment. It makes no version.
 
-    Of a batch job: it is launched again.
+    Unless secrets are others by now: then `tasks` are those of a version that is the present one otherwise, and is made
+    with these. Of a batch job: it is launched again.
     """
 
     TAG: ClassVar[str] = "job.restarted"
@@ -56,6 +57,7 @@ class JobRestarted(Event, frozen=True, gc=False, omit_defaults=True):
     version: int
     by: str = ""
     launch: int = 0  # of a batch job
+    tasks: tuple[TaskSummary, ...] = ()  # of a new version
 
 
 class JobStopped(Event, frozen=True, gc=False, omit_defaults=True):
@@ -123,6 +125,19 @@ class JobFailed(Event, frozen=True, gc=False, omit_defaults=True):
     deployment: str
     reason: str
     reverted_to: int | None = None
+
+
+class JobRepinned(Event, frozen=True, gc=False, omit_defaults=True):
+    """Secrets that the job uses have changed: a new version that is the present one otherwise, made with these."""
+
+    TAG: ClassVar[str] = "job.repinned"
+    WRITER: ClassVar[Writer] = "decision"
+    uid: int
+    namespace: str
+    name: str
+    version: int
+    tasks: tuple[TaskSummary, ...]
+    secrets: tuple[str, ...]  # those whose versions are others
 
 
 class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):

@@ -23,10 +23,11 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
     What repeats a version that was good is promoted from the start. So is what has nothing to be compared with. More
     or fewer replicas change nothing about what is being tried, nor about what failed its trial: nobody promoted it.
     """
+    like = _like(kind, job, old)
     before = state.deployments.get(old.deployment) if old is not None else None
     trying = before is not None and not before.promoted and (before.active or before.status == "failed")
-    strategy = job.current.strategy if kind in {"submit", "scale", "restart"} else "rolling"
-    fresh = kind not in {"submit", "restart"} and not (kind == "scale" and trying)
+    strategy = job.current.strategy if like in {"submit", "scale", "restart"} else "rolling"
+    fresh = like not in {"submit", "restart"} and not (like == "scale" and trying)
     record = Deployment(
         id=job.deployment,
         uid=job.uid,
@@ -43,7 +44,15 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
         kind=kind,
         promoted=fresh or old is None or not old.wanted or strategy == "rolling",
     )
-    return _carried_on(record, before) if kind == "scale" and before is not None else record
+    return _carried_on(record, before) if like == "scale" and before is not None else record
+
+
+def _like(kind: DeploymentKind, job: Job, old: Job | None) -> DeploymentKind:
+    """Changed secrets roll out as what is submitted does. Those that only pull images disturb as little as a scale."""
+    if kind != "secret" or old is None:
+        return kind
+    before = {task.name: task.content for task in old.current.tasks}
+    return "scale" if before == {task.name: task.content for task in job.current.tasks} else "submit"
 
 
 def _carried_on(record: Deployment, before: Deployment) -> Deployment:

@@ -42,6 +42,7 @@ def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
         of=event.of,
         priority=event.priority,
         type=event.type,
+        pinned=old.current.pinned if old is not None and event.kind == "scale" else touch.index,
     )
     deployment = "" if event.type == "batch" else deployment_id(state.incarnation, touch.index)
     if old is None:
@@ -137,12 +138,13 @@ def _restarted(state: State, event: e.JobRestarted, touch: Touch) -> None:
     old = state.jobs.get(event.uid)
     if old is None:
         return
+    job = _remade(state, old, event, touch) if event.tasks else old
     if old.type == "batch":
-        launches.again(state, old, event, touch)
+        launches.again(state, job, event, touch)
         return
     deployment = deployment_id(state.incarnation, touch.index)
     job = replace(
-        old,
+        job,
         deployment=deployment,
         renewed=touch.index,
         updated_at=touch.time,
@@ -155,6 +157,37 @@ def _restarted(state: State, event: e.JobRestarted, touch: Touch) -> None:
     state.jobs[job.uid] = job
     begin(state, record, touch)
     touch.job(job)
+
+
+def _repinned(state: State, event: e.JobRepinned, touch: Touch) -> None:
+    old = state.jobs.get(event.uid)
+    if old is None:
+        return
+    job = replace(_remade(state, old, event, touch), blocked=(), plan_failures=0)
+    if job.type == "batch":
+        launches.supply(state, job, old, touch)
+    else:
+        _follow(state, replace(job, deployment=deployment_id(state.incarnation, touch.index)), old, touch)
+
+
+def _remade(state: State, old: Job, event: e.JobRepinned | e.JobRestarted, touch: Touch) -> Job:
+    """Give a job another version that is the present one, but for what it is made with."""
+    version = replace(
+        old.current,
+        version=event.version,
+        tasks=event.tasks,
+        by="coordinator" if isinstance(event, e.JobRepinned) else event.by,
+        created_at=touch.time,
+        index=touch.index,
+        stable=False,
+        kind="secret" if isinstance(event, e.JobRepinned) else "restart",
+        of=None,
+        pinned=touch.index,
+    )
+    index = touch.index
+    return replace(
+        old, versions=_kept(state, old, version), updated_at=touch.time, modify_index=index, spec_index=index
+    )
 
 
 def _reverted(state: State, event: e.JobReverted, touch: Touch) -> None:
@@ -171,6 +204,7 @@ def _reverted(state: State, event: e.JobReverted, touch: Touch) -> None:
         stable=False,
         kind="revert",
         of=good.version,
+        pinned=touch.index,
     )
     job = _again(state, old, version, deployment_id(state.incarnation, touch.index), touch)
     _follow(state, job, old, touch, revert_of=event.deployment)
@@ -306,6 +340,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.JobStopped: _stopped,
     e.JobDeleted: _deleted,
     e.JobRestarted: _restarted,
+    e.JobRepinned: _repinned,
     e.JobReverted: _reverted,
     e.ImagePinned: _pinned,
     e.JobBlocked: _blocked,

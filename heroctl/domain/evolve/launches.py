@@ -16,6 +16,7 @@ from heroctl.domain.events import Event
 from heroctl.domain.evolve.shelf import shelve, shelve_all
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.lifecycle import LaunchStatus
+from heroctl.domain.pinning import lacking
 from heroctl.domain.records import Alloc, Job, Launch, Version
 from heroctl.domain.state import State, find_launch
 from heroctl.domain.topics import CAPACITY
@@ -55,6 +56,21 @@ def follow(state: State, job: Job, old: Job | None, event: e.JobSubmitted, touch
     if event.launch:
         launch = Launch(event.launch, event.version, "submit", event.by, touch.time, touch.index)
         begin(state, job, launch, touch)
+
+
+def supply(state: State, job: Job, old: Job, touch: Touch) -> None:
+    """Let launches go on with a batch job's newest version, made with other secrets, where they lack one or need none.
+
+    Others have begun with what they were made with, and go on with it.
+    """
+    for launch in running(state, job.uid):
+        version = old.version(launch.version)
+        same = version is not None and contents(version) == contents(job.current)
+        waits = version is old.current and any(lacking(state, job.namespace, task) for task in old.current.tasks)
+        if same or waits:
+            _put(state, job.uid, replace(launch, version=job.current.version))
+    state.jobs[job.uid] = job
+    touch.job(job)
 
 
 def again(state: State, job: Job, event: e.JobRestarted, touch: Touch) -> None:

@@ -14,7 +14,9 @@ from heroctl.domain.errors import Conflict, not_found, too_new
 from heroctl.domain.events import AllocStopRequested, JobDeleted, JobRestarted, JobStopped, JobSubmitted, TaskSummary
 from heroctl.domain.intents import launches
 from heroctl.domain.intents.change import NOTHING, Change, claim_stream, job_stream
+from heroctl.domain.intents.secrets import secret_stream
 from heroctl.domain.level import beyond
+from heroctl.domain.pinning import gone, renewed, summarise
 from heroctl.domain.records import Alloc, Job, Version
 from heroctl.domain.state import State
 
@@ -41,7 +43,7 @@ def submit_job(
     late = beyond(spec, state.level)
     if late is not None:
         raise too_new(late)
-    tasks = tuple(_summary(job, task, images.get(task.name, "")) for task in spec.tasks)
+    tasks = tuple(summarise(state, job, spec.namespace, task, images.get(task.name, "")) for task in spec.tasks)
     event = JobSubmitted(
         uid=job.uid if job else 0,
         namespace=spec.namespace,
@@ -56,18 +58,21 @@ def submit_job(
         launch=launches.following(job) if launches.begins(job, spec, tasks) else 0,
         clock=launches.winds(job, spec),
     )
-    return Change((event,), (job_stream(spec.namespace, spec.name),), (claim_stream("namespace", spec.namespace),))
+    reads = (claim_stream("namespace", spec.namespace), *_secrets(spec.namespace, tasks))
+    return Change((event,), (job_stream(spec.namespace, spec.name),), reads)
 
 
-def rollback_job(job: Job, version: int | None, by: str, check_index: int | None = None) -> Change:
+def rollback_job(state: State, job: Job, version: int | None, by: str, check_index: int | None = None) -> Change:
     """Repeat an earlier version, to the byte, as a new one; None: the newest that was stable and is another.
 
-    One that is equal to the present one of a job that is wanted changes nothing.
+    One that is equal to the present one of a job that is wanted changes nothing. Refuses with `secret_version_gone`
+    what would have to be made with something else.
     """
     _guard(job, job.name, check_index)
     good = rollback_target(job, version)
     if job.wanted and not job.plan_failures and (good.spec, good.tasks) == (job.current.spec, job.current.tasks):
         return NOTHING
+    _need_secrets(state, job, good)
     spec = specs.decode(good.spec)
     event = JobSubmitted(
         uid=job.uid,
@@ -85,7 +90,18 @@ def rollback_job(job: Job, version: int | None, by: str, check_index: int | None
         launch=launches.following(job) if launches.begins(job, spec, good.tasks) else 0,
         clock=launches.winds(job, spec),
     )
-    return Change((event,), (job_stream(job.namespace, job.name),))
+    return Change((event,), (job_stream(job.namespace, job.name),), _secrets(job.namespace, good.tasks))
+
+
+def _need_secrets(state: State, job: Job, version: Version) -> None:
+    for name, number in gone(state, job.namespace, version.tasks):
+        said = f"version {version.version} of job '{job.name}' was made with version {number} of secret '{name}', which"
+        raise Conflict("secret_version_gone", f"{said} was deleted: submit its spec again to use the present one")
+
+
+def _secrets(namespace: str, tasks: tuple[TaskSummary, ...]) -> tuple[str, ...]:
+    """Name the streams of the secrets that tasks are made with: which version of one is the newest was read."""
+    return tuple(secret_stream(namespace, name) for name in sorted({name for task in tasks for name, _ in task.pins}))
 
 
 def rollback_target(job: Job, version: int | None) -> Version:
@@ -136,16 +152,24 @@ def scaled(job: Job, task: str, count: int) -> specs.Job:
     return replace(spec, tasks=tuple(replace(each, count=count) if each.name == task else each for each in spec.tasks))
 
 
-def restart_job(job: Job, by: str, check_index: int | None = None) -> Change:
-    """Replace all replicas by ones of the same version, as a deployment would; of a batch job: launch it again."""
+def restart_job(state: State, job: Job, by: str, check_index: int | None = None) -> Change:
+    """Replace all replicas by ones of the same version, as a deployment would; of a batch job: launch it again.
+
+    What starts anew starts with the secrets as they are now: where they changed, that is a version of its own.
+    """
     _guard(job, job.name, check_index)
     _running(job)
     launch = 0
     if job.type == "batch":
         launches.restartable(job)
         launch = launches.following(job)
-    event = JobRestarted(job.uid, job.namespace, job.name, job.current.version, by, launch)
-    return Change((event,), (job_stream(job.namespace, job.name),))
+    tasks, number = renewed(state, job), job.current.version
+    if tasks == job.current.tasks:
+        tasks = ()
+    else:
+        number += 1
+    event = JobRestarted(job.uid, job.namespace, job.name, number, by, launch, tasks)
+    return Change((event,), (job_stream(job.namespace, job.name),), _secrets(job.namespace, job.current.tasks))
 
 
 def _running(job: Job) -> None:
@@ -158,27 +182,6 @@ def _stands(version: Version, spec: specs.Job, images: Mapping[str, str]) -> boo
     """Tell whether a version is what is asked for. A tag that could not be looked up stands for what it stood for."""
     same = all(images.get(task.name, task.image) == task.image for task in version.tasks)
     return same and specs.decode(version.spec) == spec
-
-
-def _summary(job: Job | None, task: specs.Task, image: str) -> TaskSummary:
-    """Sum a task up. What a kept version has already has its digests, whichever release made them.
-
-    Of an image that could not be looked up it has what it had last.
-    """
-    content = policy = ""
-    for version in reversed(job.versions) if job is not None else ():
-        known, before = version.task(task.name), specs.decode(version.spec).task(task.name)
-        if known is None or before is None:
-            continue
-        if not content and image in ("", known.image) and specs.content(before) == specs.content(task):
-            content, image = known.content, known.image
-        if not policy and specs.policy(before) == specs.policy(task):
-            policy = known.policy
-        if content and policy:
-            break
-    return TaskSummary(
-        task.name, task.count, content or specs.content_digest(task, image), policy or specs.policy_digest(task), image
-    )
 
 
 def _guard(job: Job | None, name: str, check_index: int | None) -> None:
