@@ -38,8 +38,8 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 async def session(call: Call) -> Answer:
     """Open a session: its reports are taken in the same append, and an older session of the node ends with it."""
     parts, node = call.parts, call.principal.node
-    _caught_up(parts)
-    request = await _decoded(call, _SESSION)
+    caught_up(parts)
+    request = await decoded(call, _SESSION)
     await _hear_witness(parts, node, request.incarnation, request.index)
     change = NOTHING
 
@@ -70,7 +70,7 @@ def _beats(parts: Parts, node: Node) -> bool:
     return silence is not None and silence < _IN_USE and parts.pulse.session_of(node.id) == node.session
 
 
-def _caught_up(parts: Parts) -> None:
+def caught_up(parts: Parts) -> None:
     """Out of ignorance nothing is said to agents: not before the view has reached the head read at start."""
     if not parts.view.started:
         raise not_ready("starting", "this process has not read the log yet")
@@ -107,8 +107,8 @@ def _every(state: State) -> float:
 async def sync(call: Call) -> Answer:
     """Take a beat and reports; answer what the node should run."""
     parts, node = call.parts, call.principal.node
-    _caught_up(parts)
-    request = await _decoded(call, _SYNC)
+    caught_up(parts)
+    request = await decoded(call, _SYNC)
     await parts.abreast(request.state_index)
     await _hear_witness(parts, node, request.incarnation, max(request.index, request.session))
     results, appended = await _report(call, node, request)
@@ -170,7 +170,8 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
     return Answer(_ENCODER.encode(reply), index=state.index)
 
 
-async def _decoded(call: Call, decoder: msgspec.json.Decoder[T]) -> T:
+async def decoded(call: Call, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read what an agent sent. Raises `invalid_body`."""
     content = await call.raw()
     try:
         return decoder.decode(content)
