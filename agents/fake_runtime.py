@@ -158,10 +158,13 @@ class FakeRuntime:
             table.pop(container, None)
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
-        """Answer as the script's health says: 0 or 1; `sleep` takes its time."""
+        """Answer as the script's health says: 0 or 1; `sleep` takes its time, `cat` shows one of its files."""
         self._asked(f"exec {container}")
         if self._running(container) is None:
             raise Gone(container)
+        if command[0] == "cat":
+            content = {file.path: file.content for file in self.started[container].files}.get(command[1])
+            return Ran(1, "no such file") if content is None else Ran(0, content.decode())
         if command[0] == "sleep" and float(command[1]) > timeout:
             await self._clock.sleep(timeout)
             raise TimeoutError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,8 @@ from heroctl.domain.assignment import (
     Outcome,
     RedisAccess,
     Report,
+    SecretsReply,
+    SecretsRequest,
     SessionReply,
     SessionRequest,
     SyncReply,
@@ -26,6 +29,7 @@ from heroctl.domain.spec import encode_hook
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 _SESSION: Final = msgspec.json.Decoder(SessionRequest)
+_SECRETS: Final = msgspec.json.Decoder(SecretsRequest)
 _SYNC: Final = msgspec.json.Decoder(SyncRequest)
 
 Fault = Callable[[str], httpx2.Response | None]
@@ -59,6 +63,9 @@ class ControlPlane:
     doorbell: str = ""
     time: Callable[[], int] = lambda: 0  # by the database's clock, in ms
     complete_only: bool = False
+    secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)  # by allocation
+    withheld: dict[str, str] = field(default_factory=dict)  # by allocation: why it gets none
+    asked_for: list[list[str]] = field(default_factory=list)  # the allocations of each question for secrets
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
 
@@ -103,6 +110,7 @@ class ControlPlane:
             "join": self._join,
             "session": self._open,
             "sync": self._sync,
+            "secrets": self._secrets,
         }
         body = await handlers[path](request.content)
         if self.lose and path == "sync":
@@ -154,6 +162,18 @@ class ControlPlane:
             redis=self.redis if request.need_redis else None,
             time=self.time(),
         )
+
+    async def _secrets(self, content: bytes) -> SecretsReply:
+        request = _SECRETS.decode(content)
+        assert request.session == self.session
+        self.asked_for.append(request.allocs)
+        given = {alloc: self.secrets[alloc] for alloc in request.allocs if alloc in self.secrets}
+        values = {
+            alloc: {name: base64.b64encode(value).decode() for name, value in held.items()}
+            for alloc, held in given.items()
+        }
+        refused = {alloc: self.withheld.get(alloc, "unknown") for alloc in request.allocs if alloc not in given}
+        return SecretsReply(values, refused)
 
     def _report(self, report: Report) -> Outcome:
         known = self.seen.get(report.alloc)

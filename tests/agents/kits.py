@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,8 +18,12 @@ from agents.clock import RealClock
 from agents.container import ALLOC, ATTEMPT, CLUSTER, DIGEST, INCARNATION, NODE, PORTS, Description, Publish
 from agents.docker_runtime import DockerRuntime
 from agents.fake_runtime import FakeRuntime, Script
+from agents.ground import Ground
+from agents.host_files import HostFiles
+from agents.memory import Memory
 from agents.process_runtime import ProcessRuntime
 from agents.runtime import Runtime, Unavailable
+from agents.volumes import Volumes
 from tests import image
 from tests.waiting import eventually
 
@@ -48,6 +53,15 @@ class Kit(Protocol):
     @property
     def runtime(self) -> Runtime:
         """One that is open."""
+        ...
+
+    @property
+    def memory(self) -> Path:
+        """Where secret files are, below."""
+        ...
+
+    def path(self, name: str) -> str:
+        """Name a place as files and volumes are placed there."""
         ...
 
     def again(self) -> Runtime:
@@ -86,9 +100,19 @@ def description(cluster: str, alloc: str, attempt: int, port: int, **more: objec
     return Description(**(filled | more))  # type: ignore[arg-type] # fields by name
 
 
+def ground(folder: Path, memory: Path, driver: str) -> Ground:
+    return Ground(Volumes(folder / "volumes"), HostFiles(folder / "files", Memory("node", str(memory)), driver))
+
+
+def memory() -> Path:
+    """Name a place in memory; whoever has it removes it."""
+    return Path(f"/dev/shm/heroctl-test-{secrets.token_hex(4)}")
+
+
 @dataclass
 class FakeKit:
     cluster: str = "test"
+    memory: Path = Path("/nowhere")
     runtime: FakeRuntime = field(default_factory=lambda: FakeRuntime(RealClock()))
 
     def __post_init__(self) -> None:
@@ -100,6 +124,9 @@ class FakeKit:
             "greedy": Script(exits_after=0.01, exit_code=137, oom=True),
             "unknown image": Script(missing=True),
         }
+
+    def path(self, name: str) -> str:
+        return f"/{name}"
 
     def again(self) -> FakeRuntime:
         other = FakeRuntime(RealClock())
@@ -114,12 +141,17 @@ class FakeKit:
 class ProcessKit:
     folder: Path
     cluster: str = field(default_factory=lambda: f"test-{secrets.token_hex(4)}")
+    memory: Path = field(default_factory=memory)
 
     def __post_init__(self) -> None:
         self.runtime = self.again()
 
+    def path(self, name: str) -> str:
+        return name
+
     def again(self) -> ProcessRuntime:
-        return ProcessRuntime(self.cluster, "n1", self.folder, "boot1")
+        own = ground(self.folder.with_name(f"{self.folder.name}-host"), self.memory, "process")
+        return ProcessRuntime(self.cluster, "n1", self.folder, "boot1", own)
 
     def describe(self, behaviour: Behaviour, *, attempt: int = 1, alloc: str = "", port: int = 0) -> Description:
         if behaviour == "refused":
@@ -133,13 +165,19 @@ class ProcessKit:
 
 @dataclass
 class DockerKit:
+    folder: Path | None = None  # of volumes and files; None: there are none
     cluster: str = field(default_factory=lambda: f"test-{secrets.token_hex(4)}")
+    memory: Path = field(default_factory=memory)
 
     def __post_init__(self) -> None:
         self.runtime = self.again()
 
+    def path(self, name: str) -> str:
+        return f"/{name}"
+
     def again(self) -> DockerRuntime:
-        return DockerRuntime(self.cluster, "n1")
+        own = ground(self.folder, self.memory, "docker") if self.folder is not None else None
+        return DockerRuntime(self.cluster, "n1", ground=own)
 
     def describe(self, behaviour: Behaviour, *, attempt: int = 1, alloc: str = "", port: int = 0) -> Description:
         name = "heroctl-test/nowhere:1" if behaviour == "unknown image" else image.NAME
@@ -156,13 +194,15 @@ class DockerKit:
 async def opened(kind: str) -> AsyncIterator[Kit]:
     """Open a kit of this kind; leave nothing running."""
     with tempfile.TemporaryDirectory(prefix="heroctl-agents-") as folder:
-        kit: Kit = FakeKit() if kind == "fake" else DockerKit() if kind == "docker" else ProcessKit(Path(folder))
+        own = Path(folder) / "own"
+        kit: Kit = FakeKit() if kind == "fake" else DockerKit(own) if kind == "docker" else ProcessKit(own)
         await kit.runtime.open()
         try:
             yield kit
         finally:
             await clear(kit.runtime)
             await kit.runtime.close()
+            shutil.rmtree(kit.memory, ignore_errors=True)
 
 
 async def clear(runtime: Runtime) -> None:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agents.container import Description, Publish, UnknownReference, describe, identified
+from agents.container import Content, Description, Publish, describe, identified
 from heroctl.domain.duration import Size
-from heroctl.domain.spec import Port, Resources, Task
+from heroctl.domain.references import UnknownReference
+from heroctl.domain.spec import File, Port, Resources, Task
 from tests.agents.world import NODE, assigned
 
 SPEC = Task(
@@ -92,6 +93,39 @@ def test_what_means_nothing_is_refused_by_name(text: str) -> None:
     for spec in (replace(SPEC, env={"A": f"x{text}"}), replace(SPEC, args=(text,)), replace(SPEC, command=(text,))):
         with pytest.raises(UnknownReference, match=text.replace("$", r"\$").replace("{", r"\{")):
             describe(assigned(spec), NODE, 1, PORTS, "inc1")
+
+
+SECRETS = {"key": b"open ${node.id}", "raw": b"\xff\0"}
+FILES = (
+    File("/etc/app.conf", "zone=${node.labels.zone} port=${port.http} $${x}"),
+    File("/run/key", "<${secret.key}>", "0400"),
+    File("/run/raw", "${secret.raw}"),
+)
+
+
+def test_files_are_filled_in_and_those_with_a_secret_are_marked() -> None:
+    made = describe(assigned(replace(SPEC, files=FILES)), NODE, 1, PORTS, "inc1", secrets=SECRETS)
+    assert made.files == (
+        Content("/etc/app.conf", b"zone=a port=8080 ${x}", 0o440),
+        Content("/run/key", b"<open ${node.id}>", 0o400, secret=True),
+        Content("/run/raw", b"\xff\0", 0o440, secret=True),
+    )
+    assert not made.secret
+
+
+def test_a_variable_holds_a_secret_that_is_text() -> None:
+    made = describe(assigned(replace(SPEC, env={"A": "<${secret.key}>"})), NODE, 1, PORTS, "inc1", secrets=SECRETS)
+    assert made.env["A"] == "<open ${node.id}>"
+    assert made.secret
+    with pytest.raises(UnknownReference, match="no text") as refused:
+        describe(assigned(replace(SPEC, env={"A": "${secret.raw}"})), NODE, 1, PORTS, "inc1", secrets=SECRETS)
+    assert refused.value.__cause__ is None
+
+
+def test_an_argument_holds_no_secret_whatever_the_control_plane_says() -> None:
+    for spec in (replace(SPEC, args=("${secret.key}",)), replace(SPEC, command=("${secret.key}",))):
+        with pytest.raises(UnknownReference, match=r"secret\.key"):
+            describe(assigned(spec), NODE, 1, PORTS, "inc1", secrets=SECRETS)
 
 
 def test_a_value_that_looks_like_a_reference_is_not_filled_again() -> None:

@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from agents.container import Container
+from agents.container import Container, Content
+from agents.memory import in_memory
 from agents.runtime import Gone, ImageAbsent, PortInUse, Runtime, StartFailed, StartFault, Unavailable
-from tests.agents.kits import Kit, free_port, opened
+from heroctl.domain.spec import Volume
+from tests.agents.kits import DockerKit, Kit, ProcessKit, free_port, opened
 from tests.needs import needs
 from tests.waiting import eventually
 
@@ -280,3 +283,104 @@ async def test_health_tells_the_version(kit: Kit) -> None:
     driver = await kit.runtime.health()
     assert driver.healthy
     assert driver.version
+
+
+# ── files, volumes, variables ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def said(kit: Kit, container: Container, *command: str) -> str:
+    ran = await kit.runtime.exec(container.id, command, 5.0)
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+def secrets_in_memory(kit: Kit) -> list[str]:
+    return [path.read_text() for path in kit.memory.rglob("*") if path.is_file()]
+
+
+async def test_files_are_where_the_workload_reads_them(kit: Kit) -> None:
+    plain, deep = kit.path("app.conf"), kit.path("etc/shop/app.conf")
+    files = (Content(plain, b"port = 80\n", 0o440), Content(deep, b"pa$$ ${word}", 0o400, secret=True))
+    made = await kit.runtime.start(replace(kit.describe("stays"), files=files))
+    assert await said(kit, made, "cat", plain) == "port = 80\n"
+    assert await said(kit, made, "cat", deep) == "pa$$ ${word}"
+    assert (await kit.runtime.exec(made.id, ("cat", kit.path("other")), 5.0)).exit_code == 1
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_secret_file_is_in_memory_only_and_goes_with_its_container(kit: Kit) -> None:
+    secret = Content(kit.path("word"), b"open sesame", 0o400, secret=True)
+    made = await kit.runtime.start(replace(kit.describe("stays"), files=(secret,)))
+    assert secrets_in_memory(kit) == ["open sesame"]
+    assert in_memory(kit.memory)
+    assert kit.memory.stat().st_mode & 0o777 == 0o700
+    await kit.runtime.list()
+    assert secrets_in_memory(kit) == ["open sesame"], "a look at everything takes nothing away that is in use"
+    await kit.runtime.signal(made.id, "SIGKILL")
+    await ended(kit.runtime, made.alloc)
+    await kit.runtime.remove(made.id)
+    assert secrets_in_memory(kit) == []
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_what_an_agent_left_that_was_killed_is_swept_by_the_next_one(kit: Kit) -> None:
+    secret = Content(kit.path("word"), b"open sesame", 0o400, secret=True)
+    made = await kit.runtime.start(replace(kit.describe("stays"), files=(secret,)))
+    [found] = [path for path in kit.memory.rglob("*") if path.is_file()]
+    left = found.parent.with_name("nobody.1")
+    left.mkdir()
+    (left / "0").write_text("left behind")
+    other = kit.again()
+    await other.open()
+    try:
+        await other.list(made.alloc)
+        assert len(secrets_in_memory(kit)) == 2, "who looks at one allocation knows nothing of the others"
+        assert [one.id for one in await other.list()] == [made.id]
+    finally:
+        await other.close()
+    assert secrets_in_memory(kit) == ["open sesame"]
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_of_what_is_not_started_no_secret_is_left(kit: Kit) -> None:
+    secret = Content(kit.path("word"), b"open sesame", 0o400, secret=True)
+    env = {"PASSWORD": "open sesame"}
+    with pytest.raises(StartFailed):
+        await kit.runtime.start(replace(kit.describe("refused"), files=(secret,), env=env, secret=True))
+    assert secrets_in_memory(kit) == []
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_a_named_volume_outlives_what_wrote_to_it(kit: Kit) -> None:
+    volume = (Volume("data", kit.path("data")),)
+    first = await kit.runtime.start(replace(kit.describe("stays"), volumes=volume))
+    await said(kit, first, "sh", "-c", f"echo kept > {kit.path('data')}/word")
+    await kit.runtime.signal(first.id, "SIGKILL")
+    await ended(kit.runtime, first.alloc)
+    await kit.runtime.remove(first.id)
+    second = await kit.runtime.start(replace(kit.describe("stays"), volumes=volume))
+    assert await said(kit, second, "cat", f"{kit.path('data')}/word") == "kept\n"
+    other = await kit.runtime.start(replace(kit.describe("stays"), volumes=volume, namespace="other"))
+    assert await said(kit, other, "ls", f"{kit.path('data')}/") == "", "names are those of a namespace"
+
+
+@pytest.mark.parametrize("kit", [kind for kind in KINDS if kind != "fake"], indirect=True)
+async def test_variables_that_are_secret_are_seen_and_go_with_their_container(kit: Kit) -> None:
+    env = {"PASSWORD": "open sesame"}
+    made = await kit.runtime.start(replace(kit.describe("stays"), env=env, secret=True))
+    assert await said(kit, made, "sh", "-c", 'echo "$PASSWORD"') == "open sesame\n"
+    assert isinstance(kit, DockerKit | ProcessKit)
+    assert kit.folder is not None
+    on_disk = [path for path in kit.folder.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path for path in on_disk if b"open sesame" in path.read_bytes()] == []
+    other = kit.again()
+    await other.open()
+    try:
+        ran = await other.exec(made.id, ("sh", "-c", 'echo "$PASSWORD"'), 5.0)
+        assert ran.output == "open sesame\n", "the next agent knows them, too"
+    finally:
+        await other.close()
+    await kit.runtime.signal(made.id, "SIGKILL")
+    await ended(kit.runtime, made.alloc)
+    await kit.runtime.remove(made.id)
+    assert secrets_in_memory(kit) == []

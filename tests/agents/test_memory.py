@@ -1,0 +1,89 @@
+"""Where secrets may lie: in memory, in a folder that is the agent's alone, or nowhere."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents import memory
+from agents.memory import Memory, in_memory
+from agents.runtime import NoTmpfs
+from tests.needs import needs
+
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    made = SHM / f"heroctl-test-{secrets.token_hex(4)}"
+    yield made
+    made.unlink() if made.is_symlink() else shutil.rmtree(made, ignore_errors=True)
+
+
+def test_a_disk_is_told_from_memory(tmp_path: Path) -> None:
+    assert in_memory(SHM)
+    assert not in_memory(tmp_path)
+
+
+def test_a_folder_is_made_for_its_owner_alone(place: Path) -> None:
+    held = Memory("c1.n1", str(place))
+    assert held.existing() is None
+    folder = held.folder()
+    assert folder == place / "c1.n1" == held.existing() == Memory("c1.n1", str(place)).existing()
+    assert [path.stat().st_mode & 0o777 for path in (place, folder)] == [0o700, 0o700]
+
+
+def test_a_folder_that_others_could_look_into_is_closed(place: Path) -> None:
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    Memory("n1", str(place)).folder()
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_is_not_followed(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.symlink_to(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NoTmpfs):
+        Memory("n1", str(place)).folder()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebody_elses_folder_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(NoTmpfs) as refused:
+        Memory("n1", str(place)).folder()
+    assert (refused.value.fault.kind, refused.value.fault.reason) == ("final", "no_tmpfs")
+
+
+def test_without_memory_and_without_root_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NoTmpfs, match="not root"):
+        Memory("n1", str(tmp_path / "run")).folder()
+    assert not (tmp_path / "run").exists()
+
+
+@needs("netns")
+def test_root_mounts_one(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    try:
+        folder = Memory("n1", str(place)).folder()
+        assert in_memory(folder)
+        assert place.stat().st_mode & 0o777 == 0o700
+        again = Memory("n1", str(place)).folder()
+        assert again == folder
+        assert sum(f" {place} " in line for line in Path("/proc/self/mounts").read_text().splitlines()) == 1
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_the_usual_places_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    places = [str(path) for path in memory._usual()]
+    assert places == ["/run/heroctl", f"{tmp_path}/heroctl", f"/dev/shm/heroctl-{os.geteuid()}"]
