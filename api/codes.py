@@ -197,6 +197,11 @@ CODES: Final[dict[str, Code]] = {
     "no_stable_version": Code(
         Conflict, "No earlier version that is kept was ever deployed.", "List its versions, and name one."
     ),
+    "secret_version_gone": Code(
+        Conflict,
+        "The version was made with a version of a secret that was deleted.",
+        "Submit its spec again: that takes the present one.",
+    ),
     "not_promotable": Code(
         Conflict, "The deployment waits for no promotion: it rolls by itself.", "Watch it, pause it or end it."
     ),
@@ -207,6 +212,16 @@ CODES: Final[dict[str, Code]] = {
     ),
     "deployment_over": Code(Conflict, "The deployment has ended.", "Read `status`; a new one begins with a submit."),
     "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
+    "secret_pinned": Code(
+        Conflict,
+        "Jobs that are to run use the secret: without it none of their replicas could be started anew.",
+        "Change or stop the jobs that `message` names, or delete it with `?force=true`.",
+    ),
+    "secret_lost": Code(
+        Conflict,
+        "The value cannot be opened: its master key is lost, or its row in the database was changed.",
+        "Write the secret anew.",
+    ),
     "built_in": Code(Conflict, "What the product comes with cannot be changed.", "Make one of your own beside it."),
     "last_admin": Code(
         Conflict, "Nobody else is admin, in all namespaces.", "Give another user the role `admin` in all of them first."
@@ -221,11 +236,6 @@ CODES: Final[dict[str, Code]] = {
         "Join the clone under a name of its own.",
     ),
     "session_replaced": Code(Conflict, "A newer agent speaks for this node.", "This one ends; its containers stay."),
-    "secret_version_gone": Code(
-        Conflict,
-        "The version was made with a version of a secret that was deleted.",
-        "Submit its spec again: that takes the present one.",
-    ),
     "session_unknown": Code(Conflict, "The log does not know this session: it was restored.", "Open a session again."),
     "session_lapsed": Code(
         Conflict, "The node was silent until it was declared down.", "Open a session again, and go on."
@@ -236,16 +246,6 @@ CODES: Final[dict[str, Code]] = {
         Conflict,
         "The signing keys are lines of a file that the operator keeps.",
         "Add a line at the end of `--signing-key-file`, on every server.",
-    "secret_pinned": Code(
-        Conflict,
-        "Jobs that are to run use the secret: without it none of their replicas could be started anew.",
-        "Change or stop the jobs that `message` names, or delete it with `?force=true`.",
-    ),
-    "secret_lost": Code(
-        Conflict,
-        "The value cannot be opened: its master key is lost, or its row in the database was changed.",
-        "Write the secret anew.",
-    ),
     ),
     "already_done": Code(
         Conflict,
@@ -295,6 +295,16 @@ CODES: Final[dict[str, Code]] = {
         "No reconciler coordinates just now, and this makes sense only while one does; nothing was done.",
         "Ask again after `Retry-After` seconds; `/v1/cluster/status` tells who coordinates.",
     ),
+    "secrets_not_configured": Code(
+        Unavailable,
+        "This api was given no master key, without which it neither seals nor opens a secret.",
+        "Start it with `--secrets-key-file`: a line of `openssl rand -base64 32` is a good key.",
+    ),
+    "secrets_key_missing": Code(
+        Unavailable,
+        "This api lacks a master key that secrets are sealed with: a rekey was made before every server had it.",
+        "Add the key that `message` names to this api's own; or ask another api.",
+    ),
     "disk_low": Code(
         Unavailable,
         "The database's disk is nearly full. What stops or deletes is still taken.",
@@ -308,13 +318,3 @@ CODES: Final[dict[str, Code]] = {
         Unavailable, "The log is not whole, or was replaced just now.", "Run `heroctl log verify`; then ask again."
     ),
 }
-    "secrets_not_configured": Code(
-        Unavailable,
-        "This api was given no master key, without which it neither seals nor opens a secret.",
-        "Start it with `--secrets-key-file`: a line of `openssl rand -base64 32` is a good key.",
-    ),
-    "secrets_key_missing": Code(
-        Unavailable,
-        "This api lacks a master key that secrets are sealed with: a rekey was made before every server had it.",
-        "Add the key that `message` names to this api's own; or ask another api.",
-    ),

@@ -27,10 +27,10 @@ from heroctl.domain.events import (
     NodeRemoved,
     NodeSessionOpened,
     NodeUnknownContainers,
+    SecretDeleted,
     SessionEnded,
     SessionOpened,
     SigningKeyRotated,
-    SecretDeleted,
     TokenDeleted,
 )
 
@@ -45,13 +45,13 @@ SPARED: Final = frozenset(
         NodeRemoved,
         NodeSessionOpened,
         NodeUnknownContainers,
+        SecretDeleted,
         SessionEnded,
         SessionOpened,
         SigningKeyRotated,
         TokenDeleted,
     }
 )  # intents that are accepted all the same
-        SecretDeleted,
 _LOOK: Final = 1.0  # seconds between looks
 _ENOUGH: Final = 1.1  # times the reserve must be free again, so that the answer does not flicker
 

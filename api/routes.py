@@ -31,14 +31,14 @@ from api import (
     nodes,
     plan,
     redeploy,
+    rekey,
     rotation,
+    secret_writes,
+    secrets,
     users,
     versions,
     whoami,
-    rekey,
 )
-    secret_writes,
-    secrets,
 from api.access import ANYONE, NODE, PUBLIC, Access, may
 from api.answer import Answer
 from api.call import Call
@@ -215,10 +215,6 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("GET", "/v1/log/verify", may("cluster:log"), log.verify),
     # who did what
     do("GET", "/v1/audit", may("audit:read"), audit.listing, *audit.FILTERS, *PAGING, *WAITING),
-    # agents
-    do("POST", "/v1/agent/session", NODE, agent.session),
-    do("POST", "/v1/agent/sync", NODE, agent.sync),
-)
     # secrets
     lists("/v1/secrets", may("secret:list"), secrets.listing, "namespace name", "namespace"),
     do("POST", "/v1/secrets", may("secret:write"), secret_writes.put, *GUARDED, again=secret_writes.written),
@@ -235,4 +231,8 @@ ROUTES: Final[tuple[Row, ...]] = (
         *GUARDED,
         again=secret_writes.written,
     ),
+    # agents
+    do("POST", "/v1/agent/session", NODE, agent.session),
+    do("POST", "/v1/agent/sync", NODE, agent.sync),
     do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),
+)
