@@ -121,6 +121,7 @@ class Registry:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    users: str = ""  # lines of an htpasswd file; none: it serves everybody
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -133,10 +134,16 @@ class Registry:
         self.folder.mkdir(exist_ok=True)
         config = self.folder / "registry.yml"
         storage = f"storage:\n  filesystem:\n    rootdirectory: {self.folder}/images\n  delete:\n    enabled: true\n"
-        config.write_text(f"version: 0.1\n{storage}http:\n  addr: 127.0.0.1:{self.port}\n")
+        config.write_text(f"version: 0.1\n{storage}http:\n  addr: 127.0.0.1:{self.port}\n{self._auth()}")
         with (self.folder / "registry.log").open("ab") as log:
             self._process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
         until(lambda: listens(self.port), what="the registry")
+
+    def _auth(self) -> str:
+        if not self.users:
+            return ""
+        (self.folder / "users").write_text(self.users)
+        return f"auth:\n  htpasswd:\n    realm: test\n    path: {self.folder}/users\n"
 
     def stop(self) -> None:
         """End it."""
@@ -153,10 +160,14 @@ class Registry:
         return str(reply.headers["docker-content-digest"])
 
 
+# robot:beep-boop, as htpasswd -B has it.
+ROBOT = "robot:$2b$06$d3LyKbvjm0aCejjWHqvygO/x5Q3IzfRt4WGSpGqigvs5XaA28/0zu\n"
+
+
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[Registry]:
-    """Run a real registry that knows no image yet."""
-    made = Registry(folder)
+def registry(folder: Path, *, users: str = "") -> Iterator[Registry]:
+    """Run a real registry that knows no image yet. `users`: those whom it serves."""
+    made = Registry(folder, users=users)
     try:
         made.start()
         yield made
