@@ -166,6 +166,7 @@ def _fields(state: State, alloc: Alloc) -> dict[str, Any]:
         "health": alloc.health,
         "attempt": alloc.attempt,
         "deployment": alloc.deployment,
+        "launch": alloc.launch or None,
         "ports": _ports(state, alloc),
         "address": alloc.address,
         "exit_code": alloc.exit_code,

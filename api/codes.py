@@ -107,6 +107,8 @@ CODES: Final[dict[str, Code]] = {
         "`to` is no time, or, where versions are compared, no number.",
         "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
     ),
+    "invalid_version": Code(Invalid, "`version` is not a whole number.", "Give one of the versions that are listed."),
+    "invalid_force": Code(Invalid, "`force` is neither `true` nor `false`.", "Give one of them, or leave it out."),
     "invalid_outcome": Code(
         Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."
     ),
@@ -194,6 +196,31 @@ CODES: Final[dict[str, Code]] = {
         "Read it again, then decide.",
     ),
     "job_stopped": Code(Conflict, "The job is stopped: nothing of it runs.", "Submit it again to start it."),
+    "settings_changed": Code(
+        Conflict, "The settings are not at the index that `check_index` asks for.", "Read them again, then decide."
+    ),
+    "job_type_fixed": Code(
+        Conflict,
+        "The job is of another type, and a job stays what it is.",
+        "Delete it first, or give this one another name.",
+    ),
+    "not_batch": Code(
+        Conflict,
+        "The job is not of type batch: it is rolled out, not launched.",
+        "Submit, scale or restart it instead.",
+    ),
+    "not_periodic": Code(Conflict, "The job is not launched by the clock.", "Dispatch it, or restart it."),
+    "not_dispatchable": Code(
+        Conflict, "The job is launched by the clock.", "Force it: `POST /v1/jobs/{name}/periodic/force`."
+    ),
+    "not_restartable": Code(
+        Conflict,
+        "The job is launched by the clock, or when it is dispatched.",
+        "Force it (`periodic/force`) or dispatch it.",
+    ),
+    "too_many_launches": Code(
+        Conflict, "500 launches of the job have not ended yet.", "Wait for some of them, or give the cluster more room."
+    ),
     "no_stable_version": Code(
         Conflict, "No earlier version that is kept was ever deployed.", "List its versions, and name one."
     ),
@@ -234,6 +261,9 @@ CODES: Final[dict[str, Code]] = {
         Conflict,
         "Another machine speaks for this node just now: a clone of its disk.",
         "Join the clone under a name of its own.",
+    ),
+    "node_draining": Code(
+        Conflict, "The node is being drained: nothing new may come to it.", "Cancel the drain: `heroctl node undrain`."
     ),
     "session_replaced": Code(Conflict, "A newer agent speaks for this node.", "This one ends; its containers stay."),
     "session_unknown": Code(Conflict, "The log does not know this session: it was restored.", "Open a session again."),

@@ -11,6 +11,7 @@ import msgspec
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
+from api.launch_shapes import LaunchRef
 from api.plan import Planned, dry, plan
 from api.posted import allowed
 from api.reads import Query, Reading
@@ -25,16 +26,19 @@ from api.wire import (
     encode,
     joined,
     stamp,
+    stamp_or_none,
 )
 from api.world import Sight
 from api.write import Done
 from heroctl.domain import dependencies
 from heroctl.domain import spec as specs
+from heroctl.domain.cron import following
 from heroctl.domain.errors import Invalid, Problem, not_found
 from heroctl.domain.events import JobRestarted, JobSubmitted
 from heroctl.domain.ids import deployment_id
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import Change, job_stream
+from heroctl.domain.pinning import missing
 from heroctl.domain.records import Job, Version
 from heroctl.domain.state import State, job_status
 from heroctl.domain.topics import JOBS, job_topic
@@ -114,6 +118,8 @@ def _fields(state: State, job: Job) -> dict[str, Any]:
         "version": job.current.version,
         "priority": spec.priority,
         "tasks": _tasks(state, job, spec),
+        "launch": _launch(state, job),
+        "next_launch_at": _next_launch(job, spec),
         "deployment": DeploymentRef(deployment.id, deployment.status) if deployment else None,
         "blocked": job.blocked,
         "created_at": stamp(job.created_at),
@@ -122,6 +128,18 @@ def _fields(state: State, job: Job) -> dict[str, Any]:
         "modify_index": job.modify_index,
         "spec_index": job.spec_index,
     }
+
+
+def _launch(state: State, job: Job) -> LaunchRef | None:
+    newest = next(reversed(state.launches.get(job.uid, ())), None)
+    return LaunchRef(newest.number, newest.status) if newest is not None else None
+
+
+def _next_launch(job: Job, spec: specs.Job) -> str | None:
+    """Say when the clock launches a job next. While nobody coordinates that may have passed: it is launched late."""
+    if spec.periodic is None or not job.wanted:
+        return None
+    return stamp_or_none(following(spec.periodic.cron, spec.periodic.time_zone, job.scheduled))
 
 
 def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
@@ -133,13 +151,14 @@ def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
         if alloc.status == "running":
             running[alloc.task] += 1
             healthy[alloc.task] += alloc.health == "healthy"
-    digests = {task.name: task.image or None for task in job.current.tasks}
+    made = {task.name: task for task in job.current.tasks}
     return [
         TaskState(
             name=task.name,
             driver=task.driver,
             image=task.image,
-            digest=digests.get(task.name),
+            digest=made[task.name].image or None,
+            secrets=made[task.name].secrets,
             desired=(placed[task.name] if spec.type == "system" else task.count) if job.wanted else 0,
             running=running[task.name],
             healthy=healthy[task.name],
@@ -159,6 +178,7 @@ def _tasks(state: State, job: Job, spec: specs.Job) -> list[TaskState]:
     "version_not_found",
     "job_exists",
     "index_conflict",
+    "job_type_fixed",
     body=specs.Job,
     status=(200, 201),
 )
@@ -190,8 +210,12 @@ def became(call: Call, namespace: str, name: str, done: Done, doubts: Sequence[P
     """Say what was made of a job: the version that it has, and what rolls that out."""
     state = call.parts.view.state
     made = next((each for each in done.events if isinstance(each, JobSubmitted | JobRestarted)), None)
+    kind = "batch" if made is not None and made.launch else "service"
+    if isinstance(made, JobSubmitted):
+        kind = made.type
     if made is None:
         standing = _standing(state, namespace, name, done.index)
+        kind = standing.type
         version, begun, spec = standing.version, standing.index, standing.spec
     else:
         version, begun, spec = made.version, done.index, bytes(made.spec) if isinstance(made, JobSubmitted) else b""
@@ -201,7 +225,8 @@ def became(call: Call, namespace: str, name: str, done: Done, doubts: Sequence[P
         namespace=namespace,
         version=version,
         index=done.index or state.topic_index(job_topic(namespace, name)),
-        deployment_id=_deployment(state, begun),
+        deployment_id="" if kind == "batch" else _deployment(state, begun),
+        launch=(made.launch or None) if made is not None else None,
         warnings=[*(_warnings(state, told) if told is not None else ()), *doubts, *call.parts.doubts()],
     )
     new = isinstance(made, JobSubmitted) and not made.uid
@@ -209,7 +234,7 @@ def became(call: Call, namespace: str, name: str, done: Done, doubts: Sequence[P
 
 
 def _warnings(state: State, spec: specs.Job) -> list[Problem]:
-    return [*warnings(spec), *dependencies.doubts(state, spec)]
+    return [*warnings(spec), *dependencies.doubts(state, spec), *missing(state, spec)]
 
 
 def _standing(state: State, namespace: str, name: str, index: int) -> Version:

@@ -13,13 +13,16 @@ from api.access import forbidden
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
-from api.images import Looked, moved
+from api.images import moved
 from api.posted import allowed
 from heroctl.domain import dependencies
 from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference, diff, document
 from heroctl.domain.errors import Invalid, Problem
+from heroctl.domain.events import JobSubmitted
+from heroctl.domain.intents.change import Change
 from heroctl.domain.intents.jobs import submit_job
+from heroctl.domain.pinning import missing
 from heroctl.domain.records import Job
 from heroctl.domain.spec import Strategy
 from heroctl.domain.validate import warnings
@@ -47,7 +50,8 @@ class Planned(Counts, frozen=True):
 
     Nothing was begun: `deployment_id` is empty, and `index` that of the state which was looked at. Counted is what
     happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all that is done in
-    the end if somebody does. `blocked`: what would fit nowhere, and why. `truncated`: it is more than a plan looks at,
+    the end if somebody does. Where the clock or a dispatch launches it, it waits for that, and `once_launched` counts
+    what a launch places. `blocked`: what would fit nowhere, and why. `truncated`: it is more than a plan looks at,
     and so much at least. `check_index` lets a submit rest on this plan: it is refused if the job has moved meanwhile.
     """
 
@@ -56,13 +60,15 @@ class Planned(Counts, frozen=True):
     version: int
     index: int
     deployment_id: str
+    launch: int | None
     changed: bool
     diff: list[Difference]
     tasks: dict[str, PlannedTask]
     blocked: tuple[str, ...]
     warnings: list[Problem]
-    waits_for: Literal["", "promotion"]
+    waits_for: Literal["", "promotion", "launch"]
     once_promoted: Counts | None
+    once_launched: Counts | None
     truncated: bool
     check_index: int
 
@@ -73,6 +79,7 @@ class Planned(Counts, frozen=True):
     "namespace_not_found",
     "job_exists",
     "index_conflict",
+    "job_type_fixed",
     "upgrade_incomplete",
     "busy",
     body=specs.Job,
@@ -90,11 +97,13 @@ async def plan(call: Call) -> Answer:
     own, index = overlay(state, job.uid if job else 0), state.index
     now = int(call.parts.clock() * 1000)
     names = {node.id: node.name for node in state.nodes.values()}
-    doubts = list(dependencies.doubts(state, spec))
+    doubts = [*dependencies.doubts(state, spec), *missing(state, spec)]
     outlook = await call.parts.aside.do(steps(own, spec.namespace, spec.name, change.events, now))
     if outlook.fault is not None:
         _log.error("dry_run_failed", job=f"{spec.namespace}/{spec.name}", exc_info=outlook.fault)
-    return answer(_shown(index, job, spec, outlook, names, looked=looked, doubts=doubts, changed=bool(change.events)))
+    rows = _diff(job, spec, change) + moved(job, looked)
+    doubts += looked.doubts
+    return answer(_shown(index, job, spec, outlook, names, rows=rows, doubts=doubts, changed=bool(change.events)))
 
 
 def dry(call: Call) -> bool:
@@ -113,7 +122,7 @@ def _shown(
     outlook: Outlook,
     names: dict[str, str],
     *,
-    looked: Looked,
+    rows: list[Difference],
     doubts: Sequence[Problem],
     changed: bool,
 ) -> Planned:
@@ -125,16 +134,25 @@ def _shown(
         version=version + 1 if changed else version,
         index=index,
         deployment_id="",
+        launch=None,
         changed=changed,
-        diff=diff(document(specs.decode(job.current.spec)) if job else {}, document(spec)) + moved(job, looked),
+        diff=rows,
         tasks={name: _task(spec, name, task, names) for name, task in outlook.tasks.items()},
         blocked=(*outlook.blocked, *_fault(outlook)),
-        warnings=[*warnings(spec), *doubts, *looked.doubts],
-        waits_for="" if outlook.promoted is None else "promotion",
+        warnings=[*warnings(spec), *doubts],
+        waits_for=outlook.waits_for,
         once_promoted=None if outlook.promoted is None else total(outlook.promoted.values()),
+        once_launched=None if outlook.launched is None else total(outlook.launched.values()),
         truncated=outlook.truncated,
         check_index=job.spec_index if job else 0,
     )
+
+
+def _diff(job: Job | None, spec: specs.Job, change: Change) -> list[Difference]:
+    """Tell what is different, in what is asked for and in which versions of secrets it is made with."""
+    now = job.current.tasks if job is not None else ()
+    then = next((event.tasks for event in change.events if isinstance(event, JobSubmitted)), now)
+    return diff(document(specs.decode(job.current.spec), now) if job is not None else {}, document(spec, then))
 
 
 def _fault(outlook: Outlook) -> tuple[str, ...]:

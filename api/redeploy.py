@@ -88,7 +88,7 @@ def _only_task(job: Job) -> str:
     return names[0]
 
 
-@tells(Submitted, "job_not_found", "job_stopped", "job_exists", "index_conflict")
+@tells(Submitted, "job_not_found", "job_stopped", "not_restartable", "job_exists", "index_conflict")
 async def restart(call: Call) -> Answer:
     """Replace all replicas of a job by ones of the same version, as a deployment would: by its strategy.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from api.launch_shapes import LaunchRef
 from heroctl.domain.diff import Difference
 from heroctl.domain.errors import Problem
 from heroctl.domain.lifecycle import (
@@ -43,12 +44,16 @@ class Healthy(Struct, frozen=True):
 
 
 class TaskState(Struct, frozen=True, gc=False):
-    """A task of a job: what is wanted, and how much of it is there. `digest`: what its image's name stands for."""
+    """A task of a job: what is wanted, and how much of it is there. `digest`: what its image's name stands for.
+
+    `secrets`: those that its present version was made with, and which version of each; null: there was none.
+    """
 
     name: str
     driver: str
     image: str | None
     digest: str | None
+    secrets: dict[str, int | None]
     desired: int
     running: int
     healthy: int
@@ -72,6 +77,8 @@ class JobItem(Struct, frozen=True, gc=False):
     priority: int
     tasks: list[TaskState]
     deployment: DeploymentRef | None
+    launch: LaunchRef | None
+    next_launch_at: str | None
     blocked: tuple[str, ...]
     created_at: str
     updated_at: str
@@ -89,12 +96,16 @@ class JobDetail(JobItem, frozen=True, gc=False):
 
 
 class VersionItem(Struct, frozen=True, gc=False):
-    """A version of a job. `kind`: what made it; `of`: the version that it repeats; `images`: their digests, by task."""
+    """A version of a job. `kind`: what made it; `of`: the version that it repeats; `images`: their digests, by task.
+
+    `secrets`: those it was made with, by task, and which version of each; null: there was none.
+    """
 
     version: int
     kind: DeploymentKind
     of: int | None
     images: dict[str, str]
+    secrets: dict[str, dict[str, int | None]]
     spec: Spec
     meta: dict[str, str]
     by: str
@@ -104,7 +115,10 @@ class VersionItem(Struct, frozen=True, gc=False):
 
 
 class VersionsDiff(Struct, frozen=True, gc=False):
-    """What is different between the specs of two versions of a job, every default filled in. `from` null: nothing."""
+    """What is different between the specs of two versions of a job, every default filled in. `from` null: nothing.
+
+    So is told which versions of secrets their tasks were made with, as `tasks[].secrets`.
+    """
 
     from_: int | None = msgspec.field(name="from")
     to: int
@@ -112,13 +126,17 @@ class VersionsDiff(Struct, frozen=True, gc=False):
 
 
 class Submitted(Struct, frozen=True):
-    """What became of a job that was posted, rolled back, scaled or restarted."""
+    """What became of a job that was posted, rolled back, scaled, restarted or dispatched.
+
+    A service has a deployment then; a batch job has none, and, if something runs that did not before, a launch.
+    """
 
     name: str
     namespace: str
     version: int
     index: int
     deployment_id: str
+    launch: int | None
     warnings: list[Problem]
 
 
@@ -171,6 +189,7 @@ class AllocationItem(Struct, frozen=True, gc=False):
     health: Health
     attempt: int
     deployment: str
+    launch: int | None
     ports: dict[str, PortMap]
     address: str
     exit_code: int | None
@@ -206,14 +225,41 @@ class DriverState(Struct, frozen=True, gc=False):
     version: str
 
 
+class NodeDrain(Struct, frozen=True, gc=False):
+    """A drain under way. `remaining`: allocations that have yet to leave; `deadline` null: they are never forced.
+
+    `moved`: those that have left; `stopped`: those that were stopped at the deadline.
+    """
+
+    deadline: str | None
+    remaining: int
+    started_at: str
+    moved: int
+    stopped: int
+    ignore_system: bool
+
+
+class NodeDrained(Struct, frozen=True, gc=False):
+    """How a node's last drain ended: so many allocations left in time, and so many were stopped at its deadline."""
+
+    started_at: str
+    finished_at: str
+    moved: int
+    stopped: int
+
+
 class NodeItem(Struct, frozen=True, gc=False):
-    """A node. `last_seen_s`: seconds since this process saw it beat; null: not since the process started."""
+    """A node. `last_seen_s`: seconds since this process saw it beat; null: not since the process started.
+
+    `unknown_containers` are of this cluster, and nobody named them; of those released, the agent stops what is there.
+    """
 
     id: str
     name: str
     status: NodeStatus
     eligibility: str
-    drain: None
+    drain: NodeDrain | None
+    drained: NodeDrained | None
     cpu: Amount
     ram: Amount
     disk: Amount
@@ -224,6 +270,7 @@ class NodeItem(Struct, frozen=True, gc=False):
     version: str
     allocations: int
     unknown_containers: tuple[str, ...]
+    released_containers: tuple[str, ...]
     last_seen_s: int | None
     create_index: int
     modify_index: int
@@ -313,6 +360,7 @@ class ClusterStatus(Struct, frozen=True, gc=False):
     level: int
     incarnation: str
     brake: bool
+    brake_by: Literal["operator", "coordinator"] | None
     nodes: NodeCounts
     checks: list[Check]
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast
 
 from msgspec import Struct
 
+from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Report
-from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, Event, Record
+from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, Event, JobDispatched, Record
 from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.intents.deployments import promote
 from heroctl.domain.records import Alloc, Deployment, Job
@@ -58,14 +59,24 @@ class TaskOutlook(Struct, frozen=True):
 class Outlook(Struct, frozen=True):
     """All that a job comes to by itself; and, where somebody has to promote it before it goes on, in total then.
 
+    `launched`: of a batch job that a clock or a dispatch launches, in total with one such launch.
+
     `truncated`: it is more than may be looked at; there are at least so many. `fault`: planning it raised.
     """
 
     tasks: dict[str, TaskOutlook]
     blocked: tuple[str, ...] = ()
     promoted: dict[str, TaskOutlook] | None = None
+    launched: dict[str, TaskOutlook] | None = None
     truncated: bool = False
     fault: Exception | None = None
+
+    @property
+    def waits_for(self) -> Literal["", "promotion", "launch"]:
+        """Say what has to come before all of it is done."""
+        if self.promoted is not None:
+            return "promotion"
+        return "" if self.launched is None else "launch"
 
 
 def total(tasks: Iterable[TaskOutlook]) -> Counts:
@@ -79,8 +90,8 @@ def total(tasks: Iterable[TaskOutlook]) -> Counts:
     )
 
 
-def overlay(state: State, uid: int) -> State:
-    """Give a state that starts as this one and in which one job may go its way; 0: a new one.
+def overlay(state: State, *uids: int) -> State:
+    """Give a state that starts as this one and in which some jobs may go their way; 0: a new one.
 
     Maps are copied as far as events of jobs and allocations change them. Records are frozen, and shared.
     """
@@ -89,24 +100,23 @@ def overlay(state: State, uid: int) -> State:
         jobs=state.jobs.copy(),
         names=state.names.copy(),
         allocs=state.allocs.copy(),
-        by_job=_with_own(state.by_job, uid),
+        by_job=_with_own(state.by_job, uids),
         by_node={node: held.copy() for node, held in state.by_node.items()},
         nodes=state.nodes.copy(),
         usage=state.usage.copy(),
         deployments=state.deployments.copy(),
         job_deployments=state.job_deployments.copy(),
-        finished=_with_own(state.finished, uid),
-        unreplaced=_with_own(state.unreplaced, uid),
+        finished=_with_own(state.finished, uids),
+        unreplaced=_with_own(state.unreplaced, uids),
+        launches=state.launches.copy(),
+        ended=_with_own(state.ended, uids),
         volumes={volume: kept.copy() for volume, kept in state.volumes.items()},
         topics={},  # nobody waits for them
     )
 
 
-def _with_own(records: dict[int, dict[K, V]], uid: int) -> dict[int, dict[K, V]]:
-    copied = records.copy()
-    if uid in copied:
-        copied[uid] = copied[uid].copy()
-    return copied
+def _with_own(records: dict[int, dict[K, V]], uids: Iterable[int]) -> dict[int, dict[K, V]]:
+    return records | {uid: records[uid].copy() for uid in uids if uid in records}
 
 
 def dry_run(state: State, namespace: str, name: str, events: Sequence[Event], now: int) -> Outlook:
@@ -123,14 +133,16 @@ def steps(state: State, namespace: str, name: str, events: Sequence[Event], now:
     """As `dry_run`, and pause after each pass, so that others get their turn."""
     if not events:
         return Outlook({})
-    return (yield from _DryRun(state, state.job(namespace, name), now).run(namespace, name, events))
+    return (yield from DryRun(state, state.job(namespace, name), now).run(namespace, name, events))
 
 
-class _DryRun:
-    def __init__(self, state: State, job: Job | None, now: int) -> None:
+class DryRun:
+    """One job's way ahead. Who looks at several jobs on one state, one after the other, gives them one `fleet`."""
+
+    def __init__(self, state: State, job: Job | None, now: int, fleet: Fleet | None = None) -> None:
         self._state = state
         self._now = max(now, state.time)
-        self._fleet = Fleet()
+        self._fleet = fleet or Fleet()
         self._placements = MAX_PLACEMENTS
         self._looks = 0  # at replicas, in evaluations
         self._began = state.index
@@ -142,6 +154,7 @@ class _DryRun:
         self._fault: Exception | None = None
 
     def run(self, namespace: str, name: str, events: Sequence[Event]) -> Generator[None, None, Outlook]:
+        """Let some events happen, and go on from there until nothing more does by itself."""
         self._fold(events)
         self._fleet.refresh(self._state)
         self._uid = self._state.names[namespace, name]
@@ -153,7 +166,19 @@ class _DryRun:
             self._fold(promote(deployment).events)
             yield from self._go_on()
             promoted = self._tally()
-        return Outlook(tasks, blocked, promoted, self._truncated, self._fault)
+        launched = None
+        if not self._over() and (launch := self._launch()) is not None:
+            self._fold([launch])
+            yield from self._go_on()
+            launched, blocked = self._tally(), self._job.blocked
+        return Outlook(tasks, blocked, promoted, launched, self._truncated, self._fault)
+
+    def _launch(self) -> Event | None:
+        """Make the next launch of a batch job that is not launched by its submit."""
+        job = self._job
+        if job.type != "batch" or not job.wanted or specs.decode(job.current.spec).launched_at_once:
+            return None
+        return JobDispatched(job.uid, job.namespace, job.name, job.current.version, job.launched + 1)
 
     @property
     def _job(self) -> Job:
@@ -180,7 +205,7 @@ class _DryRun:
                 self._fold(draft.events)
                 self._act()
             elif not (self._over() or self._act()):
-                if draft.wake is None:
+                if draft.wake is None or draft.wake == draft.next_launch:
                     return
                 self._now = max(self._now, draft.wake)
 

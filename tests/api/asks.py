@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from tests.api.rig import PASSWORD, Reply, Rig
-from tests.api.specs import coordinated, join, open_session, place, spec, submit, trial
+from tests.api.specs import NIGHTLY, batch, coordinated, join, open_session, place, spec, submit, trial
 
 KEY: Final = "8f14e45f-ceea-467f-a187-1c0e3b2d6f9a"
 UNDER: Final = {"Idempotency-Key": KEY}
@@ -93,6 +93,59 @@ async def _an_eligible_node(api: Rig) -> Ask:
     return Ask("/v1/nodes/node-1/eligibility", {"eligible": True})
 
 
+def _of_a_node(name: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
+    async def begin(api: Rig) -> Ask:
+        await _an_alloc(api)
+        return Ask("/v1/nodes/node-1/drain", body)
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
+async def _unknown_containers(api: Rig) -> Ask:
+    _, token = await join(api)
+    await open_session(api, token, inventory={"reports": [], "unknown": ["c0ffee", "decade"]})
+    return Ask("/v1/nodes/node-1/unknown/release", {"containers": ["decade"]})
+
+
+async def _released_containers(api: Rig) -> Ask:
+    ask = await _unknown_containers(api)
+    await api.post(ask.path, ask.body)
+    return ask
+
+
+def _of_the_brake(name: str, *, on: bool) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        await coordinated(api)
+        return Ask("/v1/cluster/brake", {"on": on})
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
+async def _a_batch_job(api: Rig) -> Ask:
+    await api.post("/v1/jobs", batch())
+    return Ask("/v1/jobs/import/dispatch", {"payload": "row 1", "meta": {"k": "v"}})
+
+
+async def _a_periodic_job(api: Rig) -> Ask:
+    await coordinated(api)
+    await api.post("/v1/jobs", batch("nightly", periodic=NIGHTLY))
+    return Ask("/v1/jobs/nightly/periodic/force")
+
+
+async def _a_job_out_of_balance(api: Rig) -> Ask:
+    await coordinated(api)
+    await submit(api)
+    return Ask("/v1/jobs/web/rebalance")
+
+
+async def _a_job_being_balanced(api: Rig) -> Ask:
+    ask = await _a_job_out_of_balance(api)
+    await api.post(ask.path)
+    return ask
+
+
 def _new(path: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
     async def begin(_: Rig) -> Ask:
         return Ask(path, {"name": "new", **body})
@@ -116,6 +169,8 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
         _of_a_job("rollback", "rolled_nowhere", version=2),
     ),
     "/v1/jobs/{name}/scale": (_of_a_job("scale", "scaled", count=3), _of_a_job("scale", "scaled_to_the_same", count=1)),
+    "/v1/jobs/{name}/dispatch": (_a_batch_job,),
+    "/v1/jobs/{name}/periodic/force": (_a_periodic_job,),
     "/v1/jobs/{name}/restart": (_of_a_job("restart", "restarted"),),
     "/v1/deployments/{id}/promote": (
         _of_a_deployment("promote", "promoted"),
@@ -135,6 +190,13 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     ),
     "/v1/allocations/{id}/stop": (_an_alloc, _a_stopping_alloc),
     "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
+    "/v1/nodes/{id}/drain": (
+        _of_a_node("drained"),
+        _of_a_node("drained_soon", deadline_seconds=60, ignore_system=True),
+    ),
+    "/v1/nodes/{id}/unknown/release": (_unknown_containers, _released_containers),
+    "/v1/cluster/brake": (_of_the_brake("brake_on", on=True), _of_the_brake("brake_off_already", on=False)),
+    "/v1/jobs/{name}/rebalance": (_a_job_out_of_balance, _a_job_being_balanced),
     "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),
     "/v1/acl/roles": (_new("/v1/acl/roles", policies=["viewer"]),),
     "/v1/acl/policies": (_new("/v1/acl/policies", rules=[_RULE]),),

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from heroctl.domain.events import AllocPlaced, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api.rig import Reply, Rig, rig
-from tests.api.specs import coordinated, join, spec
+from tests.api.specs import NIGHTLY, batch, coordinated, join, spec
 
 CALLERS: Final = ("none", "node", "viewer", "deployer", "operator", "admin", "custom")
 OWN: Final = "default"
@@ -62,7 +62,7 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     match line.method, line.route.split("/")[2:]:
         case "GET", ["jobs"]:
             return Question("/v1/jobs", shows=("namespace", place))
-        case "GET", ["deployments" | "allocations" as noun]:
+        case "GET", ["deployments" | "allocations" | "services" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
         case "GET", ["nodes"]:
             return Question("/v1/nodes", shows=("name", node))
@@ -71,11 +71,14 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
         case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
             return Question(line.route, spec(namespace=place))
         case _, ["jobs", "{name}", *_]:
-            return Question(f"{line.route.replace('{name}', 'web')}?namespace={place}", _BODIES.get(line.name))
+            name = _LAUNCHED.get(line.name, "web")
+            return Question(f"{line.route.replace('{name}', name)}?namespace={place}", _BODIES.get(line.name))
         case _, ["deployments" | "allocations" as noun, "{id}", *_]:
             return Question(line.route.replace("{id}", ids[f"{noun} {place}"]))
+        case _, ["services", _]:
+            return Question(f"/v1/services/web?namespace={place}")
         case _, ["nodes", "{id}", *_]:
-            return Question(line.route.replace("{id}", node), {"eligible": True} if line.method == "POST" else None)
+            return Question(line.route.replace("{id}", node), _BODIES.get(line.name))
         case "GET", ["namespaces", _]:
             return Question(f"/v1/namespaces/{place}")
         case _:
@@ -93,11 +96,19 @@ _BODIES: Final[dict[str, Any]] = {
     "PUT /v1/acl/policies/{name}": {"rules": CUSTOM},
     "POST /v1/acl/self/password": {"current": PASSWORD, "new": PASSWORD},
     "POST /v1/namespaces": {"name": "new"},
+    "PUT /v1/cluster/settings": {"preemption": True},
     "PUT /v1/namespaces/{name}": {"description": "said anew"},
     "POST /v1/cluster/join-tokens": {},
+    "POST /v1/cluster/brake": {"on": False},
+    "POST /v1/nodes/{id}/eligibility": {"eligible": True},
+    "POST /v1/nodes/{id}/drain": {"dry_run": True},
     "POST /v1/jobs/{name}/rollback": {"version": 1},
     "POST /v1/jobs/{name}/scale": {"count": 1},
 }
+
+
+# Jobs that are launched, by the line that asks for it.
+_LAUNCHED: Final = {"POST /v1/jobs/{name}/dispatch": "import", "POST /v1/jobs/{name}/periodic/force": "nightly"}
 
 
 def _of_the_cluster(line: Line, ids: dict[str, str]) -> Question:
@@ -127,6 +138,9 @@ class Cast:
                 await _made(self.api.post("/v1/jobs", spec(namespace=place)))
             if job is None:
                 await self._alloc(place)
+            if (place, "import") not in self.api.parts.view.state.names:
+                await _made(self.api.post("/v1/jobs", batch(namespace=place)))
+                await _made(self.api.post("/v1/jobs", batch("nightly", periodic=NIGHTLY, namespace=place)))
             if (place, "trial") not in self.api.parts.view.state.names:
                 await self._trial(place)
         await self._spares()

@@ -21,7 +21,7 @@ from heroctl.domain.ids import allocation_id
 from tests.api import contract
 from tests.api.fuzz import Fuzz, filled
 from tests.api.process import Api
-from tests.api.specs import INVENTORY, spec
+from tests.api.specs import INVENTORY, NIGHTLY, batch, spec
 from tests.waiting import until
 
 _COUNT: Final = itertools.count(1)
@@ -43,6 +43,8 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     identity, fuzz.node = joined(fuzz)
     for name in ("web", "shop", "trial"):
         fuzz.ask("POST", "/v1/jobs", json=spec(name))
+    for launched in (batch(), batch("nightly", periodic=NIGHTLY)):
+        fuzz.ask("POST", "/v1/jobs", json=launched)
     trial = fuzz.ask(
         "POST", "/v1/jobs", json=spec("trial", {"update": {"strategy": "canary"}, "image": "app:2"})
     ).json()
@@ -52,7 +54,7 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
     fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
-    fuzz.live["policies"] = ["viewer"]
+    fuzz.live |= {"policies": ["viewer"], "services": ["web", "shop"]}
     return fuzz
 
 
@@ -109,10 +111,15 @@ def succeed(fuzz: Fuzz, row: Row, headers: dict[str, str] | None = None) -> requ
     return fuzz.ask(row.method, _path(fuzz, row), **_given(fuzz, row), headers=headers or {})
 
 
+_LAUNCHED: Final = {"/v1/jobs/{name}/dispatch": "import", "/v1/jobs/{name}/periodic/force": "nightly"}
+
+
 def _path(fuzz: Fuzz, row: Row) -> str:
     """Name something that is there; what is to go is made before."""
     if not any(word.startswith("{") for word in row.words):
         return row.path
+    if row.path in _LAUNCHED:
+        return filled(row, _LAUNCHED[row.path])
     noun = next(before for before, word in itertools.pairwise(row.words) if word.startswith("{"))
     goes = row.method == "DELETE" or (row.method == "PUT" and noun != "namespaces")
     return filled(row, _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0])
@@ -191,9 +198,14 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/jobs/plan": lambda _: {"json": spec(new("job"))},
     "POST /v1/jobs/{name}/rollback": lambda _: {"json": {"version": 1}},
     "POST /v1/jobs/{name}/scale": lambda _: {"json": {"count": 2}},
+    "POST /v1/nodes/{id}/drain": lambda _: {"json": {"dry_run": True}},
+    "POST /v1/nodes/{id}/unknown/release": lambda _: {"json": {}},
+    "PUT /v1/cluster/settings": lambda _: {"json": {"preemption": True}},
+    "POST /v1/cluster/brake": lambda _: {"json": {"on": False}},
     "POST /v1/nodes/join": _join,
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
+    "POST /v1/agent/services": lambda fuzz: {"json": {}, "token": fuzz.node},
 }
 
 
@@ -258,6 +270,8 @@ _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("POST", "/v1/jobs/web/rollback", {"json": {"version": 999}}, 404),
     ("POST", "/v1/jobs/web/scale?check_index=1", {"json": {"count": 1}}, 409),
     ("POST", "/v1/jobs/web/restart", {}, 409),  # it is stopped
+    ("POST", "/v1/jobs/web/dispatch", {}, 409),
+    ("POST", "/v1/jobs/import/periodic/force", {}, 409),
     ("GET", "/v1/jobs/web/versions/diff?to=999", {}, 404),
     ("POST", "/v1/jobs?check_index=0", {"json": spec("web")}, 409),
     ("POST", "/v1/jobs", {"json": spec("web", namespace="nowhere")}, 404),

@@ -18,6 +18,14 @@ def spec(name: str = "web", task: dict[str, Any] | None = None, **more: object) 
     return {"job": name, "tasks": [usual | (task or {})], **more}
 
 
+def batch(name: str = "import", task: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:
+    """A batch job of one task and one replica; `periodic` makes it one that the clock launches."""
+    return spec(name, {"ports": {}} | (task or {}), type="batch", **more)
+
+
+NIGHTLY: dict[str, Any] = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
+
+
 async def submit(api: Rig, name: str = "web", task: dict[str, Any] | None = None, **more: object) -> Reply:
     """Submit a job."""
     reply = await api.post("/v1/jobs", spec(name, task, **more))

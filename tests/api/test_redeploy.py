@@ -43,6 +43,7 @@ async def test_each_answers_as_a_submit_does(api: Rig, verb: str) -> None:
         "version": job["version"],
         "index": reply.index,
         "deployment_id": job["deployment"]["id"],
+        "launch": None,
         "warnings": [],
     }
     deployment = (await api.get(f"/v1/deployments/{job['deployment']['id']}")).body

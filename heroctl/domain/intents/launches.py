@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from heroctl.domain import spec as specs
@@ -11,6 +11,8 @@ from heroctl.domain.errors import Conflict, Invalid, Problem
 from heroctl.domain.events import JobDispatched, TaskSummary
 from heroctl.domain.intents.change import Change, job_stream
 from heroctl.domain.records import Job, Launch
+
+Decide = Callable[[Job, list[Launch]], Change]  # of a job, with its launches that have not ended
 
 MAX_PAYLOAD: Final = 64 * 1024  # bytes
 MAX_RUNNING: Final = 500  # launches of a job at a time
