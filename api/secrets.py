@@ -123,7 +123,7 @@ def _item(secret: Secret) -> SecretItem:
         namespace=secret.namespace,
         version=secret.current.version,
         versions=len(secret.versions),
-        created_at=stamp(secret.versions[0].created_at),
+        created_at=stamp(secret.created_at),
         updated_at=stamp(secret.current.created_at),
         create_index=secret.create_index,
         modify_index=secret.modify_index,

@@ -56,8 +56,10 @@ class Cluster:
         stores, port = parts.Stores(postgres.dsn, valkey.url), self._port()
         url = f"http://{parts.HOST}:{port}"
         async with Client(url) as client:
-            asked = self._settings.registries
-            api = parts.api(stores, port, self._password_file(), postgres.data, client.ready, registries=asked)
+            asked, key = self._settings.registries, folder.secrets_key()
+            api = parts.api(
+                stores, port, self._password_file(), postgres.data, client.ready, registries=asked, secrets_key=key
+            )
             self._run("api", api)
             self._run("reconciler", parts.reconciler(stores))
             await self._ready(("api",), READY_S)

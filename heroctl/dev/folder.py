@@ -5,10 +5,13 @@ dev.json        there while the cluster is ready: url, token, admin_password, pi
 secrets.json    what was drawn at the first start and stays
 children.json   who was started, so that the next start can end who was left behind
 postgres/ valkey/ node-1/ … logs/
+
+Beside it, and in no copy of it, lies what opens the secrets in it: NAME.secrets-key
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -114,6 +117,18 @@ class Folder:
         self.write("kept.json", what)
         return what
 
+    def secrets_key(self) -> Path:
+        """Return the file of the master key of secrets, beside the folder; drawn the first time, and never again."""
+        place = self.place.with_name(f"{self.place.name}.secrets-key")
+        if not place.exists():
+            try:
+                _whole(place, base64.b64encode(secrets.token_bytes(32)) + b"\n")
+            except OSError as error:
+                raise Trouble(
+                    f"{place} cannot be written: {error.strerror}; name another folder with --data"
+                ) from error
+        return place
+
     def children(self) -> dict[str, Identity]:
         """Return who was started here and may still live."""
         try:
@@ -123,12 +138,7 @@ class Folder:
 
     def write(self, name: str, value: Any) -> None:  # noqa: ANN401 - any shape
         """Write a file for our eyes only, whole or not at all."""
-        descriptor, made = tempfile.mkstemp(dir=self.place, prefix=f".{name}")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(made).replace(self.place / name)
+        _whole(self.place / name, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
     def _taken(self) -> str:
         holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
@@ -137,3 +147,12 @@ class Folder:
             url = f", its API at {msgspec.json.decode(self.report.read_bytes(), type=Report).url}"
         who = f"process {holder}{url}" if holder else "another process"
         return f"a dev cluster runs on {self.place} already ({who}); use that, or name another folder with --data"
+
+
+def _whole(place: Path, data: bytes) -> None:
+    descriptor, made = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(made).replace(place)

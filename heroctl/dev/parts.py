@@ -46,9 +46,10 @@ def api(
     ready: Callable[[int], Awaitable[bool]],
     *,
     registries: tuple[str, ...],
+    secrets_key: Path,
 ) -> Recipe:
     """Run an api on loopback; the database is in `folder`."""
-    where = ("--listen", f"{HOST}:{port}", "--database-folder", str(folder))
+    where = ("--listen", f"{HOST}:{port}", "--database-folder", str(folder), "--secrets-key-file", str(secrets_key))
     images = {"HEROCTL_REGISTRIES": ",".join(registries), "HEROCTL_REGISTRY_NETWORKS": _THIS_MACHINE}
     return Recipe(
         command=_module("api", *where, "--admin-password-file", str(password_file)),

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import httpx2
 
+from tests.api.rig import MASTER_KEYS
 from tests.e2e.parts import Part
 from tests.servers import free_port
 from tests.waiting import until
@@ -108,7 +109,13 @@ def api(folder: Path, dsn: str, redis_url: str = "", *flags: str, **environ: str
     redis = ("--redis-url", redis_url) if redis_url else ()
     secure = "--tls-cert" in flags
     made = Api(
-        Part(name, "api", (*given, *redis), folder, {"HEROCTL_REGISTRIES": "", **environ}),
+        Part(
+            name,
+            "api",
+            (*given, *redis),
+            folder,
+            {"HEROCTL_REGISTRIES": "", "HEROCTL_SECRETS_KEYS": MASTER_KEYS[0], **environ},
+        ),
         port,
         password,
         scheme="https" if secure else "http",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from api.seal import keys_of
 from heroctl.dev.folder import Folder, Report, Trouble
 
 
@@ -24,6 +25,17 @@ def test_it_is_made_and_private(tmp_path: Path) -> None:
     for name in ("kept.json", "dev.json"):
         assert stat.S_IMODE((folder.place / name).stat().st_mode) == 0o600
     assert json.loads(folder.report.read_bytes())["url"] == "http://x"
+
+
+def test_the_key_of_secrets_lies_beside_it_and_stays(tmp_path: Path) -> None:
+    """Whoever copies the folder has no secret; whoever removes it has the key for the next one."""
+    folder = Folder(tmp_path / "dev")
+    key = folder.secrets_key()
+    assert key == tmp_path / "dev.secrets-key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    [found] = keys_of(key.read_bytes().splitlines())
+    assert folder.secrets_key() == key
+    assert [each.id for each in keys_of(key.read_bytes().splitlines())] == [found.id]
 
 
 def test_two_on_one_folder_are_refused_with_who_has_it(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.pooler import Pooler
 from tests.waiting import until
 
 # One machine and one token ask for what a cluster's clients ask for.
+_MASTER_KEY: Final = "8wXb3Yt0mZJk5sQd9fVh2LrNcE7uGp1AoTiR4yKzB6M="  # of secrets
 _PLENTY: Final = {
     "HEROCTL_LIMIT_ADMIN": "1000000",
     "HEROCTL_LIMIT_ADDRESS": "1000000",
@@ -249,9 +250,8 @@ class Cluster:
 
     def _api(self, number: int) -> Part:
         flags = ("--listen", f"127.0.0.1:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret))
-        return Part(
-            f"api-{number}", self._module("api"), flags, self.folder, {**self._stores, **_PLENTY, **self.images}
-        )
+        environ = {**self._stores, **_PLENTY, **self.images, "HEROCTL_SECRETS_KEYS": _MASTER_KEY}
+        return Part(f"api-{number}", self._module("api"), flags, self.folder, environ)
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"

@@ -22,8 +22,8 @@ def _written(state: State, event: e.SecretWritten, touch: Touch) -> None:
     versions = (*old.versions, newest) if old is not None else (newest,)
     pinned = pinned_versions(state, event.namespace, event.name) if len(versions) > KEPT_VERSIONS else frozenset()
     kept = tuple(each for each in versions[:-KEPT_VERSIONS] if each.version in pinned) + versions[-KEPT_VERSIONS:]
-    created = old.create_index if old is not None else touch.index
-    state.secrets[key] = Secret(event.namespace, event.name, kept, created, touch.index)
+    born = (old.created_at, old.create_index) if old is not None else (touch.time, touch.index)
+    state.secrets[key] = Secret(event.namespace, event.name, kept, *born, touch.index)
     _touch(state, event.namespace, event.name, touch)
 
 
