@@ -36,6 +36,7 @@ def _item(version: Version) -> VersionItem:
         kind=version.kind,
         of=version.of,
         images={task.name: task.image for task in version.tasks if task.image},
+        secrets={task.name: task.secrets for task in version.tasks if task.pins},
         spec=msgspec.Raw(version.spec),
         meta=specs.decode(version.spec).meta,
         by=version.by,
@@ -75,4 +76,4 @@ def _before(job: Job, version: Version) -> Version | None:
 
 
 def _document(version: Version) -> Any:  # noqa: ANN401 - any JSON
-    return document(specs.decode(version.spec))
+    return document(specs.decode(version.spec), version.tasks)

@@ -7,13 +7,14 @@ wherever the two stand. Any other list is one value, as its items mean nothing w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from heroctl.domain import spec as specs
+from heroctl.domain.events import TaskSummary
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -38,9 +39,17 @@ def diff(old: Any, new: Any) -> list[Difference]:  # noqa: ANN401 - any JSON
     return list(_compare("", old, new))
 
 
-def document(spec: specs.Job) -> Any:  # noqa: ANN401 - any JSON
-    """Give a spec as the JSON that it is kept as, with every default as this release has it."""
-    return msgspec.json.decode(specs.encode(spec))
+def document(spec: specs.Job, made: Iterable[TaskSummary] = ()) -> Any:  # noqa: ANN401 - any JSON
+    """Give a spec as the JSON that it is kept as, with every default as this release has it.
+
+    `made`: what its tasks are made with; then those that use secrets have them as `secrets`, by name and version.
+    """
+    found = msgspec.json.decode(specs.encode(spec))
+    pins = {task.name: task.secrets for task in made if task.pins}
+    for task in found["tasks"] if pins else ():
+        if task["name"] in pins:
+            task["secrets"] = pins[task["name"]]
+    return found
 
 
 def _compare(path: str, old: Any, new: Any) -> Iterator[Difference]:  # noqa: ANN401 - any JSON

@@ -1,5 +1,7 @@
 """What a job spec takes besides the right to submit it: what reaches out of a container has rights of its own.
 
+So has what others keep secret: who may submit a job could have it printed.
+
 They are asked for on every path that makes a version: create, update, scale, rollback and dry run.
 """
 
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from heroctl.domain.isolation import taken
+from heroctl.domain.references import SECRET, references
 from heroctl.domain.spec import Job
 
 
@@ -26,3 +29,6 @@ def needs(spec: Job) -> Iterator[Need]:
             yield Need("container:process", f"tasks[{number}].driver")
         for each in taken(task):
             yield Need(f"container:{each.right}", f"tasks[{number}].{each.path}")
+        for path, reference in references(task):
+            if reference.kind == SECRET:
+                yield Need("secret:use", f"tasks[{number}].{path}")

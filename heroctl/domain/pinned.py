@@ -54,9 +54,15 @@ def pins_of(state: State, node: str, alloc: str) -> dict[str, SecretVersion] | W
 
 
 def _task(state: State, alloc: Alloc) -> TaskSummary | None:
+    """Find what an allocation is of: in the present version, if that is made from the same, else in its own.
+
+    The two differ in what only pulls the image: an older password would be of no use.
+    """
     job = state.jobs.get(alloc.uid)
-    version = job.version(alloc.version) if job is not None else None
-    return version.task(alloc.task) if version is not None else None
+    versions = (job.current, job.version(alloc.version)) if job is not None else ()
+    found = [version.task(alloc.task) for version in versions if version is not None]
+    same = (task for task in found if task is not None and task.content == alloc.content)
+    return next(same, found[-1] if found else None)
 
 
 def _kept(state: State, alloc: Alloc, name: str, number: int) -> SecretVersion | None:

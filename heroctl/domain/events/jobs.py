@@ -22,6 +22,11 @@ class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
     image: str = ""  # the digest that its image's tag stood for: `sha256:…`; "": not known
     pins: tuple[tuple[str, int], ...] = ()  # the secrets it uses, by name, and which version; 0: there was none
 
+    @property
+    def secrets(self) -> dict[str, int | None]:
+        """The secrets it uses, as people are shown them."""
+        return {name: number or None for name, number in self.pins}
+
 
 class JobSubmitted(Event, frozen=True, gc=False, omit_defaults=True):
     """An accepted new version. `uid` 0: the job is new, and this event's index becomes its uid."""
