@@ -11,6 +11,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.checks_depends import check_dependencies, check_system
 from heroctl.domain.checks_launches import check_launches
 from heroctl.domain.checks_placement import placement
+from heroctl.domain.disconnect import disconnect
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
 from heroctl.domain.mounts import mounts
@@ -71,6 +72,7 @@ def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
     problems += isolation(task, path)
     problems += placement(task, path)
     problems += mounts(task, path)
+    problems += disconnect(task, path)
     problems += references.problems(task, path)
     if task.health is not None:
         _check_health(task, task.health, f"{path}.health", problems)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from heroctl.domain import spec as specs
-from heroctl.domain.records import Alloc, Job
+from heroctl.domain.records import Alloc
 from heroctl.domain.state import State
-
-
-def job_type(job: Job) -> str:
-    """Return the type of a job."""
-    return specs.decode(job.current.spec).type
 
 
 def leaving(state: State, node: str, *, ignore_system: bool) -> Iterator[Alloc]:
     """Give the allocations that a drained node still holds and has to be rid of, stopping ones too."""
     for alloc in state.allocs_on(node):
-        if not (ignore_system and job_type(state.jobs[alloc.uid]) == "system"):
+        if not (ignore_system and state.jobs[alloc.uid].type == "system"):
             yield alloc
 
 

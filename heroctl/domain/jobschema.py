@@ -66,6 +66,7 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "image_auth": "`${secret.NAME}`: the secret is `user:password` for the image's registry.",
         "on_secret_change": "Whether a new version of a secret that the task uses replaces its replicas.",
         "migrate": "How replicas leave a node that is drained.",
+        "on_disconnect": "What becomes of replicas on a node that falls silent.",
         "constraints": "What a node must be like.",
         "affinities": "What a node should be like.",
         "spread": "How replicas are shared out over the values of an attribute.",
@@ -108,6 +109,10 @@ _SAID: Final[dict[str, dict[str, str]]] = {
     "Migrate": {
         "max_parallel": "At most so many replicas of the task move at a time, off all nodes together.",
         "order": "Whether the new replica must be healthy before the old one is stopped.",
+    },
+    "OnDisconnect": {
+        "lost_after": "How long a node that is down may take to come back.",
+        "mode": "`replace`: placed again after that. `keep`: never. `stop`: the node stops them itself before that.",
     },
     "Periodic": {
         "cron": "Minute, hour, day of month, month, day of week; or a name such as `@daily`.",

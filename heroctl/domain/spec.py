@@ -204,6 +204,13 @@ class Migrate(Struct, frozen=True):
     order: Literal["start-first", "stop-first"] = "start-first"
 
 
+class OnDisconnect(Struct, frozen=True):
+    """What becomes of a replica whose node is silent for `lost_after` longer than it takes to call it down."""
+
+    lost_after: Duration = Duration(0)
+    mode: Literal["replace", "keep", "stop"] = "replace"
+
+
 class Periodic(Struct, frozen=True):
     """When a batch job is launched, by the wall clock of a time zone. Without `overlap` one launch waits for none.
 
@@ -265,6 +272,7 @@ class Task(Struct, frozen=True):
     image_auth: str | None = None  # `${secret.NAME}`, of a user and password
     on_secret_change: Literal["restart", "none"] = "restart"  # noqa: S105 - a word of the spec
     migrate: Migrate = Migrate()
+    on_disconnect: OnDisconnect = OnDisconnect()
 
 
 class Job(Struct, frozen=True):

@@ -23,7 +23,6 @@ _DRIVERS: Final = get_args(specs.Driver)
 LATER_JOB: Final = frozenset({"ingress", "metrics"})
 LATER_TASK: Final = frozenset(
     {
-        "on_disconnect",
         "logs",
     }
 )
@@ -131,6 +130,7 @@ def _read_task(raw: object, path: str, problems: list[Problem]) -> Task | None:
         ("reschedule", specs.Reschedule),
         ("resources", specs.Resources),
         ("migrate", specs.Migrate),
+        ("on_disconnect", specs.OnDisconnect),
         ("capabilities", specs.Capabilities),
     ):
         _known(fields.get(name), kind, frozenset(), f"{path}.{name}.", problems)

@@ -26,7 +26,9 @@ _CLOSING: Final = 3  # events that may follow when a draft is full: two of a dep
 if TYPE_CHECKING:
     from reconciler.planner.batch import Run
 
-Why = Literal["room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends", "volume", "secret"]
+Why = Literal[
+    "room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends", "volume", "secret", "seat"
+]
 
 
 class Note(Struct, frozen=True):
@@ -143,6 +145,7 @@ class Draft:
         if self.full:
             return alloc
         self.events.append(AllocGivenUp(alloc.id, alloc.namespace, alloc.job, reason))
+        self._nodes.add(alloc.node)  # it may be coming back at this moment
         why = reason if alloc.wanted == "run" else alloc.why
         index = self.scene.state.index + 1
         return replace(alloc, given_up=True, wanted="stop", why=why, reason=reason, assign_index=index)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from heroctl.domain.draining import job_type, leaving
+from heroctl.domain.draining import leaving
 from heroctl.domain.events import AllocStopping, Event, NodeDrainFinished
 from heroctl.domain.intents.change import node_stream
 from heroctl.domain.lifecycle import DRAIN_DEADLINE
@@ -44,7 +44,7 @@ def _stops(state: State, drain: Drain, left: list[Alloc], now: int) -> list[Even
     live = [alloc for alloc in left if alloc.live]
     if drain.deadline is not None and drain.deadline <= now:
         return [_stopping(alloc, DRAIN_DEADLINE) for alloc in live]
-    if all(job_type(state.jobs[alloc.uid]) == "system" for alloc in left):
+    if all(state.jobs[alloc.uid].type == "system" for alloc in left):
         return [_stopping(alloc, DRAINED) for alloc in live]
     return []
 

@@ -19,10 +19,11 @@ from heroctl.domain.state import State
 from reconciler.planner import strategy
 from reconciler.planner.draft import Draft, Note
 from reconciler.planner.filters import Ask
+from reconciler.planner.lost import given_up_at
 from reconciler.planner.needs import HELD
 from reconciler.planner.place import Fleet
 from reconciler.planner.plan import MAX_EVALUATIONS, MAX_PLACEMENTS
-from reconciler.planner.rollout import GIVEN_UP_AFTER_MS, decide
+from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 from reconciler.planner.slots import Slot
 from reconciler.planner.words import amount, ended, life, span
@@ -252,15 +253,17 @@ class _Explaining:
         where = f"on {self._node(alloc.node)}"
         node = self._state.nodes.get(alloc.node)
         if node is not None and node.up is False:
-            return "node_down", f"its node {node.name} is down{self._silence(node.down_at)}{more}", None
+            return "node_down", f"its node {node.name} is down{self._silence(alloc, node.down_at)}{more}", None
         standing, words, at = life(task, alloc, where, self._now)
         return standing, f"{words}{more}", at
 
-    def _silence(self, since: int | None) -> str:
+    def _silence(self, alloc: Alloc, since: int | None) -> str:
         if since is None:
             return ""
-        left = since + GIVEN_UP_AFTER_MS - self._now
+        at = given_up_at(self._draft.scene, self._job, alloc)
         went = f" for {span(self._now - since)}"
+        if at is None:
+            return f"{went}; it is kept until that node is back, or removed"
         if self._state.brake:
             return f"{went}: {HELD}"
         return f"{went}; it is given up in {span(left)}" if left > 0 else f"{went}; it is given up now"

@@ -18,11 +18,10 @@ from reconciler.planner.depends import waits
 from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins
+from reconciler.planner.lost import lost
 from reconciler.planner.scene import Scene
 from reconciler.planner.secrets import repin
 from reconciler.planner.task import TaskRollout
-
-GIVEN_UP_AFTER_MS: Final = 5_000  # from node.down; in that time it shows whether many nodes are gone, or we are
 
 
 def decide(scene: Scene, job: Job) -> Draft:
@@ -30,7 +29,7 @@ def decide(scene: Scene, job: Job) -> Draft:
     draft = Draft(scene, job)
     if not job.deleted:
         tell_overdue(draft)
-    allocs = [_lost(scene, draft, alloc) for alloc in scene.state.allocs_of(job.uid)]
+    allocs = [lost(scene, draft, alloc) for alloc in scene.state.allocs_of(job.uid)]
     if not job.wanted:
         reason = "job_deleted" if job.deleted else "job_stopped"
         _stop_all(draft, (alloc for alloc in allocs if alloc.live), reason)
@@ -59,20 +58,6 @@ def decide(scene: Scene, job: Job) -> Draft:
     return draft
 
 
-def _lost(scene: Scene, draft: Draft, alloc: Alloc) -> Alloc:
-    """Give up what has been on a silent node for too long. The brake holds that back: it may be us who are cut off."""
-    if alloc.terminal or alloc.given_up or not scene.is_down(alloc.node):
-        return alloc
-    at = (scene.state.nodes[alloc.node].down_at or 0) + GIVEN_UP_AFTER_MS
-    if scene.state.brake:
-        draft.waiting = True
-    elif scene.now < at:
-        draft.look_again(at)
-    else:
-        return draft.give_up(alloc, "node_lost")
-    return alloc
-
-
 def _stop_all(draft: Draft, allocs: Iterable[Alloc], reason: str) -> None:
     """Stop allocations, those of the highest slots first."""
     for alloc in sorted(allocs, key=lambda alloc: (-alloc.slot, alloc.n)):
@@ -90,6 +75,8 @@ def _tasks(draft: Draft, allocs: list[Alloc]) -> list[TaskRollout]:
         elif alloc.live:
             removed.append(alloc)
     _stop_all(draft, removed, "task_removed")
+    if draft.job.type == "system":
+        return [SystemRollout(draft, task, by_task[task.name]) for task in spec.tasks]
     for task in spec.tasks:
         surplus = (alloc for alloc in by_task[task.name] if alloc.live and alloc.slot >= task.count)
         _stop_all(draft, surplus, "scaled_down")

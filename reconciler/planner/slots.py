@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from heroctl.domain import spec as specs
-from heroctl.domain.lifecycle import DRAIN_DEADLINE
+from heroctl.domain.lifecycle import DISCONNECTED, DRAIN_DEADLINE
 from heroctl.domain.records import Alloc
 from reconciler.planner.strategy import Stage
 
@@ -201,6 +201,8 @@ def cause(alloc: Alloc) -> Cause:
     """Say why an allocation fills its slot no more."""
     if alloc.given_up and (alloc.wanted == "run" or alloc.why in _LOST):
         return "lost"
+    if alloc.wanted == "run" and alloc.reason == DISCONNECTED:
+        return "lost"  # by itself, for it would have been given up
     if alloc.why in _MOVED and alloc.wanted == "stop":
         return "moved"
     if alloc.stop_requested or alloc.why == "requested":
