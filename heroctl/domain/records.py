@@ -279,6 +279,7 @@ class Secret(Struct, frozen=True, gc=False):
     namespace: str
     name: str
     versions: tuple[SecretVersion, ...]
+    created_at: int  # ms
     create_index: int
     modify_index: int
 
