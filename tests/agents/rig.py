@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from agents.agent import About, Agent
 from agents.client import Client
 from agents.container import Container, Node
+from agents.disk import Disk
 from agents.fake_runtime import FakeRuntime
 from agents.health import Probe
 from agents.journal import Journal
@@ -76,6 +77,7 @@ class Rig:
     running: asyncio.Task[None] | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     halt: bool = False
+    disk_used: int = 50  # percent
 
     def __post_init__(self) -> None:
         self.control = ControlPlane(self.clock)
@@ -97,6 +99,7 @@ class Rig:
             client=client,
             clock=self.clock,
             stats=lambda: {"cpu": 0.5},
+            disk=Disk(self.folder, usage=lambda _: (100, self.disk_used, 100 - self.disk_used)),
         )
         self.running = asyncio.create_task(self._run(self.agent, journal, client))
         return self.agent

@@ -23,7 +23,8 @@ Build = Callable[[str], str]
 
 
 @pytest.fixture
-async def kit(test_image: str) -> AsyncIterator[DockerKit]:
+async def kit(build: Build) -> AsyncIterator[DockerKit]:
+    assert build, "images go after what runs of them"
     async with opened("docker") as made:
         assert isinstance(made, DockerKit)
         yield made
@@ -49,7 +50,7 @@ def build(test_image: str) -> Iterator[Build]:
 
         yield build
         for name in made:
-            client.images.remove(name, force=True)
+            client.images.remove(name)
 
 
 def described(kit: DockerKit, image: str = "") -> Description:
