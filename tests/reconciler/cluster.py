@@ -8,9 +8,9 @@ from typing import Any, Final
 from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Capacity, Driver, Inventory, Report, SessionRequest
 from heroctl.domain.duration import Size
-from heroctl.domain.events import AllocMisplaced, Event, Record, decode, encode
+from heroctl.domain.events import AllocMisplaced, Event, Record, SecretWritten, decode, encode
 from heroctl.domain.evolve import evolve
-from heroctl.domain.intents import drains, jobs, nodes
+from heroctl.domain.intents import drains, jobs, nodes, secrets
 from heroctl.domain.lifecycle import Phase
 from heroctl.domain.records import Alloc, Job, Node
 from reconciler.planner.liveness import Heard
@@ -137,6 +137,16 @@ class Cluster(World):
     def delete(self, name: str) -> None:
         """Delete a job."""
         self.do(jobs.delete_job(self.state, "default", name))
+
+    def write_secret(self, name: str) -> None:
+        """Write another version of a secret."""
+        number = secrets.next_version(self.state, "default", name)
+        written = SecretWritten("default", name, number, f"row-{name}-{number}")
+        self.do(secrets.write_secret(self.state, written))
+
+    def delete_secret(self, name: str) -> None:
+        """Delete a secret, whoever needs it."""
+        self.do(secrets.delete_secret(self.state, "default", name, force=True))
 
     def allocs(self, name: str) -> list[Alloc]:
         """List the allocations of all jobs that have or had this name."""

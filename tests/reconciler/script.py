@@ -48,6 +48,8 @@ class Script:
             "node": self._node,
             "run": self._run,
             "scale": self._scale,
+            "secret": self.cluster.write_secret,
+            "forget": self.cluster.delete_secret,
             "stop": self.cluster.stop,
             "delete": self.cluster.delete,
             "rescale": self._rescale,
@@ -97,6 +99,10 @@ class Script:
             made["ports"] = {"http": {"container": 80, "host": int(fields.pop("host"))}}
         if "after" in fields:
             made["depends_on"] = [{"job": job} for job in fields.pop("after").split(",")]
+        if "secrets" in fields:
+            made["env"] = {each.upper(): f"${{secret.{each}}}" for each in fields.pop("secrets").split(",")}
+        if "changed" in fields:
+            made["on_secret_change"] = fields.pop("changed")
         if "type" in fields:
             made["type"] = fields.pop("type")
             made.pop("count")
@@ -259,6 +265,9 @@ def _tell_job(event: e.Event) -> str:
         case e.JobFailed():
             back = f", reverted to v{event.reverted_to}" if event.reverted_to is not None else ""
             return f"{event.name}: v{event.version} failed{back}"
+        case e.JobRepinned():
+            pins = (f"{name} {number}" for task in event.tasks for name, number in task.pins)
+            return f"{event.name}: v{event.version} is made with {', '.join(dict.fromkeys(pins))}"
         case e.JobReverted():
             return f"{event.name}: v{event.version} repeats v{event.of}"
         case e.DeploymentStepped():
