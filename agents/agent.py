@@ -264,9 +264,8 @@ class Agent:
 
     async def _tidy(self) -> None:
         """Make room where it is short; where there is too little all the same, say so, and when it is over."""
-        desired = self._room.desired
-        dropped = {alloc: one.assigned for alloc, one in desired.dropped.items()}
-        images = {one.spec.image or "" for one in (desired.allocs | desired.kept | dropped).values()}
+        known = (self._room.desired.known(alloc) for alloc, worker in self.workers.items() if not worker.over)
+        images = {one.spec.image or "" for one in known if one is not None}
         for runtime, _ in self._runtimes.values():
             await runtime.tidy(images)
         low = await asyncio.to_thread(getattr, self._disk, "low") if self._disk is not None else ""
