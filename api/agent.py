@@ -163,6 +163,7 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
         changed=assign.changed(state, known, request.index) if same else [],
         complete=None if same else assign.complete(state, known),
         results=results,
+        release=[each for each in known.released if each in known.unknown],
         doorbell=doorbell,
         redis=redis,
         time=parts.pulse.time(parts.clock()),

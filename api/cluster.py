@@ -12,6 +12,8 @@ from api.world import World
 from eventstore.view import STALE_AFTER, View
 from heroctl.domain.topics import CLUSTER, PEERS
 
+_MASS: Final = "so many nodes are down that nothing is given up"
+_HELD: Final = "an operator wants nothing given up that is on nodes which are down"
 SKEWED: Final = 2_000  # ms: of two clocks, each so far off, one may find what the other signed not yet good
 
 
@@ -35,6 +37,7 @@ def _status(world: World) -> ClusterStatus:
         level=state.level,
         incarnation=state.incarnation,
         brake=state.brake,
+        brake_by=None if not state.brake else "operator" if state.brake_wanted is True else "coordinator",
         nodes=NodeCounts(counts["ready"], counts["down"], counts["draining"]),
         checks=checks,
     )
@@ -58,7 +61,7 @@ def _checks(world: World) -> list[Check]:
         _check("disk", not world.disk.low, "the database's disk is nearly full: what asks for more is refused"),
         _check("clocks", not (off := _off(world)), f"by the database's clock: {', '.join(off[:10])}"),
         _check("nodes", not down, f"down: {', '.join(down[:10])}"),
-        _check("brake", not state.brake, "so many nodes are down that nothing is given up"),
+        _check("brake", not state.brake, _HELD if state.brake_wanted is True else _MASS),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -11,24 +12,43 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
-from api.wire import Amount, DriverState, NodeItem, Written, encode
+from api.wire import (
+    Amount,
+    DriverState,
+    NodeDrain,
+    NodeDrained,
+    NodeItem,
+    Written,
+    encode,
+    stamp,
+    stamp_or_none,
+)
 from api.world import Sight
 from api.write import Done
+from heroctl.domain.draining import remaining
 from heroctl.domain.errors import not_found
-from heroctl.domain.events import NodeEligibilitySet
+from heroctl.domain.events import NodeContainersReleased, NodeDrainStarted, NodeEligibilitySet
+from heroctl.domain.intents import drains
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import Change, node_stream
-from heroctl.domain.records import Node, Usage
+from heroctl.domain.records import Drained, Node, Usage
 from heroctl.domain.state import State
 from heroctl.domain.topics import NODES, node_topic
 
 Sees = Callable[[str], bool]  # by name
+_CHANGES: Final = (NodeEligibilitySet, NodeDrainStarted, NodeContainersReleased)
 
 
 class Eligibility(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/nodes/:id/eligibility`."""
 
     eligible: bool
+
+
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/nodes/:id/unknown/release`. Without a list: all that are unknown."""
+
+    containers: list[str] | None = None
 
 
 @tells(list[NodeItem])
@@ -50,7 +70,7 @@ def detail(world: Sight, query: Query) -> Reading:
     found = find(world.state, wanted, sees)
     full = found.id if found else wanted
     topic = node_topic(full if found else hidden(wanted, world.state.nodes))
-    return Reading(topic, lambda: encode(_show(world, _need(world.state, full, sees))), fresh=A_SECOND)
+    return Reading(topic, lambda: encode(_show(world, need(world.state, full, sees))), fresh=A_SECOND)
 
 
 def find(state: State, wanted: str, sees: Sees) -> Node | None:
@@ -65,7 +85,8 @@ def find(state: State, wanted: str, sees: Sees) -> Node | None:
     return one_of([node for node in begins if sees(node.name)], wanted)
 
 
-def _need(state: State, wanted: str, sees: Sees) -> Node:
+def need(state: State, wanted: str, sees: Sees) -> Node:
+    """As `find`, and refuse where there is none."""
     found = find(state, wanted, sees)
     if found is None:
         raise not_found("node", wanted)
@@ -80,7 +101,8 @@ def _show(world: Sight, node: Node) -> NodeItem:
         name=node.name,
         status=node.status,
         eligibility="eligible" if node.eligible else "ineligible",
-        drain=None,
+        drain=drain_of(world.state, node),
+        drained=_drained(node.drained),
         cpu=Amount(has.cpu, reserved.cpu / 1000, used.get("cpu", 0)),
         ram=Amount(has.memory, reserved.memory, used.get("memory", 0)),
         disk=Amount(has.disk, reserved.disk, used.get("disk", 0)),
@@ -91,49 +113,79 @@ def _show(world: Sight, node: Node) -> NodeItem:
         version=node.version,
         allocations=reserved.allocs,
         unknown_containers=node.unknown,
+        released_containers=node.released,
         last_seen_s=world.pulse.silence(node.id),
         create_index=node.create_index,
         modify_index=node.modify_index,
     )
 
 
-@tells(Written, "node_not_found", "ambiguous_id", body=Eligibility)
+def drain_of(state: State, node: Node) -> NodeDrain | None:
+    """Show how far a drain is."""
+    drain = node.drain
+    if drain is None:
+        return None
+    return NodeDrain(
+        deadline=stamp_or_none(drain.deadline),
+        remaining=remaining(state, node.id),
+        started_at=stamp(drain.started_at),
+        moved=drain.moved,
+        stopped=drain.stopped,
+        ignore_system=drain.ignore_system,
+    )
+
+
+def _drained(last: Drained | None) -> NodeDrained | None:
+    if last is None:
+        return None
+    return NodeDrained(stamp(last.started_at), stamp(last.finished_at), last.moved, last.stopped)
+
+
+@tells(Written, "node_not_found", "ambiguous_id", "node_draining", body=Eligibility)
 async def eligibility(call: Call) -> Answer:
     """Say whether new allocations may be placed on a node."""
     wanted = await call.body(Eligibility)
-    return await _write(call, lambda node: intents.set_eligibility(node, eligible=wanted.eligible))
+    return await write(call, lambda node: intents.set_eligibility(node, eligible=wanted.eligible))
 
 
 @tells(Written, "node_not_found", "ambiguous_id")
 async def remove(call: Call) -> Answer:
     """Remove a node and all it held; its agent stops everything when it hears of it."""
-    return await _write(call, intents.remove_node)
+    return await write(call, intents.remove_node)
 
 
-async def _write(call: Call, decide: Callable[[Node], Change]) -> Answer:
-    node = _asked(call)
-    done = await call.change(node_stream(node.id), lambda state: decide(_need(state, node.id, call.sees)))
-    return _written(call, done, node.id, node.name)
+@tells(Written, "node_not_found", "container_not_found", "ambiguous_id", body=Release)
+async def release(call: Call) -> Answer:
+    """Let a node's agent stop containers that it holds and that nobody named: some of them, or all."""
+    wanted = await call.body(Release)
+    return await write(call, lambda node: drains.release_containers(node, wanted.containers))
+
+
+async def write(call: Call, decide: Callable[[Node], Change]) -> Answer:
+    """Change the node that a call is about, and say where it stands."""
+    node = asked(call)
+    done = await call.change(node_stream(node.id), lambda state: decide(need(state, node.id, call.sees)))
+    return _answered(call, done, node.id, node.name)
 
 
 async def written(call: Call, done: Done) -> Answer:
     """Say again where a change of a node stands; a node that has been removed since has no name any more."""
     state = call.parts.view.state
-    named = next((event.node for event in done.events if isinstance(event, NodeEligibilitySet)), "")
-    identity = named or _asked(call).id
+    named = next((event.node for event in done.events if isinstance(event, _CHANGES)), "")
+    identity = named or asked(call).id
     node = state.nodes.get(identity)
     call.allow(node.name if node else identity, absent=not_found("node", identity))
-    return _written(call, done, identity, node.name if node else UNSET)
+    return _answered(call, done, identity, node.name if node else UNSET)
 
 
-def _asked(call: Call) -> Node:
+def asked(call: Call) -> Node:
     """Find the node that a call is about, for a caller who may do to it what it asks."""
     wanted = call.path["id"]
-    node = _need(call.parts.view.state, wanted, call.sees)
+    node = need(call.parts.view.state, wanted, call.sees)
     call.allow(node.name, absent=not_found("node", wanted))
     return node
 
 
-def _written(call: Call, done: Done, node: str, name: str | UnsetType) -> Answer:
+def _answered(call: Call, done: Done, node: str, name: str | UnsetType) -> Answer:
     index = done.index or call.parts.view.state.topic_index(node_topic(node))
     return answer(Written(index, id=node, name=name, warnings=call.parts.doubts()), index=index)

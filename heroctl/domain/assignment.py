@@ -165,6 +165,7 @@ class SyncReply(Struct, frozen=True):
     results: list[Outcome] = field(default_factory=list)
     doorbell: str = ""  # newest id on the node's stream; older than the agent's: it was flushed
     redis: RedisAccess | None = None
+    release: list[str] = field(default_factory=list)  # containers that it told to be unknown, and may stop
     time: int = 0  # ms since the epoch, by the database's clock; 0: the api does not know it yet
 
 

@@ -61,7 +61,7 @@ RESOURCES: Final[dict[str, Resource]] = {
     "secret": _of_namespaces("list", "use", "write", "read", seen_by="list"),
     "webhook": _of_namespaces("read", "write"),
     "namespace": Resource(("read", "write"), "name", bounded=True),
-    "node": Resource(("read", "eligibility", "drain", "remove", "join"), "name"),
+    "node": Resource(("read", "eligibility", "drain", "release", "remove", "join"), "name"),
     "cluster": Resource(("read", "brake", "transfer", "settings", "snapshot", "rekey", "log")),
     "acl": Resource(("read", "write")),
     "audit": Resource(("read",)),
@@ -294,7 +294,7 @@ _OPERATOR: Final = _added(
         "alloc": ("exec",),
         "secret": ("write",),
         "webhook": ("read", "write"),
-        "node": ("eligibility", "drain", "remove", "join"),
+        "node": ("eligibility", "drain", "release", "remove", "join"),
         "cluster": ("brake",),
     },
 )

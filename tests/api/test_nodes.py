@@ -24,6 +24,7 @@ async def test_a_node_is_found_by_id_name_and_prefix(api: Rig) -> None:
         "status": "unknown",
         "eligibility": "eligible",
         "drain": None,
+        "drained": None,
         "cpu": {"total": 4.0, "reserved": 0.0, "used": 0},
         "ram": {"total": 8_000_000_000, "reserved": 0, "used": 0},
         "disk": {"total": 50_000_000_000, "reserved": 0, "used": 0},
@@ -34,6 +35,7 @@ async def test_a_node_is_found_by_id_name_and_prefix(api: Rig) -> None:
         "version": "",
         "allocations": 0,
         "unknown_containers": [],
+        "released_containers": [],
         "last_seen_s": None,
         "create_index": by_name["create_index"],
         "modify_index": by_name["modify_index"],
@@ -98,6 +100,7 @@ async def test_the_cluster_says_how_it_is(api: Rig) -> None:
         "level",
         "incarnation",
         "brake",
+        "brake_by",
         "nodes",
         "checks",
     }
