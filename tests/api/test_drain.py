@@ -9,8 +9,9 @@ import pytest
 
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import AllocReported, AllocStopping, BrakeOff, BrakeOn, NodeDown, NodeDrainFinished, NodeUp
-from tests.api.rig import Reply, Rig
+from tests.api.rig import Rig
 from tests.api.specs import coordinated, join, open_session, place, runs, submit
+from tests.api.test_agent import Agent
 
 
 async def _node(api: Rig, name: str = "node-1") -> str:
@@ -279,29 +280,28 @@ async def test_a_brake_of_the_coordinator_itself_is_said_to_be_its_own(api: Rig)
 # ── unknown containers ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _strange(api: Rig) -> tuple[str, Reply]:
+async def _strange(api: Rig) -> Agent:
     node, token = await join(api)
     opened = await open_session(api, token, inventory={"reports": [], "unknown": ["c0ffee", "decade"]})
-    return token, opened
+    return Agent(api, node, token, opened)
 
 
-async def _told(api: Rig, token: str, opened: Reply, seq: int) -> list[str]:
-    body = {"session": opened.body["session"], "seq": seq}
-    told: list[str] = (await api.post("/v1/agent/sync", body, token=token)).body.get("release", [])
+async def _told(agent: Agent) -> list[str]:
+    told: list[str] = (await agent.sync()).body["release"]
     return told
 
 
 async def test_unknown_containers_are_kept_until_they_are_released(api: Rig) -> None:
-    token, opened = await _strange(api)
+    agent = await _strange(api)
     shown = (await api.get("/v1/nodes/node-1")).body
     assert (shown["unknown_containers"], shown["released_containers"]) == (["c0ffee", "decade"], [])
-    assert await _told(api, token, opened, 1) == []
+    assert await _told(agent) == []
     reply = await api.post("/v1/nodes/node-1/unknown/release", {"containers": ["decade"]})
     assert (reply.status, reply.body["name"]) == (200, "node-1")
-    assert await _told(api, token, opened, 2) == ["decade"]
+    assert await _told(agent) == ["decade"]
     assert (await api.get("/v1/nodes/node-1")).body["released_containers"] == ["decade"]
     await api.post("/v1/nodes/node-1/unknown/release")
-    assert await _told(api, token, opened, 3) == ["c0ffee", "decade"]
+    assert await _told(agent) == ["c0ffee", "decade"]
 
 
 async def test_what_is_not_unknown_is_not_released(api: Rig) -> None:
@@ -312,10 +312,10 @@ async def test_what_is_not_unknown_is_not_released(api: Rig) -> None:
 
 
 async def test_who_holds_none_any_more_is_told_of_none(api: Rig) -> None:
-    token, _ = await _strange(api)
+    agent = await _strange(api)
     await api.post("/v1/nodes/node-1/unknown/release")
-    opened = await open_session(api, token)
-    assert await _told(api, token, opened, 1) == []
+    agent.session = (await open_session(api, agent.token)).body["session"]
+    assert await _told(agent) == []
 
 
 # ── rebalance ────────────────────────────────────────────────────────────────────────────────────────────────────────
