@@ -21,7 +21,7 @@ from heroctl.cli.planning import CHANGES, DetailedExit
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Job, Submitted
 from heroctl.cli.specfiles import Judged, judge, spec_files
-from heroctl.cli.submitting import Detach, Timeout, seconds, wanted, warn
+from heroctl.cli.submitting import Detach, Timeout, awaited, seconds, warn
 from heroctl.cli.validating import refuse
 
 SOURCE: Final = "heroctl.source"  # of a job's meta: who applied it
@@ -222,8 +222,12 @@ def _wait(session: Session, begun: Sequence[Piece], patience: float) -> int:
     for piece in begun:
         if piece.made is None:
             continue
-        asked = wanted(decode(piece.made, Submitted, session.client.caller))
-        output.note(f"{asked.name} version {asked.version} is submitted; waiting until it is healthy")
+        asked = awaited(session, decode(piece.made, Submitted, session.client.caller))
+        if asked is None:
+            piece.outcome = "waits to be launched"
+            continue
+        what = "its launch has ended" if asked.launch else "it is healthy"
+        output.note(f"{asked.name} version {asked.version} is submitted; waiting until {what}")
         verdict = follow(session.client, asked, timeout=max(1.0, until - time.monotonic())).verdict
         _tell(verdict)
         piece.outcome = verdict.message

@@ -113,17 +113,19 @@ class Client:
         json: object = None,
         content: bytes | None = None,
         content_type: str = "application/json",
+        key: str | None = None,
         timeout: float = _TIMEOUT_S,
         patience: float = _PATIENCE_S,
     ) -> Answer:
         """Ask, and ask again where that is safe and the API says so; `Refused` and `Unreachable` tell why not.
 
-        `patience` is for how many seconds in all it waits when it is asked to come back later.
+        `patience` is for how many seconds in all it waits when it is asked to come back later. `key`: under which a
+        write is done once, over several runs of the command too.
         """
         body = msgspec.json.encode(json) if json is not None else content
         headers = {"Content-Type": content_type} if body is not None else {}
         if method == "POST":
-            headers[KEY] = os.urandom(16).hex()  # the same in every attempt
+            headers[KEY] = key or os.urandom(16).hex()  # the same in every attempt
         request = self._http.build_request(
             method,
             where,

@@ -13,6 +13,7 @@ from heroctl.cli.allocs import grid as allocation_grid
 from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.explaining import explain
 from heroctl.cli.faults import TIMED_OUT, Fault, Refused
+from heroctl.cli.launches import dispatch, launches, periodic
 from heroctl.cli.options import SCOPE, At, Name, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.planning import plan
@@ -25,8 +26,9 @@ from heroctl.cli.versions import diff, history
 
 app = App(name="job")
 
-for _command in (run, plan, validate, history, diff, rollback, scale, restart, explain):
+for _command in (run, plan, validate, history, diff, rollback, scale, restart, explain, dispatch, launches):
     app.command(_command)
+app.command(periodic)
 
 
 @app.command(name="list")
@@ -116,6 +118,8 @@ def sheet(job: Job) -> Sheet:
             ("Version", job.version),
             ("Stable version", job.stable_version),
             ("Deployment", f"{job.deployment.id} {job.deployment.status}" if job.deployment else ""),
+            ("Launch", f"{job.launch.number} {job.launch.status}" if job.launch else ""),
+            ("Next launch", job.next_launch_at),
             *(("Blocked", reason) for reason in job.blocked),
             *((f"Meta {key}", value) for key, value in sorted(job.meta.items())),
             ("Created", job.created_at),

@@ -76,6 +76,7 @@ class Planned(Counts, frozen=True):
     warnings: tuple[Problem, ...] = ()
     waits_for: str = ""
     once_promoted: Counts | None = None
+    once_launched: Counts | None = None
     truncated: bool = False
     check_index: int = 0
 

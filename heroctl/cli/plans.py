@@ -77,6 +77,9 @@ def _task(name: str, task: PlannedTask) -> Iterator[str]:
 
 
 def _promotion(plan: Planned) -> str:
+    if plan.waits_for == "launch":
+        then = f": {counts(plan.once_launched)}" if plan.once_launched is not None else ""
+        return f"then it waits to be launched{then}"
     then = f": {counts(plan.once_promoted)} in all" if plan.once_promoted is not None else ""
     return f"then it waits for somebody to promote it{then}"
 

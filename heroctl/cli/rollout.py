@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from heroctl.cli.allocs import addresses
-from heroctl.cli.faults import FAILED, HEALTHY, Problem
-from heroctl.cli.shapes import Allocation, Deployment, Job
+from heroctl.cli.faults import FAILED, HEALTHY, Problem, counted
+from heroctl.cli.shapes import Allocation, Deployment, Job, Launch
 
 ENDED: Final = frozenset({"complete", "failed", "lost"})
 SHOWN: Final = 3  # replicas of a failure: what failed one failed the others
@@ -14,12 +14,13 @@ _ACTIVE: Final = frozenset({"pending", "running", "paused", "awaiting_promotion"
 
 
 class Wanted(NamedTuple):
-    """What was submitted: this version of this job, rolled out by this deployment ("": by none)."""
+    """What was submitted: this version of this job, rolled out by this deployment ("": by none), or as this launch."""
 
     name: str
     namespace: str
     version: int
     deployment: str
+    launch: int = 0
 
 
 class Seen(NamedTuple):
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     deployment: Deployment | None = None
     gone: bool = False
     rolling: bool = False
+    launches: tuple[Launch, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -60,6 +62,8 @@ def decide(seen: Seen, wanted: Wanted) -> Verdict | None:
         return Verdict(FAILED, told, hints=(f"see by whom: heroctl audit --job {wanted.name}",))
     if not seen.complete or seen.job is None:
         return None
+    if wanted.launch:
+        return _launched(seen, wanted)
     healthy = f"{label} is healthy: {_progress(seen.job)} replicas"
     if wanted.deployment:
         if seen.deployment is None:
@@ -80,6 +84,18 @@ def decide(seen: Seen, wanted: Wanted) -> Verdict | None:
     return None
 
 
+def _launched(seen: Seen, wanted: Wanted) -> Verdict | None:
+    """Say how a launch ended."""
+    launch = next((each for each in seen.launches if each.number == wanted.launch), None)
+    if launch is None or launch.status == "running":
+        return None
+    label = f"launch {launch.number} of {wanted.name}"
+    if launch.status == "complete":
+        return Verdict(HEALTHY, f"{label} is complete: {counted(launch.allocations.complete, 'replica')} ended well")
+    told = f"{label} failed" if launch.status == "failed" else f"{label} was stopped"
+    return _ended_badly(seen, wanted, f"{told} ({launch.reason})" if launch.reason else told)
+
+
 def blocked(seen: Seen) -> tuple[str, ...]:
     """Say why nothing moves: the job's reasons, unless a replica is still on its way."""
     if seen.job is None or any(_moving(alloc) for alloc in seen.allocations or ()):
@@ -94,6 +110,7 @@ def news(before: Seen, after: Seen, wanted: Wanted) -> list[str]:
     lines = []
     for alloc in sorted(after.allocations or (), key=lambda a: (a.task, a.slot, a.version, a.id)):
         ours = alloc.version == wanted.version or alloc.deployment == wanted.deployment
+        ours = alloc.launch == wanted.launch if wanted.launch else ours
         if known.get(alloc.id) != _state(alloc) and (ours if first else ours or alloc.id in known):
             lines.append(f"{alloc.task}[{alloc.slot}]  {alloc.id[:8]}  {alloc.node or '-'}  {_state(alloc)}")
     reasons = after.job.blocked if after.job else ()
@@ -156,7 +173,8 @@ def reached(seen: Seen) -> list[tuple[str, str, str]]:
 
 def ill(seen: Seen, wanted: Wanted) -> tuple[Allocation, ...]:
     """Give the replicas that made it fail, as far as they are listed."""
-    bad = [each for each in seen.allocations or () if each.version == wanted.version and _ill(each)]
+    mine = [each for each in seen.allocations or () if not wanted.launch or each.launch == wanted.launch]
+    bad = [each for each in mine if (wanted.launch or each.version == wanted.version) and _ill(each)]
     return tuple(sorted(bad, key=lambda a: (a.task, a.slot, a.id)))
 
 
@@ -199,11 +217,15 @@ def _failure(seen: Seen, wanted: Wanted, status: str, reason: str) -> Verdict:
         "superseded": f"{label} was superseded: a newer version was submitted before it was healthy",
         "stopped": f"{wanted.name} is stopped",
     }.get(status, f"{label} ended as {status}")
+    return _ended_badly(seen, wanted, f"{told} ({reason})" if reason else told)
+
+
+def _ended_badly(seen: Seen, wanted: Wanted, told: str) -> Verdict:
     failed = ill(seen, wanted)
     problems = tuple(Problem(f"{a.task}[{a.slot}] on {a.node or '-'}", a.status, _told(a)) for a in failed[:SHOWN])
     hints = [f"heroctl alloc status {failed[0].id[:8]}"] if failed else []
     hints += [f"heroctl job explain {wanted.name}", f"heroctl job history {wanted.name}"]
-    return Verdict(FAILED, f"{told} ({reason})" if reason else told, problems, tuple(hints))
+    return Verdict(FAILED, told, problems, tuple(hints))
 
 
 def _told(alloc: Allocation) -> str:

@@ -34,6 +34,39 @@ class DeploymentRef(Struct, frozen=True):
     status: str = ""
 
 
+class LaunchRef(Struct, frozen=True):
+    """The newest launch of a batch job."""
+
+    number: int
+    status: str = ""
+
+
+class Replicas(Struct, frozen=True):
+    """How the replicas of a launch are."""
+
+    pending: int = 0
+    running: int = 0
+    stopping: int = 0
+    complete: int = 0
+    failed: int = 0
+
+
+class Launch(Struct, frozen=True):
+    """One run of a batch job."""
+
+    number: int
+    version: int = 0
+    kind: str = ""
+    by: str = ""
+    status: str = ""
+    reason: str = ""
+    scheduled_at: datetime | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    allocations: Replicas = Replicas()
+    skipped: int = 0
+
+
 class Job(Struct, frozen=True):
     """A job, as lists and its own page have it."""
 
@@ -45,6 +78,8 @@ class Job(Struct, frozen=True):
     priority: int = 50
     tasks: tuple[TaskState, ...] = ()
     deployment: DeploymentRef | None = None
+    launch: LaunchRef | None = None
+    next_launch_at: datetime | None = None
     blocked: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
     stable_version: int | None = None
@@ -61,6 +96,7 @@ class Submitted(Struct, frozen=True):
     version: int = 0
     index: int = 0
     deployment_id: Text = None
+    launch: int | None = None
     warnings: tuple[Problem | str, ...] = ()
 
 
@@ -95,6 +131,7 @@ class Allocation(Struct, frozen=True):
     health: str = "unknown"
     attempt: int = 0
     deployment: Text = None
+    launch: int | None = None
     ports: dict[str, HostPort] = field(default_factory=dict)
     address: Text = None
     exit_code: int | None = None

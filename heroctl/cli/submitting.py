@@ -12,7 +12,7 @@ from heroctl.cli.client import Answer, decode, path
 from heroctl.cli.faults import HEALTHY, Fault, Problem
 from heroctl.cli.options import SCOPE, Name, Scope
 from heroctl.cli.session import Session
-from heroctl.cli.shapes import Submitted
+from heroctl.cli.shapes import Job, Launch, Submitted
 from heroctl.cli.specfiles import read_spec
 from heroctl.domain.duration import Duration
 
@@ -34,10 +34,11 @@ def run(
     check_index: CheckIndex = None,
     scope: Scope = SCOPE,
 ) -> int:
-    """Submit a job and wait until it is healthy, or until it waits for somebody to promote it.
+    """Submit a job and wait until it is healthy, waits for somebody to promote it, or has done what it was to do.
 
-    Ends with 0 when all replicas are healthy, or what is to be promoted stands; 2 when the version failed, 3 when the
-    time is up, 4 when replicas cannot be placed and nothing else is going on.
+    Ends with 0 when all replicas are healthy, what is to be promoted stands, or a batch job's launch is complete; 2
+    when the version or the launch failed, 3 when the time is up, 4 when replicas cannot be placed and nothing else is
+    going on.
     """
     patience = seconds(timeout)
     spec = read_spec(file)
@@ -118,13 +119,52 @@ def settle(session: Session, answer: Answer, scope: Scope, patience: float | Non
     if patience is None:
         _show(answer, made, scope)
         return HEALTHY
-    output.note(f"{made.name} version {made.version} {said}; waiting until it is healthy")
-    return wait(session, wanted(made), patience, scope)
+    asked = awaited(session, made)
+    if asked is None:
+        _show(answer, made, scope)
+        output.note(_waits(_job(session, made)))
+        return HEALTHY
+    what = f"launch {asked.launch} has ended" if asked.launch else "it is healthy"
+    output.note(f"{made.name} version {made.version} {said}; waiting until {what}")
+    return wait(session, asked, patience, scope)
+
+
+def awaited(session: Session, made: Submitted) -> rollout.Wanted | None:
+    """Say what was begun, or goes on; None: a batch job was changed that waits to be launched."""
+    asked = wanted(made)
+    if asked.deployment or asked.launch or _job(session, made).type != "batch":
+        return asked
+    launch = _last_launch(session, made)
+    return asked._replace(launch=launch) if launch else None
+
+
+def _job(session: Session, made: Submitted) -> Job:
+    answer = session.client.get(path("jobs", made.name), {"namespace": made.namespace})
+    return decode(answer, Job, session.client.caller)
+
+
+def _last_launch(session: Session, made: Submitted) -> int:
+    """Find the launch with which this version of a batch job was begun, or goes on; 0: there is none.
+
+    What the clock or a dispatch has launched is not what was submitted.
+    """
+    answer = session.client.get(path("jobs", made.name, "launches"), {"namespace": made.namespace})
+    known = decode(answer, tuple[Launch, ...], session.client.caller)
+    mine = (each.number for each in known if each.kind in ("submit", "restart") and each.version == made.version)
+    return next(mine, 0)
+
+
+def _waits(job: Job) -> str:
+    """Say what a batch job waits for that was not launched with its submit."""
+    if job.next_launch_at is not None:
+        at = f"{job.next_launch_at:%Y-%m-%d %H:%M} UTC"
+        return f"the clock launches it next at {at}; now: heroctl job periodic force {job.name}"
+    return f"nothing of it was begun; launch it: heroctl job dispatch {job.name}, or heroctl job restart {job.name}"
 
 
 def wanted(made: Submitted) -> rollout.Wanted:
     """Say what was asked for."""
-    return rollout.Wanted(made.name, made.namespace, made.version, made.deployment_id or "")
+    return rollout.Wanted(made.name, made.namespace, made.version, made.deployment_id or "", made.launch or 0)
 
 
 def wait(session: Session, asked: rollout.Wanted, patience: float, scope: Scope) -> int:
@@ -174,4 +214,5 @@ def _show(answer: Answer, made: Submitted, scope: Scope) -> None:
         output.lines([made.name])
     else:
         deployment = f", deployment {made.deployment_id}" if made.deployment_id else ""
+        deployment += f", launch {made.launch}" if made.launch else ""
         output.lines([f"{made.name} version {made.version}{deployment}, index {made.index}"])

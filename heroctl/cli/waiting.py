@@ -20,7 +20,7 @@ from heroctl.cli.client import Client, Query, decode, path
 from heroctl.cli.explaining import explained
 from heroctl.cli.faults import BLOCKED, FAILED, HEALTHY, TIMED_OUT, Fault, Refused, Unreachable
 from heroctl.cli.rollout import SHOWN, Seen, Verdict, Wanted
-from heroctl.cli.shapes import Allocation, Deployment, Job
+from heroctl.cli.shapes import Allocation, Deployment, Job, Launch
 
 THREADS: Final = "watching"  # the name of every thread that watches
 QUIET_S: Final = 5.0  # how long nothing else may happen before a blocked job is given up
@@ -195,7 +195,10 @@ def _blocked(wanted: Wanted, reasons: tuple[str, ...]) -> Verdict:
 
 
 def _too_late(seen: Seen, wanted: Wanted, timeout: float) -> Verdict:
-    told = f"{wanted.name} version {wanted.version} was not healthy within {timeout:g} s ({rollout.summary(seen)})"
+    what = f"launch {wanted.launch} of {wanted.name} had not ended"
+    if not wanted.launch:
+        what = f"{wanted.name} version {wanted.version} was not healthy"
+    told = f"{what} within {timeout:g} s ({rollout.summary(seen)})"
     hints = ("it goes on without us", f"heroctl job explain {wanted.name}", f"heroctl job status {wanted.name} --watch")
     return Verdict(TIMED_OUT, told, hints=hints)
 
@@ -212,6 +215,9 @@ def _watches(wanted: Wanted) -> Iterator[Watcher]:
         tuple[Allocation, ...],
         lambda seen, allocations: seen._replace(allocations=allocations),
     )
+    if wanted.launch:
+        where = path("jobs", wanted.name, "launches")
+        yield _watcher(where, scope, tuple[Launch, ...], lambda seen, found: seen._replace(launches=found))
     if wanted.deployment:
         yield _watcher(path("deployments", wanted.deployment), {}, Deployment, rollout.with_deployment)
 
