@@ -7,7 +7,6 @@ somebody else took that number meanwhile, it is sealed anew.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hmac
 import re
@@ -24,7 +23,7 @@ from api.secrets import opened
 from api.users import refuse
 from api.wire import Written
 from api.write import ATTEMPTS, Done
-from eventstore.log import LogUnavailable
+from eventstore.log import KeyReused, LogUnavailable
 from heroctl.domain.errors import Conflict, Invalid, NotFound, Problem, Unavailable, not_found
 from heroctl.domain.events import SecretWritten
 from heroctl.domain.intents import secrets as intents
@@ -131,7 +130,7 @@ def _value(wanted: NewSecret) -> bytes:
         found.append(Problem("name", "invalid_name", message))
     try:
         value = base64.b64decode(wanted.value, validate=True) if wanted.encoding else wanted.value.encode()
-    except (binascii.Error, ValueError):
+    except ValueError:
         value = b""
         found.append(
             Problem(
@@ -198,7 +197,7 @@ async def _append(call: Call, name: str, value: bytes, of: int | None, secret: S
 
     try:
         return await call.change(intents.secret_stream(namespace, name), decide)
-    except intents.Overtaken:
+    except (intents.Overtaken, Conflict, NotFound, KeyReused):  # no event names the row: after anything else one might
         await vault.delete([row])
         raise
 
