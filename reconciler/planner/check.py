@@ -27,6 +27,7 @@ from heroctl.domain.ids import allocation_id
 from heroctl.domain.records import Alloc, Deployment, Job, Node, Usage
 from heroctl.domain.state import State
 from reconciler.planner.check_launches import broken_launches
+from reconciler.planner.check_system import broken_seats
 
 MAX_EVENTS = 1_000
 
@@ -57,6 +58,8 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     _check_ends(state, job, events)
     _check_deployment(state, job, events)
     for broken in broken_launches(state, job, events) if job.type == "batch" else ():
+        raise BrokenPlanError(broken)
+    for broken in broken_seats(state, job, events) if job.type == "system" else ():
         raise BrokenPlanError(broken)
     if placed:
         _check_ids(state, job, placed)
@@ -106,7 +109,7 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
         task = version.task(event.task) if version is not None else None
         if task is None or task.content != event.content:
             raise BrokenPlanError(f"version {event.version} has no task {event.task} of content {event.content}")
-        if event.slot >= counts.get(event.task, 0):
+        if event.slot >= counts.get(event.task, 0) and job.type != "system":
             raise BrokenPlanError(f"{event.task} has no slot {event.slot}")
 
 
@@ -198,7 +201,7 @@ def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
                 raise BrokenPlanError(f"no step for {deployment.id}")
         elif isinstance(event, DeploymentFinished):
             failed = event.status == "failed"
-            if event.status == "successful":
+            if event.status == "successful" and job.type != "system":
                 _check_deployed(state, job, events)
         elif isinstance(event, JobReverted):
             _check_revert(job, deployment, event, failed=failed and event is events[-1])

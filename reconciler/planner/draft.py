@@ -12,7 +12,7 @@ from heroctl.domain.events import AllocGivenUp, AllocPlaced, AllocStopping, Even
 from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.change import job_stream, node_stream
 from heroctl.domain.records import Alloc, Job
-from reconciler.planner.filters import Ask
+from reconciler.planner.filters import BARRED, REFUSED, Ask, full
 from reconciler.planner.picker import Picker
 from reconciler.planner.place import NOWHERE
 from reconciler.planner.reschedule import barred_until, refusing
@@ -58,6 +58,7 @@ class Draft:
         self.waiting = False  # more capacity could change the answer
         self.watched: set[str] = set()  # topics of others that could change the answer
         self.cut = False  # there is more to do at once
+        self.seats: dict[tuple[str, int], str] = {}  # of a system job: the node of each task's slot
         self.slots: dict[str, list[Slot]] = {}  # by task, once they are sorted
         self.runs: list[Run] = []  # of a batch job: its launches that go on
         self.next_launch: int | None = None  # ms: when the clock launches it next
@@ -95,6 +96,11 @@ class Draft:
         kept = kept_on(self.scene.state, self.job, task, slot)
         if self.barred:
             self.look_again(min(self.barred.values()))
+        if (task.name, slot) in self.seats:
+            node = self.scene.state.nodes[self.seats[task.name, slot]]
+            lack = self.lacking(node.id, picker.ask) or "room beside the one before"
+            self.note(task.name, slot, "seat", said=f"waiting for room on {node.name}: {lack}")
+            return ""  # said once for all of them
         if kept:
             said = why_waiting(self.scene.state, self.scene.fleet, picker, kept)
             self.note(task.name, slot, "volume", said=said, move=move)
@@ -102,9 +108,14 @@ class Draft:
         self.note(task.name, slot, "room", ask=picker.ask, held=picker.held, move=move)
         return self.scene.fleet.explain(picker.ask, frozenset(self.barred), self.refused, picker.held)
 
+    def lacking(self, node: str, ask: Ask) -> str | None:
+        """Say why a node that fits takes no replica now, or None."""
+        closed = BARRED if node in self.barred else REFUSED if node in self.refused else None
+        return full(self.scene.fleet.rooms[node], ask) or closed
+
     def bound_to(self, task: specs.Task, slot: int) -> str:
-        """Name the only node that will do for a slot, as it keeps its volumes; "": any."""
-        return bound_to(self.scene.state, self.job, task, slot)
+        """Name the only node that will do for a slot, as it is its own, or keeps its volumes; "": any."""
+        return self.seats.get((task.name, slot)) or bound_to(self.scene.state, self.job, task, slot)
 
     def look_again(self, at: int) -> None:
         """Plan this job again at a moment (ms), if not before."""

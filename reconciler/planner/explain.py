@@ -214,6 +214,8 @@ class _Explaining:
                 return "rescheduled", f"{before}placed again in {span(note.at - self._now)}", note.at, None
             case "depends" | "secret" as why:
                 return why, f"{before}{note.said}{stays}", None, None
+            case "seat":
+                return "no_room", f"{before}{note.said}{stays}", None, None
             case "volume":
                 return "volume", f"{before}waiting for its volume's node: {note.said}{stays}", None, None
             case "spent":

@@ -199,6 +199,11 @@ REFUSED: Final = "refused what it reaches for"  # of this job, on that node, by 
 CROWDED: Final = f"constraint {constraint.ALONE}"  # a replica of the task is there
 
 
+def mismatched(node: Node, ask: Ask) -> bool:
+    """Tell whether a node is not what an ask says that it must be like."""
+    return _constraints(node, ask) is not None
+
+
 def unfit(node: Node, ask: Ask) -> str | None:
     """Say what a node lacks first however empty it is, or None."""
     for check in OF_KIND:

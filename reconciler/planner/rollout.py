@@ -9,7 +9,6 @@ Whatever else leaves a slot empty is filled at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from heroctl.domain import spec as specs
 from heroctl.domain.records import Alloc, Job
@@ -21,6 +20,7 @@ from reconciler.planner.images import pins
 from reconciler.planner.lost import lost
 from reconciler.planner.scene import Scene
 from reconciler.planner.secrets import repin
+from reconciler.planner.system import SystemRollout
 from reconciler.planner.task import TaskRollout
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -213,6 +213,13 @@ def cause(alloc: Alloc) -> Cause:
 def ended_at(alloc: Alloc) -> int:
     """Return the index from which an allocation filled its slot no more."""
     return alloc.assign_index if alloc.wanted == "stop" else alloc.modify_index
+
+
+def find(slots: Sequence[Slot], number: int) -> Slot:
+    """Find a slot by its number. They are in order; those of a system job have gaps."""
+    if number < len(slots) and slots[number].number == number:
+        return slots[number]
+    return next(slot for slot in slots if slot.number == number)
 
 
 def arrange(count: int, allocs: Iterable[Alloc], kinds: Kinds, better: Better, misplaced: Misplaced) -> list[Slot]:

@@ -13,7 +13,7 @@ from reconciler.planner.moves import Leaver
 from reconciler.planner.needs import Needs
 from reconciler.planner.picker import Picker
 from reconciler.planner.secrets import withheld
-from reconciler.planner.slots import MIGRATED, Kinds, Need, Slot
+from reconciler.planner.slots import MIGRATED, Kinds, Need, Slot, find
 
 
 class Steps:
@@ -81,7 +81,7 @@ class Steps:
             node = picker.pick(need.avoid, self._draft.bound_to(need.task, need.slot))
             if node is not None:
                 self._put(need, picker, node)
-            elif self.slots[need.slot].leaving is not None:
+            elif find(self.slots, need.slot).leaving is not None:
                 self._draft.waiting = True  # perhaps it needs what the one before still holds
                 self._draft.note(self.name, need.slot, "leaving")
             else:
@@ -201,4 +201,6 @@ class Steps:
 
     def _blocked(self, picker: Picker, slot: int, move: Alloc | None = None) -> None:
         lacking = self._draft.blocked(self.task, slot, picker, move)
+        if not lacking:
+            return
         self.reasons[f"to move: {lacking}" if move is not None else lacking] = None

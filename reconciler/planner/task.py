@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from heroctl.domain import spec as specs
@@ -10,7 +11,7 @@ from reconciler.planner import depends, strategy
 from reconciler.planner.draft import Draft
 from reconciler.planner.moves import Moves
 from reconciler.planner.needs import Needs
-from reconciler.planner.slots import MIGRATED, Kinds, Need, Slot, arrange, cause
+from reconciler.planner.slots import MIGRATED, Better, Kinds, Need, Slot, arrange, cause, find
 from reconciler.planner.steps import Steps
 
 _LEFT = frozenset({"updated", "deployment_failed"})  # why an old replica leaves whose slot another one took
@@ -34,12 +35,16 @@ class TaskRollout:
         self._needs = Needs(draft, task, self._kinds)
         self.reasons = self._needs.reasons  # why replicas are not placed
         self.waits = depends.NOTHING
-        self.slots = arrange(task.count, allocs, self._kinds, self._better, draft.scene.misplaced)
+        self.slots = self.arrange(allocs, self._kinds, self._better)
         self._base = self._find_base()
         self._set_stages()
         self._rolls = self._updating and not self._paused
         self._moves = Moves(draft, self._kinds, self._needs, self._proven, rolls=self._rolls)
         self._take = Steps(draft, task, self.slots, self._kinds, self._needs)
+
+    def arrange(self, allocs: Iterable[Alloc], kinds: Kinds, better: Better) -> list[Slot]:
+        """Sort the replicas into their slots."""
+        return arrange(self.task.count, allocs, kinds, better, self._scene.misplaced)
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,7 +139,7 @@ class TaskRollout:
                 self._retire(slot, slot.old)
 
     def _settle(self, slot: Slot, fresh: Alloc, old: Alloc) -> None:
-        if slot.stage == "beside" or (slot.stage == "keep" and self._moves.restarted(slot)):
+        if slot.stage == "beside" or self._moves.restarted(slot) is not None:
             return
         if slot.stage == "keep":
             self._settle_kept(slot, fresh, old)
@@ -206,12 +211,19 @@ class TaskRollout:
 
     def _may_start(self, slot: int) -> bool:
         """Tell whether a slot may be filled with the present version: not for the first time while something lacks."""
-        if self.slots[slot].last_fresh is not None:
+        if not self._is_first(find(self.slots, slot)):
             return True
         self.reasons.update(dict.fromkeys(self.waits.reasons))
         self._draft.watched.update(self.waits.topics)
         self._draft.note(self.name, slot, "depends", said="; ".join(self.waits.reasons))
         return False
+
+    def _is_first(self, slot: Slot) -> bool:
+        """Tell whether a slot has not had the wanted version yet: who runs, or was lost, is replaced in any case."""
+        if slot.fresh is not None or (slot.last_fresh is not None and cause(slot.last_fresh) != "stopped"):
+            return False
+        last = None if slot.old is not None else slot.last
+        return last is None or (cause(last) == "stopped" and last.why != "updated")
 
     def _standing(self, slot: Slot) -> list[Need]:
         """Say what a slot needs whose old replica stays for now."""
