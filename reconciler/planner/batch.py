@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Final, Literal
 
 from msgspec.structs import replace
@@ -21,13 +22,14 @@ from heroctl.domain.intents.change import job_stream
 from heroctl.domain.intents.launches import MAX_RUNNING
 from heroctl.domain.lifecycle import LaunchKind
 from heroctl.domain.records import Alloc, Launch
+from reconciler.planner.depends import NOTHING, waits
 from reconciler.planner.draft import Draft, Note
 from reconciler.planner.filters import Ask
 from reconciler.planner.needs import HELD
 from reconciler.planner.picker import Picker
 from reconciler.planner.reschedule import due
 from reconciler.planner.secrets import withheld
-from reconciler.planner.slots import Need, cause, is_leaving
+from reconciler.planner.slots import Need, Slot, cause, is_leaving
 from reconciler.planner.words import ended
 
 SUPERSEDING: Final[frozenset[LaunchKind]] = frozenset({"submit", "restart"})  # they wait until those before are gone
@@ -155,10 +157,32 @@ class Run:
             if wait:
                 for need in needs:
                     self.notes[task.name, need.slot] = Note("leaving")
-            elif needs:
+            elif needs := self._begun(task, needs):
                 self._place(task, needs)
             if self._draft.cut:
                 return
+
+    def _begun(self, task: specs.Task, needs: list[Need]) -> list[Need]:
+        """Leave out what is not to begin yet, as its task waits for others; what began once is not held back again."""
+        waiting = waits(self._scene, self._draft.job, task, self._slots) if needs and task.depends_on else NOTHING
+        if not waiting.reasons:
+            return needs
+        first = [need for need in needs if not need.replaces]
+        for need in first:
+            self.notes[task.name, need.slot] = Note("depends", said="; ".join(waiting.reasons))
+        if first:
+            self.reasons.update(dict.fromkeys(self._named(task, reason) for reason in waiting.reasons))
+            self._draft.watched.update(waiting.topics)
+        return [need for need in needs if need.replaces]
+
+    @cached_property
+    def _slots(self) -> dict[str, list[Slot]]:
+        """Give its slots as those who wait for one of its tasks look at them."""
+        slots = {task.name: [Slot(number) for number in range(task.count)] for task in self.spec.tasks}
+        for (task, number), alloc in self.newest.items():
+            slot = slots[task][number]
+            slot.fresh, slot.last_fresh = (alloc, None) if alloc.live else (None, alloc)
+        return slots
 
     def _need(self, task: specs.Task, slot: int) -> Need | None:
         """Say what a slot needs; None: nothing, or not yet."""
@@ -214,7 +238,7 @@ class Run:
                     scene.placed()
 
     def _blocked(self, task: specs.Task, slot: int, picker: Picker) -> None:
-        lacking = self._draft.blocked(task, slot, picker)
+        lacking = self._draft.make_room(task, slot, picker) or self._draft.blocked(task, slot, picker)
         self.notes[task.name, slot] = self._draft.notes[task.name, slot]
         self.reasons[self._named(task, lacking)] = None
 

@@ -17,6 +17,7 @@ from heroctl.domain.events import (
     JobDeployed,
     JobFailed,
     JobLaunchFinished,
+    NodeDrainStarted,
 )
 from heroctl.domain.intents.jobs import rollback_job, scale_job, stop_alloc, submit_job
 from heroctl.domain.lifecycle import TERMINAL
@@ -242,6 +243,41 @@ def test_several_tasks_are_complete_together() -> None:
     cluster.end(other)
     cluster.settle()
     assert cluster.status() == "complete"
+
+
+def test_a_task_that_waits_for_another_begins_when_that_has_ended_well() -> None:
+    cluster = _cluster()
+    task = {"driver": "process", "command": ["x"], "args": ["works"]}
+    later = {"name": "later", "depends_on": [{"task": "first", "condition": "complete"}], **task}
+    tasks = [{"name": "first", **task}, later]
+    cluster.do(submit_job(cluster.state, spec(job="import", type="batch", tasks=tasks), "tester"))
+    cluster.settle()
+    [first] = cluster.live("import")
+    assert first.task == "first"
+    assert cluster.job().blocked == ("later: waits for import.first to be complete",)
+    cluster.end(first)
+    cluster.settle()
+    [last] = cluster.live("import")
+    assert last.task == "later"
+    cluster.restart()
+    cluster.settle()
+    assert [alloc.task for alloc in cluster.live("import")] == ["first"], "each launch waits for its own"
+
+
+def test_a_replica_works_on_a_drained_node_until_the_deadline_and_then_elsewhere() -> None:
+    cluster = _cluster("n1", "n2")
+    cluster.batch(args="works")
+    cluster.settle()
+    [alloc] = cluster.live("import")
+    cluster.add(NodeDrainStarted(alloc.node, cluster.state.nodes[alloc.node].name, 120, ignore_system=False))
+    cluster.decide()
+    cluster.step()
+    assert [one.id for one in cluster.live("import")] == [alloc.id]
+    cluster.wait(121_000)
+    cluster.settle()
+    [again] = cluster.live("import")
+    assert again.node != alloc.node
+    assert (cluster.launches()[0].status, cluster.launches()[0].failed) == ("running", 0)
 
 
 def test_no_replicas_are_a_launch_that_is_complete() -> None:
