@@ -195,7 +195,7 @@ def _room(room: Room, ask: Ask) -> str | None:
 OF_KIND: Final[tuple[Callable[[Node, Ask], str | None], ...]] = (_ready, _eligible, _driver, _allowed, _constraints)
 OF_ROOM: Final[tuple[Callable[[Room, Ask], str | None], ...]] = (_ports, _volumes, _room)
 BARRED: Final = "had a port in use"  # of this job, on that node, a short while ago
-REFUSED: Final = "refused what it reaches for"  # of this job, on that node, by the agent itself
+REFUSED: Final = "refused to run it"  # this job, on that node, by the agent itself: its allocation says why
 CROWDED: Final = f"constraint {constraint.ALONE}"  # a replica of the task is there
 
 

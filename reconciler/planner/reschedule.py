@@ -11,7 +11,9 @@ from heroctl.domain.state import State
 
 PORT_IN_USE: Final = "port_in_use"
 NOT_ALLOWED: Final = "not_allowed"
-NODES_FAULT: Final = frozenset({PORT_IN_USE, NOT_ALLOWED})  # that node takes nothing more; another can do at once
+# An agent will not, or cannot: no place in memory for secrets, no room for the image. It begins anew when that changes.
+REFUSALS: Final = frozenset({NOT_ALLOWED, "no_tmpfs", "disk_low"})
+NODES_FAULT: Final = frozenset({PORT_IN_USE, *REFUSALS})  # that node takes nothing more; another can do at once
 BARRED_MS: Final = 600_000  # how long a node on which a fixed port was in use takes nothing of that job
 _SHORTEST_MS: Final = 1_000
 
@@ -44,11 +46,11 @@ def barred_until(alloc: Alloc) -> int | None:
 
 
 def refusing(state: State, job: Job) -> frozenset[str]:
-    """Name the nodes whose agents do not allow what a job's tasks reach for, until an agent begins anew."""
+    """Name the nodes whose agents refuse a job's tasks, or have no room for them, until an agent begins anew."""
     return frozenset(
         alloc.node
         for alloc in state.allocs_of(job.uid)
-        if alloc.reason == NOT_ALLOWED and alloc.terminal and not alloc.given_up and _still(state, job, alloc)
+        if alloc.reason in REFUSALS and alloc.terminal and not alloc.given_up and _still(state, job, alloc)
     )
 
 

@@ -94,7 +94,7 @@ def test_a_link_that_leads_outside_is_refused_by_the_agent(there: Cluster, tmp_p
     allow(there, host_paths=str(tmp_path))
     until(lambda: "docker.host_paths" in str(there.client.get("/v1/nodes").body), what="the agent's word")
     there.submit(job("out", volumes=[{"source": f"{tmp_path}/out", "target": "/data"}]))
-    blocked(there, "out", "refused what it reaches for")
+    blocked(there, "out", "refused to run it")
     (tried,) = there.allocations("out")
     assert (tried["status"], tried["reason"]) == ("failed", "not_allowed")
     there.submit(job("in", volumes=[{"source": f"{tmp_path}/in", "target": "/data"}]))
