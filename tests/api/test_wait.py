@@ -25,6 +25,8 @@ READS = (
     "/v1/allocations?job=web",
     "/v1/allocations?node=node-1",
     "/v1/allocations/{alloc}",
+    "/v1/services",
+    "/v1/services/web",
     "/v1/nodes",
     "/v1/nodes/node-1",
     "/v1/cluster/status",
