@@ -41,15 +41,15 @@ class Moves:
         self._rolls = rolls
 
     def pairs(self, slot: Slot) -> Iterator[Move]:
-        """Give the moves under way in a slot. Where a restart is on trial, a fresh one is the same as the old."""
+        """Give the moves under way in a slot."""
         yield from slot.moves
-        if slot.stage != "replace" and (restarted := self.restarted(slot)) is not None:
+        if (restarted := self.restarted(slot)) is not None:
             yield restarted
 
     def restarted(self, slot: Slot) -> Move | None:
-        """Find an old replica that is to leave, and beside which one of the same content stands since a restart."""
+        """Find an old replica that is to leave, and who follows it: a fresh one, where it is old only by a restart."""
         old, fresh = slot.old, slot.fresh
-        if old is None or fresh is None or old.content != fresh.content or old.content != self._kinds.content:
+        if old is None or fresh is None or old.content != fresh.content or self.is_updated(slot, old):
             return None
         return Move(old, fresh) if self._scene.misplaced(old) and not self._scene.misplaced(fresh) else None
 

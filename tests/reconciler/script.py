@@ -13,6 +13,7 @@ from typing import Any, Final
 from heroctl.domain import events as e
 from heroctl.domain.duration import Duration
 from heroctl.domain.intents import deployments, jobs
+from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.state import job_status
 from heroctl.domain.traffic import traffic
@@ -63,6 +64,8 @@ class Script:
             "behave": self._behave,
             "fail": self._fail,
             "sick": self._sick,
+            "label": self._label,
+            "set": self._set,
             "hush": self.cluster.hush,
             "back": self.cluster.come_back,
             "remove": self.cluster.remove,
@@ -86,8 +89,19 @@ class Script:
 
     # ── causes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _node(self, name: str, cpu: str = "4", memory: str = "8GiB", drivers: str = "process") -> None:
-        self.cluster.join(name, float(cpu), memory, drivers=[one for one in drivers.split(",") if one != "none"])
+    def _node(
+        self, name: str, cpu: str = "4", memory: str = "8GiB", drivers: str = "process", labels: str = ""
+    ) -> None:
+        offered = [one for one in drivers.split(",") if one != "none"]
+        self.cluster.join(name, float(cpu), memory, drivers=offered, labels=_labels(labels))
+
+    def _label(self, name: str, labels: str) -> None:
+        """Let a node come back with other labels."""
+        self.cluster.open(self.cluster.state.node_names[name], labels=_labels(labels))
+
+    def _set(self, key: str, value: str) -> None:
+        given = {"on": True, "off": False}.get(value, value)
+        self.cluster.do(set_settings(self.cluster.state, {key: given}))
 
     def _run(self, name: str, args: str, **fields: str) -> None:
         """`run web v2 count=3 cpu=1 memory=1GiB host=80 after=db type=system max_parallel=1 order=stop-first …`"""
@@ -109,7 +123,9 @@ class Script:
         if "delay" in fields:
             made["reschedule"] = {"delay": fields.pop("delay")}
         if "moves" in fields or "moving" in fields:
-            made["migrate"] = {"max_parallel": int(fields.pop("moves", "1")), "order": fields.pop("moving", "start-first")}
+            order = fields.pop("moving", "start-first")
+            made["migrate"] = {"max_parallel": int(fields.pop("moves", "1")), "order": order}
+        made |= _wishes(fields)
         if "volume" in fields:
             made["volumes"] = [{"source": fields.pop("volume"), "target": "data"}]
         if fields:
@@ -235,6 +251,30 @@ class Script:
                 return f"brake off: {event.reason}"
             case _:
                 return _tell_job(event)
+
+
+def _labels(text: str) -> dict[str, str]:
+    """`zone:a,disk:ssd`"""
+    return dict(pair.split(":", 1) for pair in text.split(",") if pair)
+
+
+def _wishes(fields: dict[str, str]) -> dict[str, Any]:
+    """`priority=70 must=disk:ssd alone=yes like=size:large like_weight=20 over=zone shares=a:50,b:30`"""
+    made: dict[str, Any] = {"priority": int(fields.pop("priority"))} if "priority" in fields else {}
+    wanted: list[dict[str, Any]] = [
+        {"attribute": f"${{node.labels.{key}}}", "value": value} for key, value in _labels(fields.pop("must", "")).items()
+    ]
+    wanted += [{"operator": "distinct_hosts"}] if fields.pop("alone", "") else []
+    weight = int(fields.pop("like_weight", "50"))
+    liked = [
+        {"attribute": f"${{node.labels.{key}}}", "value": value, "weight": weight}
+        for key, value in _labels(fields.pop("like", "")).items()
+    ]
+    made |= {key: value for key, value in (("constraints", wanted), ("affinities", liked)) if value}
+    if "over" in fields:
+        shares = {value: int(share) for value, share in _labels(fields.pop("shares", "")).items()}
+        made["spread"] = [{"attribute": f"${{node.labels.{fields.pop('over')}}}", "targets": shares}]
+    return made
 
 
 def _update(fields: dict[str, str]) -> dict[str, Any]:

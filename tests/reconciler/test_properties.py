@@ -98,6 +98,12 @@ def with_alloc(name: str, number: int, do: Callable[[Watched, Alloc], None]) -> 
     return act
 
 
+def admit(cluster: Watched, name: str) -> None:
+    """Let allocations come to a node again, unless it is drained."""
+    if cluster.state.nodes[cluster.state.node_names[name]].drain is None:
+        cluster.set_eligible(name, eligible=True)
+
+
 def void(_: object) -> None:
     """Return nothing."""
 
@@ -117,6 +123,10 @@ def live(seconds: int) -> Act:
         cluster.decide()
 
     return act
+
+
+def write_secret(name: str) -> Act:
+    return lambda cluster: cluster.write_secret(name)
 
 
 def wait(ms: int) -> Act:
@@ -140,7 +150,12 @@ def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any
         },
         optional={
             "ports": st.just({"http": {"container": 80, "host": 80}}),
+            "migrate": st.fixed_dictionaries(
+                {"max_parallel": st.integers(1, 2), "order": st.sampled_from(["start-first", "stop-first"])}
+            ),
             "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
+            "env": st.sampled_from([{"DB": "${secret.db}"}, {"DB": "${secret.db}", "KEY": "${secret.key}"}]),
+            "on_secret_change": st.sampled_from(["restart", "none"]),
         },
     )
 
@@ -181,7 +196,11 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
         (3, st.builds(with_node, nodes, st.just(Watched.come_back))),
         (1, st.builds(with_node, nodes, st.just(Watched.remove))),
         (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=False)))),
-        (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.set_eligible(name, eligible=True)))),
+        (1, st.builds(with_node, nodes, st.just(admit))),
+        (2, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.drain(name)))),
+        (1, st.builds(with_node, nodes, st.just(lambda cluster, name: cluster.drain(name, 5)))),
+        (2, st.builds(with_node, nodes, st.just(Watched.cancel_drain))),
+        (1, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.misplace(one)))),
         (4, st.builds(run, names, versions, fields(policies))),
         (1, st.builds(with_job, names, st.sampled_from([Watched.stop, Watched.delete]))),
         (2, st.builds(with_alloc, names, slots, st.just(lambda cluster, one: cluster.do(jobs.stop_alloc(one))))),
@@ -197,6 +216,7 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
         (1, st.builds(wish, names, st.just(lambda state, job: jobs.restart_job(state, job, "tester")))),
         (1, st.builds(wish, names, st.just(lambda state, job: jobs.rollback_job(state, job, None, "tester")))),
         (2, st.builds(wish, names, st.builds(scaling, st.integers(0, 5)))),
+        (3, st.builds(write_secret, st.sampled_from(["db", "key"]))),
         (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
         (6, st.builds(live, st.sampled_from([1, 5, 20, 45]))),
         (3, st.just(lambda cluster: void(cluster.decide()))),
@@ -270,6 +290,7 @@ def test_whatever_happened_every_slot_is_filled_again(history: list[Act]) -> Non
         if deployment.status != "paused":
             check_filled(cluster, job)
     assert cluster.look().pieces == ()
+    assert not any(cluster.is_misplaced(alloc) for alloc in cluster.state.allocs.values() if alloc.live)
     cluster.agree()
     for job in cluster.state.jobs.values():
         check_filled(cluster, job)

@@ -61,6 +61,7 @@ class Watched(Cluster):
         for event in piece.events:
             if isinstance(event, AllocPlaced):
                 assert self.state.jobs[event.uid].wanted
+                self.check_secrets(event)
             if isinstance(event, JobFailed):
                 assert event.deployment not in self.told
                 self.told.add(event.deployment)
@@ -69,6 +70,14 @@ class Watched(Cluster):
         super().apply(piece)
         self.check_nodes()
         self.check_deployments()
+
+    def check_secrets(self, event: AllocPlaced) -> None:
+        """Nobody is placed who would have to do without a secret."""
+        version = self.state.jobs[event.uid].version(event.version)
+        summary = version.task(event.task) if version is not None else None
+        assert summary is not None
+        for name, number in summary.pins:
+            assert self.state.secrets[event.namespace, name].version(number) is not None
 
     # ── always ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,17 +104,28 @@ class Watched(Cluster):
                     reverted.add(failed.id)
 
     def check_healthy(self, job: Job, piece: Piece) -> None:
-        """A rollout takes no more healthy replicas away than its order allows. (A trial takes away what was tried.)"""
+        """A rollout takes no more healthy replicas away than its order allows. (A trial takes away what was tried.)
+
+        A move takes none away, or as many as may be on their way where its order is stop-first.
+        """
         deployment = self.state.deployments[job.deployment]
-        if not (job.wanted and (deployment.active or deployment.status == "failed")):
+        if not job.wanted:
             return
-        stopped = {event.alloc for event in piece.events if isinstance(event, AllocStopping) and self._rolls(event)}
+        stops = [event for event in piece.events if isinstance(event, AllocStopping)]
+        moved = {event.alloc for event in stops if event.reason == "migrated"}
+        rolls = deployment.active or deployment.status == "failed"
+        stopped = moved | {event.alloc for event in stops if rolls and self._rolls(event)}
         for task in specs.decode(job.current.spec).tasks:
             mine = [alloc for alloc in self.state.allocs_of(job.uid) if alloc.live and alloc.task == task.name]
             mine = [alloc for alloc in mine if alloc.slot < task.count and self._is_healthy(alloc)]
             before = {alloc.slot for alloc in mine}
             after = {alloc.slot for alloc in mine if alloc.id not in stopped}
-            assert len(after) >= min(len(before), task.count - task.update.max_parallel)
+            moving = task.migrate.max_parallel if moved and task.migrate.order == "stop-first" else 0
+            updating = task.update.max_parallel if stopped - moved else 0
+            if moving or updating:
+                assert len(after) >= min(len(before), task.count - max(moving, updating))
+            else:
+                assert after == before
 
     def _is_healthy(self, alloc: Alloc) -> bool:
         return alloc.health == "healthy" and self.state.nodes[alloc.node].up is True
@@ -125,18 +145,38 @@ class Watched(Cluster):
             job = self.state.jobs[uid]
             assert job.wanted
             assert slot < self._task(job, name).count
-            kinds = {(alloc.content, alloc.create_index > job.renewed) for alloc in allocs}
-            assert len(kinds) == len(allocs) or self._deployment(job).status == "paused"
+            self.check_kinds(job, allocs)
             by_task[uid, name] += allocs
         for (uid, name), allocs in by_task.items():
             job = self.state.jobs[uid]
+            moving = sum(1 for alloc in allocs if self._is_followed(alloc, allocs))
+            tasks = (specs.decode(version.spec).task(name) for version in job.versions)
+            assert moving <= max(task.migrate.max_parallel for task in tasks if task is not None)
             if self._deployment(job).status != "paused":
-                assert len(allocs) <= self._most(job, name, allocs)
+                assert len(allocs) - moving <= self._most(job, name, allocs)
                 self.check_canaries(job, name, allocs)
                 self.check_pairs(job, name, filled)
             shares = traffic(self.state, job, name)
             assert sum(share.weight for share in shares) == 100
             assert {share.content for share in shares} == {alloc.content for alloc in allocs}
+
+    def check_kinds(self, job: Job, allocs: Iterable[Alloc]) -> None:
+        """One of a kind fills a slot, or two of which one is to leave its node."""
+        kinds = defaultdict(list)
+        for alloc in allocs:
+            kinds[alloc.content, alloc.create_index > job.renewed].append(alloc)
+        for twins in kinds.values():
+            pair = len(twins) == 2 and len({self.is_misplaced(alloc) for alloc in twins}) == 2
+            assert len(twins) == 1 or pair or self._deployment(job).status == "paused"
+
+    def is_misplaced(self, alloc: Alloc) -> bool:
+        """Tell whether a replica is to leave its node."""
+        return alloc.misplaced or self.state.nodes[alloc.node].drain is not None
+
+    def _is_followed(self, alloc: Alloc, allocs: Iterable[Alloc]) -> bool:
+        return self.is_misplaced(alloc) and any(
+            (one.slot, one.content, one.replaces) == (alloc.slot, alloc.content, alloc.id) for one in allocs
+        )
 
     def _most(self, job: Job, name: str, allocs: Iterable[Alloc]) -> int:
         """Count how many replicas of a task may be there at most, by what those that are there were placed for."""
@@ -145,7 +185,7 @@ class Watched(Cluster):
         versions = [version for version in job.versions if version.version in numbers or version.stable]
         tasks = [task for version in versions if (task := specs.decode(version.spec).task(name)) is not None]
         count = self._task(job, name).count
-        return count + max(_beside(task.update, count) for task in tasks)
+        return count + max(_beside(task, count) for task in tasks)
 
     def check_canaries(self, job: Job, name: str, allocs: Iterable[Alloc]) -> None:
         """Before the promotion there are as many as were asked for."""
@@ -167,7 +207,8 @@ class Watched(Cluster):
             if over and (uid, task) == (job.uid, name) and update.strategy in {"rolling", "canary"}:
                 stands_by = self._deployment(job).status == "failed" and self._were_abreast(job, name)
                 comes_back = any(alloc.first_healthy_at is None for alloc in allocs)
-                assert len(allocs) == 1 or stands_by or comes_back
+                moves = any(self.is_misplaced(alloc) for alloc in allocs)
+                assert len(allocs) == 1 or stands_by or comes_back or moves
 
     def _were_abreast(self, job: Job, name: str) -> bool:
         task = specs.decode(job.stable.spec).task(name) if job.stable is not None else None
@@ -194,9 +235,12 @@ class Watched(Cluster):
         """Make everything well, and go on until nothing is left to do."""
         self.behaviour.clear()
         self.sick.clear()
+        for name in {name for job in self.state.jobs.values() for task in job.current.tasks for name, _ in task.pins}:
+            self.write_secret(name)
         for node in list(self.state.nodes.values()):
             self.open(node.id)
-            if not node.eligible:
+            self.cancel_drain(node.name)
+            if not self.state.nodes[node.id].eligible:
                 self.set_eligible(node.name, eligible=True)
         for number in range(18):
             self.join(f"fresh{number}-{len(self.records)}", cpu=32, memory="64GiB")
@@ -231,14 +275,16 @@ class Watched(Cluster):
         raise AssertionError("a deployment waits for something that it does not say")
 
 
-def _beside(update: specs.Update, count: int) -> int:
-    """Count what a strategy may have running beside a full set."""
+def _beside(task: specs.Task, count: int) -> int:
+    """Count what a strategy may have running beside a full set: what is outdated may be on its way off a node too."""
+    update = task.update
+    step = max(update.max_parallel, task.migrate.max_parallel)
     match update.strategy:
         case "canary":
-            return max(update.max_parallel, (update.canary or specs.Canary()).count)
+            return max(step, (update.canary or specs.Canary()).count)
         case "blue-green":
-            return max(count, update.max_parallel)
+            return max(count, step)
         case "rainbow":
-            return ((update.rainbow or specs.Rainbow()).keep + 1) * count + update.max_parallel
+            return ((update.rainbow or specs.Rainbow()).keep + 1) * count + step
         case _:
-            return update.max_parallel
+            return step
