@@ -39,7 +39,15 @@ Place = tuple[str, int]  # a task and a slot of it
 
 
 def decide_batch(draft: Draft, allocs: list[Alloc]) -> None:
-    """Decide on a batch job that is wanted."""
+    """Decide on a batch job that is wanted; and let those who ask look at a launch that waits, or else the newest."""
+    _decide(draft, allocs)
+    going = [run for run in draft.runs if not run.over]
+    draft.told = next((run for run in going if run.notes), going[-1] if going else None)
+    if draft.told is not None:
+        draft.slots, draft.notes = draft.told.slots, draft.told.notes
+
+
+def _decide(draft: Draft, allocs: list[Alloc]) -> None:
     job = draft.job
     by_launch: dict[int, list[Alloc]] = {launch.number: [] for launch in running(draft.scene.state, job.uid)}
     over = []
@@ -164,7 +172,7 @@ class Run:
 
     def _begun(self, task: specs.Task, needs: list[Need]) -> list[Need]:
         """Leave out what is not to begin yet, as its task waits for others; what began once is not held back again."""
-        waiting = waits(self._scene, self._draft.job, task, self._slots) if needs and task.depends_on else NOTHING
+        waiting = waits(self._scene, self._draft.job, task, self.slots) if needs and task.depends_on else NOTHING
         if not waiting.reasons:
             return needs
         first = [need for need in needs if not need.replaces]
@@ -176,7 +184,7 @@ class Run:
         return [need for need in needs if need.replaces]
 
     @cached_property
-    def _slots(self) -> dict[str, list[Slot]]:
+    def slots(self) -> dict[str, list[Slot]]:
         """Give its slots as those who wait for one of its tasks look at them."""
         slots = {task.name: [Slot(number) for number in range(task.count)] for task in self.spec.tasks}
         for (task, number), alloc in self.newest.items():

@@ -15,6 +15,7 @@ from heroctl.domain.records import Alloc, Job
 from reconciler.planner.filters import BARRED, REFUSED, Ask, full
 from reconciler.planner.picker import Picker
 from reconciler.planner.place import NOWHERE
+from reconciler.planner.preempt import Eviction, may_preempt
 from reconciler.planner.reschedule import barred_until, refusing
 from reconciler.planner.scene import Scene
 from reconciler.planner.slots import Need, Slot
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from reconciler.planner.batch import Run
 
 Why = Literal[
-    "room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends", "volume", "secret", "seat"
-]
+    "room", "leaving", "held", "delayed", "spent", "ill", "turn", "bound", "depends", "volume", "secret", "seat",
+    "preempting",
+]  # fmt: skip
+MAKING_ROOM: Final = "no room: replicas of lower priority make way"
 
 
 class Note(Struct, frozen=True):
@@ -61,8 +64,12 @@ class Draft:
         self.seats: dict[tuple[str, int], str] = {}  # of a system job: the node of each task's slot
         self.slots: dict[str, list[Slot]] = {}  # by task, once they are sorted
         self.runs: list[Run] = []  # of a batch job: its launches that go on
+        self.told: Run | None = None  # the one of them that there is most to say of
         self.next_launch: int | None = None  # ms: when the clock launches it next
         self.notes: dict[tuple[str, int], Note] = {}  # by task and slot
+        self.promised = False  # room is being made for it
+        self._evictions: dict[Ask, Eviction] = {}
+        self._others: set[str] = set()  # streams of jobs that make way
         self._nodes: set[str] = set()
         self._next_n = job.next_n
 
@@ -81,7 +88,12 @@ class Draft:
     @property
     def reads(self) -> tuple[str, ...]:
         """The streams that must not have moved: the job's, and those of the nodes placed on and of what was judged."""
-        return (job_stream(self.job.namespace, self.job.name), *map(node_stream, sorted(self._nodes)), *self.judged)
+        return (
+            job_stream(self.job.namespace, self.job.name),
+            *map(node_stream, sorted(self._nodes)),
+            *self.judged,
+            *sorted(self._others),
+        )
 
     def picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
         """Give what picks nodes for replicas of a task. `near`: those that are to stay, by node."""
@@ -112,6 +124,28 @@ class Draft:
         """Say why a node that fits takes no replica now, or None."""
         closed = BARRED if node in self.barred else REFUSED if node in self.refused else None
         return full(self.scene.fleet.rooms[node], ask) or closed
+
+    def make_room(self, task: specs.Task, slot: int, picker: Picker) -> str:
+        """Let replicas of lower priority make way for one that fits nowhere, and say so; "": none could, or may.
+
+        What is there already and leaves by itself is waited for in the same words.
+        """
+        if self.full or not may_preempt(self.scene, self.job):
+            return ""
+        eviction = self._evictions.get(picker.ask)
+        if eviction is None:
+            eviction = self._evictions[picker.ask] = Eviction(self.scene, self.job, picker.ask, picker.closed)
+        way = eviction.next(self.bound_to(task, slot))
+        if way is None:
+            return ""
+        for alloc in way.victims:
+            by = f"{self.job.namespace}/{self.job.name}"
+            self.events.append(AllocStopping(alloc.id, alloc.namespace, alloc.job, "preempted", by))
+            self._others.add(job_stream(alloc.namespace, alloc.job))
+        self.promised = True
+        self.waiting = True
+        self.note(task.name, slot, "preempting", said=self.scene.state.nodes[way.node].name)
+        return MAKING_ROOM
 
     def bound_to(self, task: specs.Task, slot: int) -> str:
         """Name the only node that will do for a slot, as it is its own, or keeps its volumes; "": any."""

@@ -17,7 +17,9 @@ from heroctl.domain.events import AllocPlaced
 from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.state import State
 from reconciler.planner import strategy
+from reconciler.planner.batch import is_done
 from reconciler.planner.draft import Draft, Note
+from reconciler.planner.explain_launches import launches_told
 from reconciler.planner.filters import Ask
 from reconciler.planner.lost import given_up_at
 from reconciler.planner.needs import HELD
@@ -30,12 +32,14 @@ from reconciler.planner.words import amount, ended, life, span
 
 Standing = Literal[
     "healthy",  # as it is wanted
+    "complete",  # has done what it was to do
     "starting",  # placed, and on its way
     "unhealthy",  # runs, and fails its check
     "restarting",  # crashed; its agent begins it again
     "rescheduled",  # failed for good; another node gets it at `retry_at`
     "spent",  # failed for good, and is not tried again
     "no_room",  # fits nowhere
+    "preempting",  # fits nowhere, and others make way
     "volume",  # waits for the node that keeps its volume
     "depends",  # waits for another job or task to get so far
     "secret",  # waits for a secret that is not there, or no more
@@ -51,7 +55,7 @@ Standing = Literal[
     "held",  # lost, and not replaced while the brake is on
 ]
 _Said = tuple[Standing, str, int | None, dict[str, int] | None]
-_WELL: Final = frozenset({"healthy", "on_trial", "kept"})
+_WELL: Final = frozenset({"healthy", "complete", "on_trial", "kept"})
 MOST_SLOTS: Final = 1_000  # that are told of; what is not as it should be comes first
 
 
@@ -119,6 +123,9 @@ class _Explaining:
         every = [(task, slot) for task in spec.tasks for slot in self._draft.slots.get(task.name, ())]
         chosen = sorted(every, key=lambda each: self._is_plain(each[1]))[:MOST_SLOTS]  # stable
         slots = sorted((self._slot(task, slot) for task, slot in chosen), key=lambda case: case.well)
+        if self._job.type == "batch":
+            told = self._summary(launches_told(self._draft, self._now), slots, "")
+            return Case(told, slots=slots, left_out=len(every) - len(slots))
         healthy = sum(self._is_healthy(slot) for _, slot in every)
         under_way = self._under_way(slots)
         count = f"{healthy} of {amount(len(every), 'replica')} of version {self._job.current.version}"
@@ -151,6 +158,8 @@ class _Explaining:
             return moving
         if slot.fresh is not None:
             return (*self._replica(task, slot.fresh, self._beside(task, slot)), None)
+        if self._job.type == "batch" and slot.last is not None and is_done(slot.last):
+            return "complete", f"ended well on {self._node(slot.last.node)}", None, None
         if node is not None:
             return "next", f"about to be placed on {self._node(node)}", None, None
         if note is not None:
@@ -216,6 +225,9 @@ class _Explaining:
                 return why, f"{before}{note.said}{stays}", None, None
             case "seat":
                 return "no_room", f"{before}{note.said}{stays}", None, None
+            case "preempting":
+                words = f"waiting for replicas of lower priority to end on {note.said}, which make way for it"
+                return "preempting", f"{before}{words}{stays}", None, None
             case "volume":
                 return "volume", f"{before}waiting for its volume's node: {note.said}{stays}", None, None
             case "spent":
@@ -268,6 +280,7 @@ class _Explaining:
             return f"{went}; it is kept until that node is back, or removed"
         if self._state.brake:
             return f"{went}: {HELD}"
+        left = at - self._now
         return f"{went}; it is given up in {span(left)}" if left > 0 else f"{went}; it is given up now"
 
     def _beside(self, task: specs.Task, slot: Slot) -> str:
