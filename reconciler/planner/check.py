@@ -28,6 +28,7 @@ from heroctl.domain.records import Alloc, Deployment, Job, Node, Usage
 from heroctl.domain.state import State
 from reconciler.planner.check_launches import broken_launches
 from reconciler.planner.check_system import broken_seats
+from reconciler.planner.check_victims import broken_victims, is_victim
 
 MAX_EVENTS = 1_000
 
@@ -44,6 +45,8 @@ class Ledger:
     def __init__(self) -> None:
         self.used: dict[str, Usage] = {}
         self.ports: dict[str, set[int]] = {}
+        self.volumes: dict[str, set[str]] = {}
+        self.stopped: set[str] = set()  # replicas
 
 
 def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> None:
@@ -57,6 +60,8 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     _check_ends(state, job, events)
     _check_deployment(state, job, events)
+    for broken in broken_victims(state, job, events, ledger.stopped):
+        raise BrokenPlanError(broken)
     for broken in broken_launches(state, job, events) if job.type == "batch" else ():
         raise BrokenPlanError(broken)
     for broken in broken_seats(state, job, events) if job.type == "system" else ():
@@ -87,7 +92,7 @@ def _check_ends(state: State, job: Job, events: Sequence[Event]) -> None:
         if not isinstance(event, AllocStopping | AllocGivenUp):
             continue
         alloc = state.allocs.get(event.alloc)
-        if alloc is None or alloc.uid != job.uid or alloc.terminal:
+        if alloc is None or (alloc.uid != job.uid and not is_victim(state, job, event)) or alloc.terminal:
             raise BrokenPlanError(f"{event.TAG} of {event.alloc}, which is none of the job's")
         if isinstance(event, AllocStopping) and alloc.wanted == "stop":
             raise BrokenPlanError(f"{event.alloc} is stopping already")
@@ -262,6 +267,8 @@ def _check_nodes(state: State, placed: list[AllocPlaced], ledger: Ledger) -> Non
         taken = ports.setdefault(node.id, set())
         _check_ports(state, event, taken)
         taken.update(event.host_ports)
+        if event.volumes:
+            _check_volumes(state, event, ledger.volumes.setdefault(node.id, set()))
     ledger.used, ledger.ports = used, ports
 
 
@@ -283,3 +290,14 @@ def _check_ports(state: State, event: AllocPlaced, taken: set[int]) -> None:
     held = {port for alloc in state.allocs_on(event.node) for port in alloc.host_ports}
     if not held.isdisjoint(event.host_ports) or not taken.isdisjoint(event.host_ports):
         raise BrokenPlanError(f"a port of {event.host_ports} is taken on {event.node}")
+
+
+def _check_volumes(state: State, event: AllocPlaced, taken: set[str]) -> None:
+    """A volume is one replica's alone, and where it is it stays."""
+    held = {volume for alloc in state.allocs_on(event.node) for volume in alloc.volumes}
+    if not held.isdisjoint(event.volumes) or not taken.isdisjoint(event.volumes):
+        raise BrokenPlanError(f"a volume of {event.volumes} is in use on {event.node}")
+    kept = {state.volume_of(volume, event.job, event.task, event.slot) for volume in event.volumes} - {None}
+    if kept - {event.node}:
+        raise BrokenPlanError(f"{event.task}[{event.slot}] has volumes on {', '.join(map(str, kept))}")
+    taken.update(event.volumes)

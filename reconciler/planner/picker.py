@@ -57,8 +57,8 @@ class Picker:
         held: frozenset[str] = NOWHERE,
     ) -> None:
         self.ask = ask
-        self.held = held if ask.alone else NOWHERE
-        self._closed = {*closed, *held, *near} if ask.alone else set(closed)
+        self._held = {*held, *near} if ask.alone else set()
+        self._closed = {*closed, *self._held}
         self._fleet = fleet
         self._count = count
         self._near = near
@@ -70,6 +70,7 @@ class Picker:
         self._changed: set[str] = set()
         self._front: list[tuple[int, str, Group, int]] = []  # the best of each group, with its mark
         self._shares = self._share(spread) if ask.over else None
+        self._seen = fleet.stamps
         for node in near:
             self._enter(node)
         if self._shares is not None:
@@ -116,6 +117,16 @@ class Picker:
         room = self._fleet.rooms.get(node)
         return room is not None and node not in self._closed and self._shape.price(room) is not None
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The nodes with a replica that bears no other beside it."""
+        return frozenset(self._held)
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The nodes that are never picked."""
+        return frozenset(self._closed)
+
     def possible(self, besides: str = "") -> bool:
         """Tell whether a pick would find a node now that is not `besides`."""
         return self._best(besides) is not None
@@ -147,6 +158,10 @@ class Picker:
         if avoid:
             found = ((pool.price, self._best_of(pool, avoid)) for pool in self._pools.values())
             return min(((price + best[0], best[1]) for price, best in found if best is not None), default=None)
+        if self._fleet.stamps != self._seen:  # something was promised to a node meanwhile
+            self._seen = self._fleet.stamps
+            for pool in tuple(self._pools.values()):
+                self._advance(pool)
         front = self._front
         while front:
             price, node, group, mark = front[0]
@@ -201,10 +216,12 @@ class Picker:
 
     def _take(self, node: str) -> None:
         self._fleet.take(node, self.ask)
+        self._seen = self._fleet.stamps
         self._near[node] = self._near.get(node, 0) + 1
         self._changed.add(node)
         if self.ask.alone:
             self._closed.add(node)
+            self._held.add(node)
         self._moved(node, 1)
 
     def _moved(self, node: str, replicas: int) -> None:

@@ -29,7 +29,7 @@ class Fleet:
         self._read_all = -1
         self._set_at = -1  # index of the cluster's settings when they were read
         self._spreads = False
-        self._stamps = 0
+        self.stamps = 0  # how many changes there were
         self._taken: set[str] = set()  # rooms that differ from the state by what this pass decided
         self._kinds: dict[tuple[Any, ...], int] = {}
         self._shapes: dict[Ask, Shape] = {}  # least recently used first
@@ -82,8 +82,8 @@ class Fleet:
         return self._kinds.setdefault((node.up, node.eligible, node.version, drivers, *told), len(self._kinds))
 
     def _stamp(self) -> int:
-        self._stamps += 1
-        return self._stamps
+        self.stamps += 1
+        return self.stamps
 
     def changed(self, nodes: Iterable[str]) -> None:
         """Note that nodes are not what they were: each shape learns of it when it is asked for."""

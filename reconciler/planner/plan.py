@@ -7,10 +7,12 @@ and a pass without it (after a take-over) decides the same.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from heroctl.domain.events import JobPlanFailed
 from heroctl.domain.intents.change import job_stream
@@ -26,6 +28,7 @@ from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 
 MAX_PLACEMENTS: Final = 1_000
+_NEVER: Final = -1  # an index that no topic has
 _SAID: Final = 500  # characters of an error
 MAX_EVALUATIONS: Final = 200_000
 
@@ -47,7 +50,8 @@ class Memo:
         self.release = release  # of this process: what it could not plan, another may
         self.looks: dict[int, Look] = {}
         self.fleet = Fleet()
-        self.resume = 0  # uid of the job to begin with, where the last pass had enough
+        self.resume = (-1_000, 0)  # with which job to begin, where the last pass had enough: see `turn`
+        self.promised: set[int] = set()  # jobs for which others make room: it is theirs first
         self.wary = False  # whether a plan may kill its process: what failed before comes when nothing else is to do
 
     def leave(
@@ -109,6 +113,11 @@ def failed(job: Job, said: str, release: str) -> Piece:
     return Piece((event,), (job_stream(job.namespace, job.name),), uid=job.uid)
 
 
+def turn(job: Job) -> tuple[int, int]:
+    """Say when it is a job's turn: by this, ascending."""
+    return -job.current.priority, job.uid
+
+
 class _Pass:
     def __init__(self, state: State, now: int, memo: Memo) -> None:
         memo.fleet.refresh(state)
@@ -125,11 +134,14 @@ class _Pass:
         more = False
         for uid in self._order():
             if self._scene.exhausted:
-                memo.resume = uid
+                memo.resume = turn(self._state.jobs[uid])
                 more = True
                 break
             job = self._state.jobs[uid]
             if job.quarantined(memo.release):
+                continue
+            if uid in self._scene.disturbed:
+                more = True  # some of it was just stopped: that first
                 continue
             look = memo.looks.get(uid)
             if look is None or not self._holds(look):
@@ -144,14 +156,21 @@ class _Pass:
         return Plan(tuple(self._pieces), wake, more, tuple(self._faults))
 
     def _order(self) -> list[int]:
-        """Begin where the last pass had enough, so that no job waits for ever behind others."""
-        memo, uids = self._memo, sorted(self._state.jobs)
-        for gone in memo.looks.keys() - self._state.jobs.keys():
+        """The highest priority first, then the eldest.
+
+        But begin where the last pass had enough, so that no job waits for ever behind others; and then with those for
+        which room was made, or others would take it.
+        """
+        memo, jobs = self._memo, self._state.jobs
+        for gone in memo.looks.keys() - jobs.keys():
             del memo.looks[gone]
-        start, memo.resume = memo.resume, 0
-        if start:
-            uids = [uid for uid in uids if uid >= start] + [uid for uid in uids if uid < start]
-        return sorted(uids, key=lambda uid: self._state.jobs[uid].plan_failures > 0) if memo.wary else uids
+        memo.promised &= jobs.keys()
+        turns = sorted(map(turn, jobs.values()))
+        at, memo.resume = bisect_left(turns, memo.resume), (-1_000, 0)
+        uids = [uid for _, uid in (*turns[at:], *turns[:at])]
+        if at and memo.promised:
+            uids.sort(key=lambda uid: uid not in memo.promised)
+        return sorted(uids, key=lambda uid: jobs[uid].plan_failures > 0) if memo.wary else uids
 
     def _holds(self, look: Look) -> bool:
         topics = self._state.topics
@@ -174,8 +193,15 @@ class _Pass:
             self._pieces.append(failed(job, said, self._memo.release))
             self._memo.leave(self._state, job.uid)
             return False
+        if draft.promised:
+            self._memo.promised.add(job.uid)
+        else:
+            self._memo.promised.discard(job.uid)
         if draft.events:
+            self._scene.planned.add(job.uid)
             self._pieces.append(Piece(tuple(draft.events), draft.reads, draft.moves, job.uid))
         elif not draft.cut:
             self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting, watched=draft.watched)
+            if draft.promised:  # what it was promised counts whenever others are planned: look again each time
+                self._memo.looks[job.uid] = replace(self._memo.looks[job.uid], capacity=_NEVER)
         return draft.cut

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heroctl.domain.records import Alloc
 from heroctl.domain.state import State
+from reconciler.planner.filters import Ask
 from reconciler.planner.place import Fleet
 
 
@@ -14,6 +17,11 @@ class Scene:
         self.state = state
         self.now = now
         self.fleet = fleet
+        self.planned: set[int] = set()  # jobs of which something is decided in this pass
+        self.disturbed: set[int] = set()  # jobs of which a replica makes way for another job's
+        self.evicted: set[str] = set()  # those replicas
+        self.promised: dict[str, list[Ask]] = {}  # what is to come to nodes where room is being made
+        self._lowest: int | None = None
         self._placements = placements
         self._evaluations = fleet.evaluations + evaluations
 
@@ -21,6 +29,22 @@ class Scene:
     def exhausted(self) -> bool:
         """Whether this pass has done its share: append first, then go on."""
         return self._placements <= 0 or self.fleet.evaluations >= self._evaluations
+
+    @property
+    def lowest(self) -> int:
+        """The lowest priority of any job."""
+        if self._lowest is None:
+            self._lowest = min((job.current.priority for job in self.state.jobs.values()), default=0)
+        return self._lowest
+
+    def promise(self, node: str, ask: Ask, victims: Iterable[Alloc]) -> None:
+        """Hold room on a node for what is to come there, and keep in mind who makes way, for the rest of this pass."""
+        self.fleet.take(node, ask)
+        self.fleet.changed((node,))
+        self.promised.setdefault(node, []).append(ask)
+        for alloc in victims:
+            self.evicted.add(alloc.id)
+            self.disturbed.add(alloc.uid)
 
     def placed(self) -> None:
         """Count a placement."""

@@ -6,7 +6,7 @@ the sum of the affinities that a node meets: a weight of 100 is as dear as the w
 
 Exact means equal to asking every node every time. What makes that quick is one heap of `(price, node, stamp)` per
 shape and group, kept between passes; a group are the nodes with the same values of what the task is spread over. A node
-that fills gets *better*, so what changed is entered anew; the old entries bear an older stamp, and are dropped when met.
+that fills gets *better*, so what changed is entered anew; old entries bear an older stamp, and are dropped when met.
 What depends on a node's kind alone is found once for each kind.
 """
 

@@ -84,6 +84,8 @@ class Steps:
             elif find(self.slots, need.slot).leaving is not None:
                 self._draft.waiting = True  # perhaps it needs what the one before still holds
                 self._draft.note(self.name, need.slot, "leaving")
+            elif said := self._draft.make_room(need.task, need.slot, picker):
+                self.reasons[said] = None
             else:
                 self._blocked(picker, need.slot)
 

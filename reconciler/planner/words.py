@@ -73,11 +73,20 @@ def ended(alloc: Alloc) -> str:
     """Say how a replica, or its last attempt, ended."""
     if alloc.given_up:
         return "was lost"
+    if alloc.why == "preempted":
+        return f"made way for {_by(alloc)}"
     if alloc.finished_at is not None and cause(alloc) != "failed":
         return "was stopped"
     killed = ", for want of memory" if alloc.oom else ""
     code = f" with exit code {alloc.exit_code}" if alloc.exit_code is not None else ""
     return f"failed{code}{killed}{_reason(alloc)}"
+
+
+def _by(alloc: Alloc) -> str:
+    """Say for whom one made way, where that is of its own namespace."""
+    said = next((message for _, _, event, message in reversed(alloc.timeline) if event == "alloc.stopping"), "")
+    _, by, job = said.partition(" by ")
+    return job.rpartition("/")[2] + ", which has a higher priority" if by else "a job of higher priority"
 
 
 def _reason(alloc: Alloc) -> str:

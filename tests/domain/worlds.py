@@ -98,7 +98,7 @@ class World:
 
 def spec(**fields: Any) -> Any:  # noqa: ANN401 - a spec
     """Make a spec of one process task; fields of the task may be given beside the job's."""
-    others = ("tasks", "meta", "namespace", "type", "periodic", "dispatch")
+    others = ("tasks", "meta", "namespace", "type", "priority", "periodic", "dispatch")
     job_fields = {"job": "web", **dict.fromkeys(others)}
     job = {name: fields.pop(name, default) for name, default in job_fields.items()}
     task = {"name": "main", "driver": "process", "command": ["serve"], **fields}

@@ -63,23 +63,36 @@ class Cluster(World):
         memory: str = "8GiB",
         disk: str = "100GB",
         drivers: Iterable[str] = ("process",),
+        *,
+        labels: dict[str, str] | None = None,
     ) -> Node:
         """Let a server join and open a session; the planner brings it up."""
         token = f"join-{name}"
         self.do(nodes.create_join_token(token, f"vault-{token}", self.clock + 60_000, "tester"))
         self.do(nodes.register_node(self.state, name, token, f"vault-{name}"))
         node = self.state.node_names[name]
-        self.open(node, Capacity(cpu, Size.parse(memory).bytes, Size.parse(disk).bytes), drivers)
+        self.open(node, Capacity(cpu, Size.parse(memory).bytes, Size.parse(disk).bytes), drivers, labels)
         return self.state.nodes[node]
 
-    def open(self, node: str, capacity: Capacity | None = None, drivers: Iterable[str] | None = None) -> None:
+    def open(
+        self,
+        node: str,
+        capacity: Capacity | None = None,
+        drivers: Iterable[str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> None:
         """Open a session with a full inventory; the node beats from here on."""
         known = self.state.nodes[node]
         self.silent.pop(node, None)
         offered = known.drivers if drivers is None else {name: Driver(healthy=True) for name in drivers}
         reports = [_report(alloc) for alloc in self.state.allocs_on(node) if alloc.phase != "pending"]
         request = SessionRequest(
-            f"boot-{known.name}", Inventory(reports), capacity or known.capacity, offered, f"10.0.0.{len(self.records)}"
+            f"boot-{known.name}",
+            Inventory(reports),
+            capacity or known.capacity,
+            offered,
+            f"10.0.0.{len(self.records)}",
+            labels=known.labels if labels is None else labels,
         )
         self.do(nodes.open_session(self.state, node, request, beating=False))
 

@@ -168,13 +168,19 @@ def _stopping(state: State, event: e.AllocStopping, touch: Touch) -> None:
         why=event.reason,
         modify_index=touch.index,
         assign_index=touch.index,
-        timeline=_line(old, touch, event.TAG, f"{event.reason} by {event.by}" if event.by else event.reason),
+        timeline=_line(old, touch, event.TAG, _why(event)),
     )
     state.allocs[alloc.id] = alloc
     _tell_services(old, alloc, touch)
     touch.all(alloc.topics)
     touch.add(assignment_topic(alloc.node))
     _touch_deployment(state, alloc, touch)
+
+
+def _why(event: e.AllocStopping) -> str:
+    """Who made it go is told where it is of the same namespace."""
+    near = event.by.startswith(f"{event.namespace}/")
+    return f"{event.reason} by {event.by}" if near else event.reason
 
 
 def _misplaced(state: State, event: e.AllocMisplaced, touch: Touch) -> None:
