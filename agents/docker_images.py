@@ -105,13 +105,17 @@ class Images:
             await self._keep_record()
         for image in images.spare(self._known, used, now, self._keep):
             crowded = await asyncio.to_thread(getattr, self._disk, "crowded")
-            if not crowded or not await self._remove(image):
+            if not crowded or not await self._remove(image, used):
                 break
 
-    async def _remove(self, image: str) -> bool:
+    async def _remove(self, image: str, used: Collection[str]) -> bool:
         """Remove one, unless somebody needs it; tell whether the engine answers."""
         try:
             async with calling(docker_engine.LONG_CALL):
+                shown = await self._engine.docker.images.inspect(image)
+                if images.names(used, shown.get("RepoDigests") or ()):  # what a tag stood for is wanted by its digest
+                    self._known[image] = self._wall()
+                    return True
                 await self._engine.docker.images.delete(image, force=False)
         except Gone:
             pass

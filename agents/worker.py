@@ -25,6 +25,7 @@ from agents.ports import NoPortLeft, Ports
 from agents.record import Record, interrupted, report, stopping, visible, waiting
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
 from agents.secrets import Secrets, Waiting
+from agents.silence import patient
 from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
 from heroctl.domain.assignment import Report
 from heroctl.domain.lifecycle import TERMINAL
@@ -47,6 +48,8 @@ class Room:
     secrets: Secrets
     desired: Desired
     removed: bool = False  # the node is no longer one: everything is to stop
+    heard_at: float | None = None  # when the last beat was sent that was answered
+    released: frozenset[str] = frozenset()  # allocations that nobody named, and an operator let go of
 
 
 class Worker:
@@ -88,8 +91,11 @@ class Worker:
         """What is wanted now."""
         origin = next((one.incarnation for one in self.containers or ()), "")
         room = self._room
-        wanted = wish(room.desired, self.alloc, origin=origin, found_at=self._found_at, now=room.clock.now())
-        return Wish("stop", room.desired.known(self.alloc)) if room.removed else wanted
+        now = room.clock.now()
+        wanted = wish(room.desired, self.alloc, origin=origin, found_at=self._found_at, now=now)
+        if room.removed or (wanted.wanted == "keep" and self.alloc in room.released):
+            return Wish("stop", room.desired.known(self.alloc))
+        return patient(wanted, self.record, room.heard_at, now)
 
     def wake(self, *, look: bool = False) -> None:
         """Think again; `look`: the containers may not be what they were."""
@@ -277,10 +283,12 @@ class Worker:
     async def _pull(self, action: Pull) -> None:
         """Pull, unless it is no longer wanted meanwhile."""
         pulling = asyncio.ensure_future(self._room.secrets.pull(action, self.alloc, self.runtime))
+        woken = False
         try:
             while not pulling.done():
                 waking = asyncio.ensure_future(self._wake.wait())
                 await asyncio.wait([pulling, waking], return_when=asyncio.FIRST_COMPLETED)
+                woken = woken or self._wake.is_set()
                 waking.cancel()
                 self._wake.clear()
                 if self._quitting or self.wish.wanted != "run":
@@ -291,7 +299,8 @@ class Worker:
             self._fault(error.fault)
         finally:
             pulling.cancel()
-            self._wake.set()
+            if woken:  # for something that is still to be thought about
+                self._wake.set()
 
     async def _start(self, action: Start) -> None:
         try:

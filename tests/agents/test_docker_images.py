@@ -172,6 +172,22 @@ async def test_what_somebody_else_brought_or_uses_is_never_touched(store: Store,
     assert store.here() == {"foreign", "mine"}, "who was in use goes when nobody uses it any more"
 
 
+async def test_what_a_tag_stood_for_stays_while_it_is_wanted_by_its_digest(
+    store: Store, client: docker.DockerClient
+) -> None:
+    store.push("1")
+    images = await store.images()
+    await images.pull(store.name("1"), ROBOTS)
+    [pinned] = client.images.get(store.name("1")).attrs["RepoDigests"]
+    store.used = 90
+    store.now += 1000
+    await images.tidy([pinned])
+    assert store.here() == {"1"}
+    store.now += 1000
+    await images.tidy([])
+    assert store.here() == set()
+
+
 async def test_a_record_that_cannot_be_read_removes_nothing(store: Store) -> None:
     store.push("1")
     await (await store.images()).pull(store.name("1"), ROBOTS)

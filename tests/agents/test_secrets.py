@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -167,6 +168,27 @@ async def test_an_image_is_pulled_as_whoever_a_secret_says(there: Rig) -> None:
     await there.until(there.control.is_phase("a1", "running"))
     assert there.runtime.logins == {"private:1": Login("robot", "beep-boop")}
     assert b"beep-boop" not in on_disk(there)
+
+
+async def test_a_pull_that_waits_for_a_secret_asks_at_measured_intervals(there: Rig) -> None:
+    asked: list[float] = []
+
+    def fault(path: str) -> httpx2.Response | None:
+        if path != "secrets":
+            return None
+        asked.append(there.clock.now())
+        return refusal(503, "behind")
+
+    there.control.fault = fault
+    there.runtime.scripts["private:1"] = Script(here=False, private=True)
+    there.control.want(wants(image="private:1", image_auth="${secret.registry}"))
+    there.start()
+    await there.until(lambda: len(asked) > 5, most=120)
+    began = there.clock.now()
+    await there.pass_time(60)
+    assert len([at for at in asked if at > began]) <= 30, "at most every other second, once it goes on for long"
+    there.control.fault = lambda _: None
+    await there.until(there.control.is_phase("a1", "running"))
 
 
 async def test_a_registry_that_knows_nobody_fails_the_allocation_at_once(there: Rig) -> None:
