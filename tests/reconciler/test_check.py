@@ -302,3 +302,20 @@ def test_a_slot_takes_one_of_a_kind() -> None:
     cluster.settle()
     cluster.do(jobs.restart_job(cluster.state, the_job(cluster), "tester"))
     check(cluster.state, the_job(cluster), [placing(cluster, slot=0)], Ledger())
+
+
+def test_one_that_is_to_leave_its_node_may_be_followed_on_another() -> None:
+    cluster = updating()
+    source = next(alloc for alloc in cluster.live("web") if alloc.slot == 0)
+    job = the_job(cluster)
+    same = placing(cluster, slot=0, version=1, content=source.content, replaces=source.id)
+    other = next(node.id for node in cluster.state.nodes.values() if node.id != source.node)
+    refused(cluster, "filled", replace(same, node=other))
+    cluster.misplace(source)
+    refused(cluster, "filled", replace(same, node=source.node))
+    refused(cluster, "filled", replace(same, node=other, replaces=""))
+    follows = replace(same, node=other)
+    check(cluster.state, job, [follows], Ledger())
+    cluster.add(follows)
+    again = replace(follows, n=follows.n + 1, id=allocation_id(cluster.state.incarnation, job.uid, follows.n + 1))
+    refused(cluster, "filled", again)
