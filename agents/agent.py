@@ -23,6 +23,7 @@ from agents.ports import Ports
 from agents.record import Record
 from agents.runtime import Runtime, RuntimeFault
 from agents.secrets import Secrets
+from agents.silence import SHORT, released
 from agents.sync import Dismissed, Sync
 from agents.worker import Room, Worker
 from heroctl.domain.assignment import (
@@ -45,6 +46,7 @@ HALT: Final = 6.0  # seconds that workloads may take to end, where they end with
 TIDY: Final = 30.0  # seconds between two looks whether there is room
 DISK_LOW: Final = "disk.low"  # the node's attribute, while no image is brought here
 OVER: Final = 0.5  # seconds between two looks whether everything is over
+HEARD: Final = 5.0  # seconds between two times that it is kept on disk when the agent was heard last
 FINISHED: Final = 500  # allocations that are over and still remembered
 _log = structlog.get_logger("agent")
 
@@ -88,6 +90,7 @@ class Agent:
         self._drivers = {name: Driver(healthy=False) for name in runtimes}
         self._looked: set[str] = set()  # runtimes that have been looked at
         self._unknown_told: set[str] = set()
+        self._heard_at_kept: float | None = None
         self._background: set[asyncio.Task[Any]] = set()
         doorbell = Doorbell(self._rang, ca_cert=ca_cert)
         self._doorbell = doorbell
@@ -168,6 +171,7 @@ class Agent:
     def _remember(self) -> None:
         remembered = self._journal.load()
         desired = self._room.desired = remembered.desired
+        self._room.heard_at = remembered.heard_at
         dropped = {alloc: one.assigned for alloc, one in desired.dropped.items()}
         for alloc, assigned in (desired.allocs | desired.kept | dropped).items():
             worker = self._worker(alloc, assigned.spec.driver, remembered.records[alloc])
@@ -190,8 +194,16 @@ class Agent:
                 worker = self._worker(alloc, assigned.spec.driver)
             if worker is not None:
                 worker.wake()
-        if (before.incarnation, before.index) != self.held():
-            self._soon(self._journal.hold(*self.held()))
+        if (before.incarnation, before.index) != self.held() or self._is_news(self._room.heard_at):
+            self._heard_at_kept = self._room.heard_at
+            self._soon(self._journal.hold(*self.held(), self._room.heard_at))
+
+    def _is_news(self, heard_at: float | None) -> bool:
+        """Tell whether the next process of this agent should know that it was heard: it may have to stop something."""
+        kept = self._heard_at_kept
+        if heard_at is None or (kept is not None and heard_at < kept + HEARD):
+            return False
+        return any(one.spec.on_disconnect.mode == "stop" for one in self._room.desired.allocs.values())
 
     def _forget_finished(self) -> None:
         """Forget what is over, was heard of and is not named any more; and the oldest, where there are very many."""
@@ -292,7 +304,7 @@ class Agent:
     def _unknown(self) -> set[str]:
         """Name the containers that no assignment names."""
         unnamed = [worker for alloc, worker in self.workers.items() if alloc not in self._room.desired.allocs]
-        return {container.id[:12] for worker in unnamed for container in worker.containers or ()}
+        return {container.id[:SHORT] for worker in unnamed for container in worker.containers or ()}
 
     def introduce(self) -> SessionRequest:
         """Say all there is to say of the node, for a new session."""
@@ -324,13 +336,27 @@ class Agent:
     def take(self, reply: SyncReply) -> bool:
         """Take in an assignment."""
         before = self._room.desired.incarnation
+        self._room.heard_at = self.sync.answered_at
         heard = answered(self._room.desired, reply, self._clock.now())
         self._apply(heard)
         self._forget_finished()
         restored = before not in ("", self._room.desired.incarnation)
+        if restored:  # what was told and let go of in another history is of no account in this one
+            self._unknown_told, self._room.released = set(), frozenset()
+        self._release(reply.release)
         if restored or self._unknown() != self._unknown_told:
             self.sync.reopen()
         return heard.pull
+
+    def _release(self, containers: Iterable[str]) -> None:
+        """Stop what an operator let go of, of that which this agent told of."""
+        named = self._room.desired.allocs
+        held = {alloc: worker.containers for alloc, worker in self.workers.items() if alloc not in named}
+        going = self._room.released.intersection(held)
+        self._room.released = going | released(frozenset(containers), self._unknown_told, held)
+        for alloc in self._room.released - going:
+            _log.info("unknown_containers_released", alloc=alloc)
+            self.workers[alloc].wake(look=True)
 
     def _rang(self, ring: Ring | None) -> None:
         heard = Heard(self._room.desired, frozenset(), pull=True) if ring is None else rung(self._room.desired, ring)

@@ -49,6 +49,8 @@ class Held(Struct, frozen=True):
 
     incarnation: str = ""
     index: int = 0
+    boot: str = ""
+    heard_at: float | None = None  # in that boot: when a beat was sent that was answered; seldom the last one
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -69,6 +71,7 @@ class Remembered(Struct, frozen=True):
     desired: Desired
     records: dict[str, Record] = field(default_factory=dict)
     pulses: dict[str, Pulse] = field(default_factory=dict)
+    heard_at: float | None = None
 
 
 class _Kind(NamedTuple):
@@ -132,7 +135,7 @@ class Journal:
         """Read everything back. Broken files are put aside."""
         held = self._read(self._folder / "assignment.json", _JSON.held) or Held()
         desired = Desired(held.incarnation, held.index)
-        remembered = Remembered(desired)
+        remembered = Remembered(desired, heard_at=held.heard_at if held.boot == self._boot else None)
         for path in sorted(self._allocs.glob("*.json")):
             entry = self._read(path, _JSON.entry)
             if entry is not None:
@@ -181,9 +184,10 @@ class Journal:
         path = self._allocs / f"{alloc}.json"
         await self._do(lambda: path.unlink(missing_ok=True))
 
-    async def hold(self, incarnation: str, index: int) -> None:
-        """Keep which assignment is held."""
-        await self._do(written, self._folder / "assignment.json", _JSON.encoder.encode(Held(incarnation, index)))
+    async def hold(self, incarnation: str, index: int, heard_at: float | None = None) -> None:
+        """Keep which assignment is held, and when a beat was sent that was answered."""
+        held = Held(incarnation, index, self._boot, heard_at)
+        await self._do(written, self._folder / "assignment.json", _JSON.encoder.encode(held))
 
     def wipe(self) -> None:
         """Forget everything, after the node was removed: it may join again as a new one."""

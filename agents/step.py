@@ -36,6 +36,7 @@ class Wish(Struct, frozen=True):
     assigned: Assigned | None = None
     incarnation: str = ""
     until: float | None = None  # when this wish becomes another by itself
+    reason: str = ""  # why it is to stop, where nobody asked for that
 
 
 class Wait(Struct, frozen=True):
@@ -104,7 +105,15 @@ def step(wish: Wish, record: Record, observed: Sequence[Container] | None, now: 
     if wish.wanted == "stop":
         return _stop(wish, record, observed, now)
     assert wish.assigned is not None  # noqa: S101 - `run` without an assignment is a bug, not an input
-    return _run(wish, wish.assigned, record, observed, now, node=node)
+    decided = _run(wish, wish.assigned, record, observed, now, node=node)
+    return _no_later(decided, decided.action, wish.until)
+
+
+def _no_later(decided: Step, action: Action, at: float | None) -> Step:
+    """Wait no longer than until the wish becomes another."""
+    if at is None or not isinstance(action, Wait):
+        return decided
+    return Step(decided.record, Wait(at if action.until is None else min(at, action.until)))
 
 
 def filled(start: Start, node: Node, secrets: Mapping[str, bytes]) -> Description:
@@ -147,6 +156,7 @@ def _stop(wish: Wish, record: Record, observed: Sequence[Container], now: float)
     if record.phase not in TERMINAL:
         seen = wish.assigned.seen_attempt if wish.assigned else 0
         record = replace(record, attempt=max(record.attempt, seen, *(one.attempt for one in observed)))
+        record = replace(record, reason=wish.reason or record.reason)
     if any(one.state == "running" for one in observed):
         return _clear(stopping(record, now), observed, wish.assigned, now)
     if record.phase not in TERMINAL:

@@ -94,6 +94,7 @@ class Sync:
         self._opened_at = float("-inf")
         self._batch = FULL
         self._asked_for_redis = float("-inf")
+        self.answered_at: float | None = None  # when the last beat was first sent that was answered
         self._failed: Exception = Away("nothing was asked yet")
 
     @property
@@ -160,10 +161,11 @@ class Sync:
 
     async def _sync(self) -> None:
         while True:
-            request, sent_at = self._request(), self._clock.now()
+            sent_at, request = self._clock.now(), self._request()
             reply = await self._answer(request)
             if reply is None:
                 continue
+            self.answered_at = sent_at
             await self._take(request, reply)
             if self._wants_session():
                 return

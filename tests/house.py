@@ -23,6 +23,7 @@ PURE_FILES: Final = (
     "agents/output.py",
     "agents/record.py",
     "agents/rights.py",
+    "agents/silence.py",
     "agents/step.py",
     "api/attempts.py",
     "api/permits.py",

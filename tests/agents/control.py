@@ -63,6 +63,7 @@ class ControlPlane:
     doorbell: str = ""
     time: Callable[[], int] = lambda: 0  # by the database's clock, in ms
     complete_only: bool = False
+    release: list[str] = field(default_factory=list)  # unknown containers that may be stopped
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)  # by allocation
     withheld: dict[str, str] = field(default_factory=dict)  # by allocation: why it gets none
     asked_for: list[list[str]] = field(default_factory=list)  # the allocations of each question for secrets
@@ -158,6 +159,7 @@ class ControlPlane:
             changed=changed if same else [],
             complete=None if same else list(self.wanted.values()),
             results=results,
+            release=self.release,
             doorbell=self.doorbell if request.doorbell else "",
             redis=self.redis if request.need_redis else None,
             time=self.time(),
