@@ -204,6 +204,11 @@ CODES: Final[dict[str, Code]] = {
         "The job is of another type, and a job stays what it is.",
         "Delete it first, or give this one another name.",
     ),
+    "not_scalable": Code(
+        Conflict,
+        "The job is of type system: it runs once on every node that fits.",
+        "Say by constraints on which nodes, and submit it again.",
+    ),
     "not_batch": Code(
         Conflict,
         "The job is not of type batch: it is rolled out, not launched.",

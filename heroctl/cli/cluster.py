@@ -1,12 +1,18 @@
-"""`heroctl status`: how the cluster is."""
+"""`heroctl status`, how the cluster is, and `heroctl cluster`, what is set for all of it."""
 
 from __future__ import annotations
 
+from cyclopts import App
+
 from heroctl.cli.client import path
+from heroctl.cli.cluster_settings import settings
 from heroctl.cli.options import ACCESS, Access, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.reading import Page, read
 from heroctl.cli.shapes import Cluster
+
+app = App(name="cluster")
+app.command(settings)
 
 
 def status(*, watch: Watch = False, access: Access = ACCESS) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -21,9 +21,6 @@ class ClusterSettings(Struct, frozen=True):
     auto_rebalance: bool = False  # whether replicas move by themselves when a node joins
 
 
-KEYS = ClusterSettings.__struct_fields__
-
-
 def cluster_settings(state: State) -> ClusterSettings:
     """Give what holds now. Keys that a newer release has set are passed over."""
     return _read(tuple(state.settings.items()))
@@ -33,7 +30,3 @@ def cluster_settings(state: State) -> ClusterSettings:
 def _read(items: tuple[tuple[str, Value], ...]) -> ClusterSettings:
     return msgspec.convert(dict(items), ClusterSettings)
 
-
-def default(key: str) -> Value:
-    """Give what a key is where nobody has set it."""
-    return cast("Value", getattr(ClusterSettings(), key))

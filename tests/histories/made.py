@@ -18,6 +18,7 @@ from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
 from tests.histories import nodes as told_of_nodes
+from tests.histories import settings as told_of_settings
 
 
 def story() -> list[Row]:
@@ -36,6 +37,7 @@ def story() -> list[Row]:
     _node_lost(world, second)
     _other_history(world, first)
     told_of_nodes.tell(world)
+    told_of_settings.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)

@@ -124,6 +124,8 @@ def scale_job(job: Job, task: str, count: int, by: str, check_index: int | None 
     """Run another number of replicas of a task, as a new version that is the present one otherwise."""
     _guard(job, job.name, check_index)
     _running(job)
+    if job.type == "system":
+        raise Conflict("not_scalable", f"job '{job.name}' runs once on every node that fits: it has no count")
     spec = scaled(job, task, count)
     if not job.plan_failures and spec == specs.decode(job.current.spec):
         return NOTHING
