@@ -89,7 +89,7 @@ class Master:
                 "secrets_not_configured",
                 f"this api has no master key for secrets: give it one by {_HOW}; "
                 "`openssl rand -base64 32` makes one, and docs/secrets.md tells where to keep it",
-                retry_after=60,
+                retry_after=300,
             )
 
     async def seal(self, namespace: str, name: str, version: int, value: bytes) -> str:
@@ -187,7 +187,7 @@ class Master:
             return Unavailable(
                 "secrets_key_missing",
                 f"this api lacks master key {key}, with which secrets are sealed: add it to its own ({_HOW})",
-                retry_after=30,
+                retry_after=120,
             )
         return Conflict(
             "secret_lost", "the value cannot be opened: its master key is lost, or its row was changed: write it anew"
