@@ -66,6 +66,7 @@ async def rollback(call: Call) -> Answer:
     "task_not_found",
     "invalid_spec",
     "job_stopped",
+    "not_scalable",
     "job_exists",
     "index_conflict",
     body=Scale,

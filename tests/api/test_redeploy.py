@@ -262,3 +262,9 @@ async def test_a_diff_is_waited_for(api: Rig) -> None:
     await api.waiting(1)
     await api.post("/v1/jobs", spec(meta={"a": "b"}))
     assert [row["path"] for row in (await waits.reply()).body["diff"]] == ["meta.a"]
+
+
+async def test_a_system_job_has_no_count_to_change(api: Rig) -> None:
+    await submit(api, type="system")
+    refused = await api.post("/v1/jobs/web/scale", {"count": 2})
+    assert (refused.status, refused.body["error"]) == (409, "not_scalable")

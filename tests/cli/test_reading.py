@@ -87,6 +87,12 @@ DRIVER	HEALTHY	VERSION
 docker	yes	27.1
 process\tno\t
 """
+SERVICES = """\
+SERVICE	NAMESPACE	ADDRESS	NODE	VERSION	ALLOCATION
+web.app.http	default	10.0.0.1:20001	node-1	1	a1b2c3d4e5f6
+web.app.http	default	[fd00::2]:20001	node-2	1	b1b2c3d4e5f6
+web.db.sql\tdefault\tnone healthy\t\t\t
+"""
 DEPLOYMENTS = """\
 ID	JOB	NAMESPACE	VERSION	KIND	STATUS	HEALTHY	STEP	CREATED	REASON
 d0000001	web	default	1	submit	failed	0/2		2026-03-01T12:00:00Z	healthy_deadline
@@ -114,6 +120,18 @@ def pages(api: FakeApi) -> None:
     step = {"index": 7, "time": samples.T0, "event": "placed", "message": "on node-1"}
     ended: samples.Json = {"exit_code": 137, "oom": True, "attempt": 3, "reason": "restarts_spent", "timeline": [step]}
     api.page("/v1/allocations/a1b2", samples.alloc(status="failed", health="unhealthy", **ended))
+    own = {"job": "web", "namespace": "default"}
+    places = [("a1b2c3d4e5f6", "node-1", "10.0.0.1"), ("b1b2c3d4e5f6", "node-2", "fd00::2")]
+    found = [
+        {"alloc": alloc, "node": node, "address": address, "port": 20001, "healthy": True, "version": 1}
+        for alloc, node, address in places
+    ]
+    services = [
+        {**own, "task": "app", "port": "http", "instances": found},
+        {**own, "task": "db", "port": "sql", "instances": []},
+    ]
+    api.page("/v1/services", services)
+    api.page("/v1/services/web", services)
     api.page("/v1/nodes", [samples.node()])
     api.page("/v1/nodes/node-1", samples.node())
     api.page("/v1/deployments", [samples.deployment("failed", reason="healthy_deadline")])
@@ -134,6 +152,9 @@ def pages(api: FakeApi) -> None:
         (("node", "list"), NODES),
         (("node", "status", "node-1"), NODE),
         (("deployment", "list"), DEPLOYMENTS),
+        (("service", "list"), SERVICES),
+        (("service", "list", "web"), SERVICES),
+        (("service", "list", "-o", "name"), "web.app.http\nweb.db.sql\n"),
         (("status",), STATUS),
         (("job", "list", "-o", "name"), "api\nweb\n"),
         (("-o", "name", "alloc", "list"), "a1b2c3d4e5f6\n"),
