@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
-from heroctl.domain.intents import access, balance, deployments, drains, jobs, namespaces
+from heroctl.domain.evolve.launches import running
+from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc
 from tests.domain.worlds import World
@@ -50,6 +51,33 @@ def _submit(world: World, which: int, how: int) -> None:
     strategy = ("rolling", "rolling", "canary", "blue-green", "rainbow")[how % 5]
     command = ["serve", str(how % 4)]
     world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=command, update={"strategy": strategy})
+
+
+def _launch(world: World, which: int, how: int) -> None:
+    """Change, dispatch or force a batch job, let the clock launch it or not, and end launches."""
+    name = f"batch-{which % 2}"
+    clock = {"cron": "* * * * *", "overlap": how > 10} if which % 2 else None
+    job = world.state.job("default", name)
+    if job is None or how % 9 == 0:
+        world.submit(job=name, type="batch", command=["work", str(how % 3)], count=1 + how % 2, periodic=clock)
+        return
+    known, going = (job.uid, "default", name), running(world.state, job.uid)
+    at = job.scheduled + 60_000 * (how % 3)  # now and then one that was
+    match how % 8:
+        case 1 | 2 if clock is None:
+            world.do(launches.dispatch(job, going, b"x" * how, {"key": str(how)}, "tester"))
+        case 1 | 2:
+            world.do(launches.force(job, going, "tester"))
+        case 3 if clock is not None:
+            world.add(e.JobLaunched(*known, job.current.version, job.launched + 1, at))
+        case 4:
+            world.add(e.JobLaunchSkipped(*known, job.launched, at))
+        case 5:
+            world.add(e.JobLaunchFinished(*known, _one(going, which).number, "complete" if how % 3 else "failed", "so"))
+        case 6:
+            world.do(jobs.restart_job(world.state, job, "tester"))
+        case _:
+            world.place(job, _one(world.state.nodes.values(), how), how % 2, launch=_one(going, which).number)
 
 
 def _redeploy(world: World, which: int, how: int) -> None:
@@ -232,6 +260,9 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _submit,
     _place,
     _place,
+    _launch,
+    _launch,
+    _launch,
     _report,
     _report,
     _report,

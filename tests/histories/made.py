@@ -17,6 +17,7 @@ from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import history
+from tests.histories import launches as told_of_launches
 from tests.histories import nodes as told_of_nodes
 from tests.histories import settings as told_of_settings
 
@@ -37,6 +38,7 @@ def story() -> list[Row]:
     _node_lost(world, second)
     _other_history(world, first)
     told_of_nodes.tell(world)
+    told_of_launches.tell(world)
     told_of_settings.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
