@@ -7,46 +7,68 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from heroctl.domain import spec as specs
 from heroctl.domain.events import AllocPlaced
 from heroctl.domain.intents import jobs
+from heroctl.domain.records import Usage
 from heroctl.domain.validate import parse
+from reconciler.planner.filters import Ask
+from reconciler.planner.place import Fleet
 from reconciler.planner.plan import Memo, plan
 from tests.bench.rows import Case, Gauge
 from tests.reconciler.cluster import Cluster
+from tests.reconciler.naive import naive
 
 _SIZES: Final = {"1k": 1_000, "5k": 5_000, "10k": 10_000}
 _REPLICAS: Final = 1_200
 _JOBS: Final = 1_000
 _SHAPES: Final = 16
-_ROUNDS: Final = 5
+_RACKS: Final = 50
+_ROUNDS: Final = 9
+_SAMPLES: Final = 12  # placements of a row that are held against asking every node
+
+
+class Load(NamedTuple):
+    """What is submitted at once, and what is asked of it. `cold`: to a coordinator that remembers nothing."""
+
+    specs: list[dict[str, Any]]
+    bars: dict[str, float]
+    cold: bool = False
 
 
 def run(say: Callable[[str], None]) -> dict[str, float]:
-    """Give placements a second of one large task, and of a thousand small jobs, on each size of cluster."""
+    """Give placements a second of each load, on each size of cluster."""
     values: dict[str, float] = {}
     for size, nodes in _SIZES.items():
         there = _fleet(nodes)
-        for name, specs in (("place", [_one_large()]), ("place_jobs", _many_small())):
-            rates = [_rate(there, specs) for _ in range(_ROUNDS)]
+        for name, load in _LOADS.items():
+            rates = [_rate(there, load) for _ in range(_ROUNDS)]
             say(f"{name} on {nodes:,} nodes: {min(rates):,.0f}..{max(rates):,.0f}/s")
-            values[f"{name}_{size}_rps"] = statistics.median(rates)
+            values[f"{name}_{size}_s"] = statistics.median(rates)
     return values
 
 
 def _fleet(nodes: int) -> Cluster:
-    """Bring up nodes of four sizes."""
+    """Bring up nodes of four sizes, each of them full by another part."""
     there = Cluster()
     for number in range(nodes):
-        there.join(f"n{number:05}", cpu=(4, 8, 16, 32)[number % 4], memory=f"{(16, 32, 64, 128)[number % 4]}GiB")
+        cpu, memory = (4, 8, 16, 32)[number % 4], (16, 32, 64, 128)[number % 4]
+        there.join(f"n{number:05}", cpu, f"{memory}GiB", labels={"rack": f"r{number % _RACKS:02}"})
     there.decide()
-    assert all(node.up for node in there.state.nodes.values())
+    for number, node in enumerate(there.state.nodes.values()):
+        assert node.up
+        share = number * 37 % 70 / 100
+        total = node.capacity
+        there.state.usage[node.id] = Usage(round(total.cpu * 1000 * share), round(total.memory * share))
+    there.memo = Memo()
+    there.decide()
     return there
 
 
-def _one_large() -> dict[str, Any]:
-    return _spec("large", _REPLICAS, 0.25, 256)
+def _one_large(**fields: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a task's fields
+    return [_spec("large", _REPLICAS, 0.25, 256, **fields)]
 
 
 def _many_small() -> list[dict[str, Any]]:
@@ -54,52 +76,75 @@ def _many_small() -> list[dict[str, Any]]:
     return [_spec(f"small-{number}", 1, *shapes[number % _SHAPES]) for number in range(_JOBS)]
 
 
-def _spec(name: str, count: int, cpu: float, memory: int) -> dict[str, Any]:
+def _spec(name: str, count: int, cpu: float, memory: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - a task's fields
     resources = {"cpu": round(cpu, 2), "memory": f"{memory}MB", "disk": "100MB"}
     task = {"name": "main", "driver": "process", "command": ["serve"], "count": count, "resources": resources}
-    return {"job": name, "tasks": [task]}
+    return {"job": name, "tasks": [{**task, **fields}]}
 
 
-def _rate(there: Cluster, specs: list[dict[str, Any]]) -> float:
+def _rate(there: Cluster, load: Load) -> float:
     """Submit, time the passes that place everything, and take it all away again."""
-    for spec in specs:
+    for spec in load.specs:
         there.do(jobs.submit_job(there.state, parse(spec), "bench"))
-    beats, memo = there.beats(), Memo()
-    wanted: int = sum(task["count"] for spec in specs for task in spec["tasks"])
-    placed: Counter[str] = Counter()
+    rooms = Fleet()
+    rooms.refresh(there.state)
+    beats, memo = there.beats(), Memo() if load.cold else there.memo
+    wanted: int = sum(task["count"] for spec in load.specs for task in spec["tasks"])
+    placed: list[AllocPlaced] = []
     took = 0.0
     gc.collect()
-    while placed.total() < wanted:
+    while len(placed) < wanted:
         began = time.process_time()
         made = plan(there.state, beats, there.clock, memo)
         took += time.process_time() - began
-        assert made.pieces, f"{placed.total()} of {wanted} placed"
+        assert made.pieces, f"{len(placed)} of {wanted} placed"
         assert not made.faults, made.faults
         for piece in made.pieces:
-            placed.update(event.node for event in piece.events if isinstance(event, AllocPlaced))
+            placed += [event for event in piece.events if isinstance(event, AllocPlaced)]
             there.add(*piece.events)
-    for spec in specs:
+    _compare(there, rooms, placed)
+    for spec in load.specs:
         there.do(jobs.delete_job(there.state, "default", spec["job"]))
     there.settle()
     return wanted / took
 
 
+def _compare(there: Cluster, fleet: Fleet, placed: list[AllocPlaced]) -> None:
+    """Hold some of the placements against what asking every node gives."""
+    near: dict[int, Counter[str]] = {}
+    for number, event in enumerate(placed):
+        job = there.state.jobs[event.uid]
+        task = specs.decode(job.current.spec).tasks[0]
+        ask, here = Ask.of(task), near.setdefault(event.uid, Counter())
+        if number % (len(placed) // _SAMPLES) == 0:
+            assert event.node == naive(fleet.rooms, ask, task.count, here)
+        here[event.node] += 1
+        fleet.take(event.node, ask)
+
+
+_LOADS: Final = {
+    "place": Load(_one_large(), {"1k": 150_000, "5k": 120_000, "10k": 80_000}),
+    "place_spread": Load(
+        _one_large(spread=[{"attribute": "${node.labels.rack}"}]), {"1k": 120_000, "5k": 100_000, "10k": 60_000}
+    ),
+    "place_jobs": Load(_many_small(), {"1k": 15_000, "5k": 10_000, "10k": 6_000}),
+    "place_cold": Load(_one_large(), {}, cold=True),
+}
 CASES: Final = (
     Case(
-        gauges=(
-            Gauge("place_1k_rps", "placements/s", at_least=15_000),
-            Gauge("place_5k_rps", "placements/s", at_least=15_000),
-            Gauge("place_10k_rps", "placements/s", at_least=12_000),
-            Gauge("place_jobs_1k_rps", "placements/s"),
-            Gauge("place_jobs_5k_rps", "placements/s"),
-            Gauge("place_jobs_10k_rps", "placements/s"),
+        gauges=tuple(
+            Gauge(f"{name}_{size}_s", "placements/s", at_least=load.bars.get(size))
+            for name, load in _LOADS.items()
+            for size in _SIZES
         ),
         run=run,
         method=(
             f"CPU time within `plan` (liveness of all nodes, placing, ids, events, checks; not folding or appending) "
-            f"until {_REPLICAS:,} replicas of one new job, or {_JOBS:,} new jobs of one replica in {_SHAPES} shapes "
-            f"(`place_jobs`), are placed on so many ready nodes of four sizes, beginning without a memo "
-            f"as after a take-over. Median of {_ROUNDS}."
+            f"until {_REPLICAS:,} replicas of one new job, the same spread over {_RACKS} racks (`place_spread`), or "
+            f"{_JOBS:,} new jobs of one replica in {_SHAPES} shapes (`place_jobs`) are placed on so many ready nodes of "
+            f"four sizes, full by 0 to 70 %. The coordinator is at work and has its memory, from which all that was "
+            f"placed before is gone; beside that as after a take-over, without it (`place_cold`). {_SAMPLES} placements "
+            f"of each round are compared with asking every node. Median of {_ROUNDS}."
         ),
     ),
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
-from math import ceil
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,15 +12,14 @@ from msgspec.structs import replace
 
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.assignment import Capacity, Driver
-from heroctl.domain.constraint import reader
 from heroctl.domain.records import Node, Usage
 from heroctl.domain.spec import Affinity, Constraint, Spread, Task
 from heroctl.domain.state import State
 from heroctl.domain.topics import node_topic
-from reconciler.planner.filters import Ask, Room, lacks, reasons, unfit
+from reconciler.planner.filters import Ask, Room, lacks, reasons
 from reconciler.planner.picker import Picker
 from reconciler.planner.place import Fleet
-from reconciler.planner.shape import cost, crowding, liking
+from tests.reconciler.naive import naive
 
 GIB = 1 << 30
 WANTS = [Constraint("${node.labels.disk}", "=", "ssd"), Constraint("${node.name}", "!=", "n03")]
@@ -130,7 +127,15 @@ class Group(NamedTuple):
         with Picker(fleet, self.ask, self.replicas, near, barred, spread=spread, held=held) as picker:
             for turn in range(self.many):
                 avoid = f"n{self.avoid[turn]:02}" if turn < len(self.avoid) else ""
-                other = self.naive(fleet.rooms, near, closed | {avoid}, spreads=nodes.spreads, targets=self.targets)
+                other = naive(
+                    fleet.rooms,
+                    self.ask,
+                    self.replicas,
+                    near,
+                    closed | {avoid},
+                    spreads=nodes.spreads,
+                    targets=self.targets,
+                )
                 expected = other or (avoid if avoid and picker.can(avoid) else None)
                 assert picker.possible(avoid) == (other is not None)
                 picked = picker.pick_other(avoid) if turn % 4 == 3 else picker.pick(avoid)
@@ -142,41 +147,6 @@ class Group(NamedTuple):
                     node = max(near)
                     picker.leave(node)
                     picker.come_back(node)
-
-    def naive(
-        self, rooms: dict[str, Room], near: dict[str, int], closed: set[str], *, spreads: bool, targets: dict[str, int]
-    ) -> str | None:
-        """Ask every node."""
-        fitting = [
-            (
-                -self._wanted(rooms, near, room, targets),
-                (22_000_000 - cost(room, self.ask) if spreads else cost(room, self.ask))
-                + liking(room.node, self.ask)
-                + crowding(near.get(node, 0), self.replicas),
-                node,
-            )
-            for node, room in rooms.items()
-            if node not in closed and lacks(room, self.ask) is None
-        ]
-        return min(fitting)[2] if fitting else None
-
-    def _wanted(self, rooms: dict[str, Room], near: dict[str, int], room: Room, targets: dict[str, int]) -> int:
-        """Count by how many replicas a node's values are short of their targets."""
-        wanted = 0
-        empty = [each for each in rooms.values() if unfit(each.node, self.ask) is None]
-        for number, attribute in enumerate(self.ask.over):
-            read = reader(attribute)
-            named = {value: share for value, share in targets.items() if value != "*"} if not number else {}
-            others = {read(each.node) for each in empty} - {None, *named}
-            value = read(room.node)
-            share = Fraction(0)
-            if value in named:
-                share = Fraction(named[value] * self.replicas, 100)
-            elif value is not None:
-                share = Fraction((100 - sum(named.values())) * self.replicas, 100 * len(others))
-            used = sum(count for node, count in near.items() if node in rooms and read(rooms[node].node) == value)
-            wanted += ceil(share - used)
-        return wanted
 
 
 def put(number: int, capacity: Capacity, drivers: dict[str, bool]) -> Step:
