@@ -32,7 +32,7 @@ from tests.reconciler.cluster import Cluster
 from tests.reconciler.rig import Rig
 from tests.reconciler.rig import run as tell
 
-DB: Final = {"env": {"DB": "${secret.db}"}}
+DB: Final[dict[str, Any]] = {"env": {"DB": "${secret.db}"}}
 
 
 class Shop(Cluster):
@@ -169,7 +169,7 @@ def test_the_password_of_a_registry_disturbs_nobody() -> None:
     """Least of all a trial that somebody watches."""
     shop = Shop("db", "registry")
     canary = {"strategy": "canary", "canary": {"count": 1, "steps": [10, 50]}}
-    pulled = {"driver": "docker", "image": "shop:2", "command": [], "image_auth": "${secret.registry}"}
+    pulled: dict[str, Any] = {"driver": "docker", "image": "shop:2", "command": [], "image_auth": "${secret.registry}"}
     shop.run(args="v2", count=2, update=canary, **pulled, **DB)
     shop.settle()
     shop.do(deployments.promote(shop.deployment, step=True))
@@ -210,11 +210,11 @@ def words(shop: Shop) -> list[str]:
 def test_a_job_waits_for_a_secret_and_starts_with_it() -> None:
     shop = Shop(count=1)
     assert (shop.live("web"), job_status(shop.state, shop.job)) == ([], "blocked")
-    assert shop.job.blocked == ("secret db does not exist",)
+    assert list(shop.job.blocked) == ["secret db does not exist"]
     assert words(shop) == ["main[0]: secret db does not exist"]
     shop.write_secret("db")
     shop.settle()
-    assert (shop.given, shop.job.blocked) == ([1], ())
+    assert (shop.given, list(shop.job.blocked)) == ([1], [])
 
 
 def test_it_starts_even_after_its_first_deployment_was_given_up() -> None:
