@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from heroctl.domain import spec as specs
 from heroctl.domain.duration import Duration
 from heroctl.domain.records import Alloc
 from reconciler.planner.slots import cause
 
+WAITING: Final = "waiting_for_secrets"  # an agent's word: nothing has ended
 Life = Literal["healthy", "starting", "unhealthy", "restarting"]
 
 
@@ -28,13 +29,19 @@ def life(task: specs.Task, alloc: Alloc, where: str, now: int) -> tuple[Life, st
         case "pending":
             return "starting", f"placed {where} {span(now - alloc.created_at)} ago: its agent has not begun", None
         case "starting":
-            return "starting", f"starting {where}{_after(alloc)}: its image is pulled and its container made", None
+            return "starting", f"starting {where}{_starting(alloc)}", None
         case "ended":
             return _restarting(task, alloc, where, now)
         case "running":
             return _running(task, alloc, where, now)
         case _:
             return "starting", f"{alloc.status} {where}", None
+
+
+def _starting(alloc: Alloc) -> str:
+    if alloc.reason == WAITING:
+        return f": it waits for what its secrets hold: {alloc.message}"
+    return f"{_after(alloc)}: its image is pulled and its container made"
 
 
 def _running(task: specs.Task, alloc: Alloc, where: str, now: int) -> tuple[Life, str, int | None]:

@@ -125,6 +125,8 @@ def test_it_is_placed_starts_runs_fails_its_check_and_is_healthy() -> None:
     assert only(case_of(there)).words == "main[0]: placed on n0 0s ago: its agent has not begun"
     report(there, alloc, phase="starting")
     assert only(case_of(there)).words == "main[0]: starting on n0: its image is pulled and its container made"
+    report(there, alloc, phase="starting", reason="waiting_for_secrets", message="no api answers")
+    assert only(case_of(there)).words == "main[0]: starting on n0: it waits for what its secrets hold: no api answers"
     report(there, alloc, phase="running", running_for=0.0, message="no answer yet")
     slot = only(case_of(there))
     assert (slot.standing, slot.words) == (
