@@ -10,7 +10,7 @@ import pytest
 
 from eventstore.log import Append, Appended
 from heroctl.domain.events import AllocPlaced, AllocStopping, DeploymentFinished, JobDeployed, JobFailed, JobReverted
-from heroctl.domain.intents import deployments
+from heroctl.domain.intents import deployments, drains
 from heroctl.domain.records import Deployment
 from tests.reconciler.rig import Rig, TroubledLog, run
 
@@ -69,7 +69,13 @@ async def _failing(rig: Rig) -> None:
     await rig.do(deployments.fail(_deployment(rig), "no good"))
 
 
-CHANGES: Final = {each.__name__: each for each in (_rolling, _stop_first, _canary, _blue_green, _failing)}
+async def _draining(rig: Rig) -> None:
+    """Two of the three nodes are drained, and the third has room for all."""
+    for node in list(rig.state.nodes.values())[:2]:
+        await rig.do(drains.drain_node(node, None, ignore_system=False))
+
+
+CHANGES: Final = {each.__name__: each for each in (_rolling, _stop_first, _canary, _blue_green, _failing, _draining)}
 
 
 def _deployment(rig: Rig) -> Deployment:
@@ -81,7 +87,8 @@ def _deployment(rig: Rig) -> Deployment:
 def _calm(rig: Rig) -> bool:
     contents = {alloc.content for alloc in rig.live()}
     over = not _deployment(rig).active and len(contents) == 1 and len(rig.live()) == COUNT
-    return over and all(alloc.terminal or alloc.live for alloc in rig.state.allocs.values())
+    drained = all(node.drain is None for node in rig.state.nodes.values())
+    return over and drained and all(alloc.terminal or alloc.live for alloc in rig.state.allocs.values())
 
 
 async def _told(rig: Rig) -> Told:
