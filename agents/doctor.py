@@ -1,4 +1,4 @@
-"""`python -m agents.doctor`: looks this machine over as a node: Docker, cgroups; a finding a line, as JSON."""
+"""`python -m agents.doctor`: looks this machine over as a node: Docker, cgroups, memory; a finding a line, as JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agents import memory
 from heroctl.domain.finding import Finding, fail, ok, skip, warn
 
 SOCKET: Final = "/var/run/docker.sock"
@@ -31,6 +32,7 @@ def main() -> int:
 def findings(url: str) -> Iterator[Finding]:
     """Look at everything; never changes anything."""
     yield _cgroup(Path("/sys/fs/cgroup/cgroup.controllers"))
+    yield _memory(memory.likely(os.environ.get("HEROCTL_TMPFS", "")), root=os.geteuid() == 0)
     scheme, _, place = url.partition("://")
     if scheme != "unix":
         yield skip("docker", f"{url} is on another machine")
@@ -73,6 +75,14 @@ def _cgroup(controllers: Path) -> Finding:
     if missing:
         return warn("cgroup", f"v2, without {', '.join(sorted(missing))}", "enable these controllers")
     return ok("cgroup", "v2")
+
+
+def _memory(place: Path | None, *, root: bool) -> Finding:
+    if place is not None:
+        return ok("secrets", f"files with secrets lie in memory, below {place}")
+    if root:
+        return ok("secrets", "files with secrets lie in memory: the agent mounts a tmpfs for them")
+    return warn("secrets", "no folder is in memory for files with secrets", "mount a tmpfs, and name it with --tmpfs")
 
 
 class _Socket(http.client.HTTPConnection):

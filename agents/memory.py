@@ -30,6 +30,15 @@ def in_memory(path: Path) -> bool:
     return False
 
 
+def likely(chosen: str = "") -> Path | None:
+    """Name the place that would be taken, as far as can be seen without making anything; None: none, but for root."""
+    for place in [Path(chosen)] if chosen else _usual():
+        known = place if place.exists() else place.parent
+        if known.is_dir() and not place.is_symlink() and in_memory(known) and os.access(known, os.W_OK):
+            return place
+    return None
+
+
 class Memory:
     """The folder of one node, below `chosen`, or below the first usual place that is in memory and ours alone.
 

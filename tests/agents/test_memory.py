@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import memory
+from agents import doctor, memory
 from agents.memory import Memory, in_memory
 from agents.runtime import NoTmpfs
 from tests.needs import needs
@@ -81,6 +81,21 @@ def test_root_mounts_one(tmp_path: Path) -> None:
         assert sum(f" {place} " in line for line in Path("/proc/self/mounts").read_text().splitlines()) == 1
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_look_at_the_machine_makes_nothing(place: Path, tmp_path: Path) -> None:
+    assert memory.likely(str(place)) == place
+    assert not place.exists()
+    assert memory.likely(str(tmp_path / "run")) is None
+    place.symlink_to(tmp_path)
+    assert memory.likely(str(place)) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "root", "state"), [(SHM / "x", False, "ok"), (None, True, "ok"), (None, False, "warn")]
+)
+def test_the_doctor_tells_where_secrets_would_lie(found: Path | None, root: bool, state: str) -> None:  # noqa: FBT001 - a parameter
+    assert doctor._memory(found, root=root).state == state
 
 
 def test_the_usual_places_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
