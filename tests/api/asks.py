@@ -154,6 +154,26 @@ def _new(path: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: AN
     return begin
 
 
+def _of_a_secret(value: str, name: str, *before: str) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        for each in before:
+            await api.post("/v1/secrets", {"name": "db", "value": each})
+        return Ask("/v1/secrets", {"name": "db", "value": value})
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
+def _back_to(version: int, name: str) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        for each in ("one", "two"):
+            await api.post("/v1/secrets", {"name": "db", "value": each})
+        return Ask("/v1/secrets/db/rollback", {"version": version})
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
 async def _a_password(_: Rig) -> Ask:
     return Ask("/v1/acl/self/password", {"current": PASSWORD, "new": "another long one"})
 
@@ -197,6 +217,12 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     "/v1/nodes/{id}/unknown/release": (_unknown_containers, _released_containers),
     "/v1/cluster/brake": (_of_the_brake("brake_on", on=True), _of_the_brake("brake_off_already", on=False)),
     "/v1/jobs/{name}/rebalance": (_a_job_out_of_balance, _a_job_being_balanced),
+    "/v1/secrets": (
+        _of_a_secret("one", "secret_made"),
+        _of_a_secret("two", "secret_changed", "one"),
+        _of_a_secret("two", "secret_not_changed", "one", "two"),
+    ),
+    "/v1/secrets/{name}/rollback": (_back_to(1, "secret_rolled_back"), _back_to(2, "secret_rolled_nowhere")),
     "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),
     "/v1/acl/roles": (_new("/v1/acl/roles", policies=["viewer"]),),
     "/v1/acl/policies": (_new("/v1/acl/policies", rules=[_RULE]),),

@@ -62,10 +62,12 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     match line.method, line.route.split("/")[2:]:
         case "GET", ["jobs"]:
             return Question("/v1/jobs", shows=("namespace", place))
-        case "GET", ["deployments" | "allocations" | "services" as noun]:
+        case "GET", ["deployments" | "allocations" | "services" | "secrets" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
         case "GET", ["nodes"]:
             return Question("/v1/nodes", shows=("name", node))
+        case _, ["secrets", *rest] if rest != ["rekey"]:
+            return Question(f"{line.route.replace('{name}', 'db')}?namespace={place}", _BODIES.get(line.name))
         case "GET", ["namespaces"]:
             return Question("/v1/namespaces", shows=("name", place))
         case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
@@ -85,7 +87,10 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
             return _of_the_cluster(line, ids)
 
 
+_SECRET: Final = {"name": "db", "value": "x"}
 _BODIES: Final[dict[str, Any]] = {
+    "POST /v1/secrets": _SECRET,
+    "POST /v1/secrets/{name}/rollback": {"version": 1},
     "POST /v1/acl/users": {"name": "new", "password": PASSWORD, "roles": ["viewer"]},
     "PUT /v1/acl/users/{name}": {"roles": ["deployer"]},
     "PUT /v1/acl/users/{name}/password": {"password": PASSWORD},
@@ -133,6 +138,8 @@ class Cast:
                 await _made(self.api.post("/v1/namespaces", {"name": FOREIGN}))
             if NODES[place] not in self.api.parts.view.state.node_names:
                 await self._node(place)
+            if (place, "db") not in self.api.parts.view.state.secrets:
+                await _made(self.api.post(f"/v1/secrets?namespace={place}", _SECRET))
             job = self.api.parts.view.state.job(place, "web")
             if job is None or job.stopped:
                 await _made(self.api.post("/v1/jobs", spec(namespace=place)))

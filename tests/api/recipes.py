@@ -54,7 +54,7 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
     fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
-    fuzz.live |= {"policies": ["viewer"], "services": ["web", "shop"]}
+    fuzz.live |= {"policies": ["viewer"], "secrets": [_made(fuzz, "secrets")], "services": ["web", "shop"]}
     return fuzz
 
 
@@ -131,7 +131,7 @@ def _made(fuzz: Fuzz, noun: str) -> str:
         return joined(fuzz)[0]
     if noun == "tokens":
         return str(fuzz.ask("POST", "/v1/acl/tokens", json={"name": name, "roles": ["viewer"]}).json()["id"])
-    where = f"/v1/{noun}" if noun in ("jobs", "namespaces") else f"/v1/acl/{noun}"
+    where = f"/v1/{noun}" if noun in ("jobs", "namespaces", "secrets") else f"/v1/acl/{noun}"
     made = fuzz.ask("POST", where, json=spec(name) if noun == "jobs" else _body(noun, name))
     assert made.status_code == 201, made.text
     return name
@@ -143,6 +143,7 @@ def _body(noun: str, name: str) -> dict[str, Any]:
         "roles": {"policies": ["viewer"]},
         "policies": {"rules": [_RULE]},
         "namespaces": {"description": "for tests"},
+        "secrets": {"value": "s3nh@-forte"},
     }
     return {"name": name, **bodies[noun]}
 
@@ -172,6 +173,11 @@ def _sync(fuzz: Fuzz) -> dict[str, Any]:
     return {"json": {"session": opened, "seq": 1}, "token": fuzz.node}
 
 
+def _secrets(fuzz: Fuzz) -> dict[str, Any]:
+    opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
+    return {"json": {"session": opened, "allocs": fuzz.live["allocations"]}, "token": fuzz.node}
+
+
 def _changed(noun: str) -> dict[str, Any]:
     body = _body(noun, "")
     return {"json": {name: value for name, value in body.items() if name not in ("name", "password")}}
@@ -189,6 +195,9 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/acl/roles": lambda _: {"json": _body("roles", new("role"))},
     "POST /v1/acl/policies": lambda _: {"json": _body("policies", new("policy"))},
     "POST /v1/namespaces": lambda _: {"json": _body("namespaces", new("space"))},
+    "POST /v1/secrets": lambda _: {"json": _body("secrets", new("secret"))},
+    "POST /v1/secrets/rekey": lambda _: {"json": {}},
+    "POST /v1/secrets/{name}/rollback": lambda _: {"json": {"version": 1}},
     "PUT /v1/acl/users/{name}/password": lambda _: {"json": {"password": _PASSWORD[::-1]}},
     "PUT /v1/acl/users/{name}": lambda _: _changed("users"),
     "PUT /v1/acl/roles/{name}": lambda _: _changed("roles"),
@@ -205,6 +214,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/nodes/join": _join,
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
+    "POST /v1/agent/secrets": _secrets,
     "POST /v1/agent/services": lambda fuzz: {"json": {}, "token": fuzz.node},
 }
 
@@ -268,6 +278,8 @@ _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("POST", "/v1/jobs/web/stop?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/rollback?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/rollback", {"json": {"version": 999}}, 404),
+    ("POST", "/v1/secrets?check_index=1", {"json": {"name": "{new}", "value": "x"}}, 409),
+    ("POST", "/v1/secrets?namespace=nowhere", {"json": {"name": "x", "value": "x"}}, 404),
     ("POST", "/v1/jobs/web/scale?check_index=1", {"json": {"count": 1}}, 409),
     ("POST", "/v1/jobs/web/restart", {}, 409),  # it is stopped
     ("POST", "/v1/jobs/web/dispatch", {}, 409),

@@ -40,6 +40,7 @@ NOT_AGAIN: Final = {
     "/v1/jobs/validate",
     "/v1/auth/logout",
     "/v1/acl/keys/rotate",
+    "/v1/secrets/rekey",
 }
 
 every_ask = pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_every_post_by_users_is_answered_again_or_shows_what_is_shown_once() -> 
     assert {row.path for row in ROUTES if row.keyed and row.again} == AGAIN.keys()
     assert {row.path for row in ROUTES if row.keyed and not row.again} == NOT_AGAIN
     taking_none = {row.path for row in ROUTES if row.method == "POST" and not row.keyed}
-    agents = {"/v1/nodes/join", "/v1/agent/session", "/v1/agent/sync"}
+    agents = {"/v1/nodes/join", "/v1/agent/session", "/v1/agent/sync", "/v1/agent/secrets", "/v1/agent/services"}
     assert taking_none == {"/v1/auth/login", "/v1/auth/refresh"} | agents
 
 
@@ -101,6 +102,8 @@ async def test_asked_once_more_when_all_is_gone(api: Rig, begin: Callable[[Rig],
     if ask.path == "/v1/acl/self/password":
         await user(api, "second", "admin", namespaces=["*"])
         assert (await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["default"]})).status == 200
+    elif ask.path.startswith("/v1/secrets"):
+        assert (await api.do("DELETE", "/v1/secrets/db")).status == 200
     elif ask.path.startswith(("/v1/acl", "/v1/namespaces")):
         assert (await api.do("DELETE", f"{ask.path}/new")).status == 200
     elif not ask.path.startswith("/v1/nodes"):

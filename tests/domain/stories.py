@@ -12,7 +12,7 @@ from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.evolve.launches import running
-from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces
+from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc
 from tests.domain.worlds import World
@@ -256,6 +256,19 @@ def _part(world: World, which: int, how: int) -> None:
         world.do(namespaces.delete_namespace(world.state, name))
 
 
+def _keep(world: World, which: int, how: int) -> None:
+    """Secrets come, change, and go with or without force; some jobs were made with them."""
+    state, name = world.state, f"secret-{which % 3}"
+    match how % 4:
+        case 0 | 1:
+            number = secrets.next_version(state, "default", name)
+            world.do(secrets.write_secret(state, e.SecretWritten("default", name, number, f"row-{name}-{number}")))
+        case 2:
+            world.do(secrets.delete_secret(state, "default", name, force=how > 10))
+        case _:
+            world.add(e.SecretRead("default", name, how), e.SecretsRekeyed(f"key-{how}"))
+
+
 _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _submit,
     _place,
@@ -285,4 +298,5 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _shut_out,
     _rule,
     _part,
+    _keep,
 )

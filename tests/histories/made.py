@@ -19,6 +19,7 @@ from tests.domain.worlds import World
 from tests.histories import history
 from tests.histories import launches as told_of_launches
 from tests.histories import nodes as told_of_nodes
+from tests.histories import secrets as told_of_secrets
 from tests.histories import settings as told_of_settings
 
 
@@ -40,6 +41,7 @@ def story() -> list[Row]:
     told_of_nodes.tell(world)
     told_of_launches.tell(world)
     told_of_settings.tell(world)
+    told_of_secrets.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)
