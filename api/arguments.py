@@ -30,7 +30,7 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     "meta": ({"type": "string", "examples": ["team=shop"]}, "Only those whose meta says so: `key=value`, or `key`."),
     "job": (_TEXT, f"{_AMONG} job."),
     "node": (_TEXT, f"{_AMONG} node, by id or name."),
-    "check_index": (_INDEX, "Only if it stands at this index (a job: its `spec_index`); 0: only if it is not there yet."),
+    "check_index": (_INDEX, "Only if it stands at this index (a job: its `spec_index`); 0: only if it is not there."),
     "dry_run": ({"type": "string", "enum": ["true", "false"]}, "`true`: tell what it would do, and do nothing."),
     "after": (_INDEX, "Only what comes after this index."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),

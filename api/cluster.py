@@ -7,7 +7,8 @@ from typing import Final
 
 from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
-from api.wire import Check, ClusterStatus, NodeCounts, Peer, encode
+from api.wire import encode
+from api.wire_cluster import Check, ClusterStatus, NodeCounts, Peer
 from api.world import World
 from eventstore.view import STALE_AFTER, View
 from heroctl.domain.topics import CLUSTER, PEERS

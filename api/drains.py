@@ -12,7 +12,8 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.plan import NodeShare
-from api.wire import NodeDrain, Written
+from api.wire import Written
+from api.wire_cluster import NodeDrain
 from api.write import Done
 from heroctl.domain.errors import Invalid, Problem, Unavailable, not_found
 from heroctl.domain.events import Event, NodeDrainStarted

@@ -15,7 +15,8 @@ from api.call import Call
 from api.contract import LINES, tells
 from api.historian import compacted
 from api.wait import poll_of
-from api.wire import LogAppend, LogRecord, stamp
+from api.wire import stamp
+from api.wire_cluster import LogAppend, LogRecord
 from eventstore import codec
 from eventstore.log import MAX_EVENTS, Compacted, Log, Row
 from eventstore.past import Outside, find

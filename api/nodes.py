@@ -12,17 +12,8 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.reads import A_SECOND, Query, Reading
-from api.wire import (
-    Amount,
-    DriverState,
-    NodeDrain,
-    NodeDrained,
-    NodeItem,
-    Written,
-    encode,
-    stamp,
-    stamp_or_none,
-)
+from api.wire import Written, encode, stamp, stamp_or_none
+from api.wire_cluster import Amount, DriverState, NodeDrain, NodeDrained, NodeItem
 from api.world import Sight
 from api.write import Done
 from heroctl.domain.draining import remaining
