@@ -47,7 +47,9 @@ def traffic(state: State, job: Job, task: str) -> list[Share]:
     present = summary.content
     versions = {content: _version(job, task, content, present) for content in contents}
     order = sorted(contents, key=lambda content: (content != present, -versions[content]))
-    shares = _weigh(spec, state.deployments.get(job.deployment), present, order, healthy)
+    stable = job.stable.task(task) if job.stable is not None else None
+    deployed = stable is not None and stable.content == present
+    shares = _weigh(spec, state.deployments.get(job.deployment), present, order, healthy, deployed=deployed)
     header = spec.update.strategy == "rainbow"
     return [
         Share(versions[content], content, weight, str(versions[content]) if header and not weight else "")
@@ -76,7 +78,13 @@ def _version(job: Job, task: str, content: str, present: str) -> int:
 
 
 def _weigh(
-    task: specs.Task, deployment: Deployment | None, present: str, order: Sequence[str], healthy: Counter[str]
+    task: specs.Task,
+    deployment: Deployment | None,
+    present: str,
+    order: Sequence[str],
+    healthy: Counter[str],
+    *,
+    deployed: bool,
 ) -> list[int]:
     """Weigh contents, of which there is at least one."""
     update = task.update
@@ -84,7 +92,7 @@ def _weigh(
         return [_ALL]
     if update.strategy == "rainbow":
         return _only(order, _newest_deployed(deployment, present, order))
-    new = _share_of_new(update, deployment)
+    new = _share_of_new(update, deployment, deployed=deployed)
     if new is None and update.strategy == "blue-green" and healthy[present] >= task.count:
         new = _ALL
     if new and not healthy[present] and healthy.total():
@@ -94,12 +102,12 @@ def _weigh(
     return [new, *_spread([healthy[content] for content in order[1:]], _ALL - new)]
 
 
-def _share_of_new(update: specs.Update, deployment: Deployment | None) -> int | None:
+def _share_of_new(update: specs.Update, deployment: Deployment | None, *, deployed: bool) -> int | None:
     """Return the percentage that the new version is to have; None: it has what its replicas can carry."""
     if deployment is None or update.strategy == "rolling":
         return None
     if deployment.promoted:
-        took_over = deployment.promoted_at is not None and deployment.status != "failed"
+        took_over = deployment.promoted_at is not None and (deployment.status != "failed" or deployed)
         return _ALL if update.strategy == "blue-green" and took_over else None
     if deployment.status == "successful":
         return None

@@ -31,6 +31,7 @@ from reconciler.planner.check_system import broken_seats
 from reconciler.planner.check_victims import broken_victims, is_victim
 
 MAX_EVENTS = 1_000
+_UNUSED = Usage()
 
 Kind = tuple[str, bool]  # of a replica: its content, and whether it came after the job's last restart
 
@@ -43,7 +44,7 @@ class Ledger:
     """What the pieces of one plan reserve on nodes, beyond the state."""
 
     def __init__(self) -> None:
-        self.used: dict[str, Usage] = {}
+        self.used: dict[str, tuple[int, int, int]] = {}
         self.ports: dict[str, set[int]] = {}
         self.volumes: dict[str, set[str]] = {}
         self.stopped: set[str] = set()  # replicas
@@ -82,14 +83,15 @@ def _left(state: State, job: Job, events: Sequence[Event]) -> Iterator[Alloc]:
 
 
 def _check_level(state: State, events: Sequence[Event]) -> None:
-    for event in events:
-        if state.level < event.LEVEL:
+    late = {type(event) for event in events if state.level < event.LEVEL}
+    for event in events if late else ():
+        if type(event) in late:
             encode(event, state.level)  # TooNew, unless an earlier schema can say it
 
 
 def _check_ends(state: State, job: Job, events: Sequence[Event]) -> None:
     for event in events:
-        if not isinstance(event, AllocStopping | AllocGivenUp):
+        if type(event) is AllocPlaced or not isinstance(event, AllocStopping | AllocGivenUp):
             continue
         alloc = state.allocs.get(event.alloc)
         if alloc is None or (alloc.uid != job.uid and not is_victim(state, job, event)) or alloc.terminal:
@@ -109,11 +111,12 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
     if not job.wanted:
         raise BrokenPlanError(f"a placement for job {job.name}, which nobody wants")
     counts = {task.name: task.count for task in job.current.tasks}
+    for number, name, content in {(event.version, event.task, event.content) for event in placed}:
+        version = job.version(number)
+        task = version.task(name) if version is not None else None
+        if task is None or task.content != content:
+            raise BrokenPlanError(f"version {number} has no task {name} of content {content}")
     for event in placed:
-        version = job.version(event.version)
-        task = version.task(event.task) if version is not None else None
-        if task is None or task.content != event.content:
-            raise BrokenPlanError(f"version {event.version} has no task {event.task} of content {event.content}")
         if event.slot >= counts.get(event.task, 0) and job.type != "system":
             raise BrokenPlanError(f"{event.task} has no slot {event.slot}")
 
@@ -170,9 +173,12 @@ def _check_trial(state: State, job: Job, events: Sequence[Event]) -> None:
     present = {task.name: task.content for task in job.current.tasks}
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     if deployment.status == "paused":
+        old = (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.create_index <= job.renewed)
+        restarted = {alloc.task for alloc in old if alloc.content == present.get(alloc.task)}
         for event in placed:
             lost = state.allocs.get(event.replaces)
-            if event.content == present[event.task] and (lost is None or lost.content != event.content):
+            known = (lost is not None and lost.content == event.content) or event.task in restarted
+            if event.content == present[event.task] and not known:
                 raise BrokenPlanError(f"{event.id} is new, and the deployment is paused")
     if not deployment.promoted:
         for task in specs.decode(job.current.spec).tasks:
@@ -199,6 +205,8 @@ def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
     deployment = state.deployments.get(job.deployment)
     failed = False
     for event in events:
+        if type(event) is AllocPlaced:
+            continue
         if isinstance(event, DeploymentFinished | DeploymentStepped):
             _check_active(job, deployment, event)
         if isinstance(event, DeploymentStepped) and deployment is not None:
@@ -257,39 +265,38 @@ def _check_repinned(job: Job, deployment: Deployment | None, event: JobRepinned,
 
 
 def _check_nodes(state: State, placed: list[AllocPlaced], ledger: Ledger) -> None:
-    used, ports = dict(ledger.used), {node: set(taken) for node, taken in ledger.ports.items()}
+    used: dict[str, tuple[int, int, int]] = {}
+    ports: dict[str, set[int]] = {}
+    volumes: dict[str, set[str]] = {}
     for event in placed:
-        node = state.nodes.get(event.node)
-        if node is None or not node.up or not node.eligible:
-            raise BrokenPlanError(f"a placement on {event.node}, which takes none")
-        use = used[node.id] = _plus(used.get(node.id, Usage()), event)
-        _check_room(node, use, state.usage.get(node.id, Usage()))
-        taken = ports.setdefault(node.id, set())
-        _check_ports(state, event, taken)
-        taken.update(event.host_ports)
+        cpu, memory, disk = used.get(event.node) or ledger.used.get(event.node, (0, 0, 0))
+        used[event.node] = cpu + round(event.cpu * 1000), memory + event.memory, disk + event.disk
+        if event.host_ports:
+            _check_ports(state, event, ports.setdefault(event.node, set(ledger.ports.get(event.node, ()))))
         if event.volumes:
-            _check_volumes(state, event, ledger.volumes.setdefault(node.id, set()))
-    ledger.used, ledger.ports = used, ports
+            _check_volumes(state, event, volumes.setdefault(event.node, set(ledger.volumes.get(event.node, ()))))
+    for name, use in used.items():
+        node = state.nodes.get(name)
+        if node is None or not node.up or not node.eligible:
+            raise BrokenPlanError(f"a placement on {name}, which takes none")
+        _check_room(node, use, state.usage.get(name, _UNUSED))
+    ledger.used.update(used)
+    ledger.ports.update(ports)
+    ledger.volumes.update(volumes)
 
 
-def _plus(use: Usage, event: AllocPlaced) -> Usage:
-    cpu = use.cpu + round(event.cpu * 1000)
-    return Usage(cpu, use.memory + event.memory, use.disk + event.disk, use.allocs + 1)
-
-
-def _check_room(node: Node, new: Usage, old: Usage) -> None:
+def _check_room(node: Node, new: tuple[int, int, int], old: Usage) -> None:
     total = node.capacity
-    wanted = (new.cpu + old.cpu, new.memory + old.memory, new.disk + old.disk)
-    if any(want > have for want, have in zip(wanted, (round(total.cpu * 1000), total.memory, total.disk), strict=True)):
+    wanted = (new[0] + old.cpu, new[1] + old.memory, new[2] + old.disk)
+    if wanted[0] > round(total.cpu * 1000) or wanted[1] > total.memory or wanted[2] > total.disk:
         raise BrokenPlanError(f"node {node.name} is over-committed: {wanted}")
 
 
 def _check_ports(state: State, event: AllocPlaced, taken: set[int]) -> None:
-    if not event.host_ports:
-        return
     held = {port for alloc in state.allocs_on(event.node) for port in alloc.host_ports}
     if not held.isdisjoint(event.host_ports) or not taken.isdisjoint(event.host_ports):
         raise BrokenPlanError(f"a port of {event.host_ports} is taken on {event.node}")
+    taken.update(event.host_ports)
 
 
 def _check_volumes(state: State, event: AllocPlaced, taken: set[str]) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import msgspec
+from msgspec.structs import replace
+
 from heroctl.domain import spec as specs
+from heroctl.domain.counts import asked_since, with_counts
 from heroctl.domain.duration import Duration
 from heroctl.domain.events import DeploymentFinished, DeploymentStepped, JobDeployed, JobFailed, JobReverted
 from heroctl.domain.intents.change import job_stream
@@ -78,7 +82,7 @@ def _fail(draft: Draft, deployment: Deployment, reason: str) -> None:
     good = _way_back(job, deployment)
     if good is not None:
         number = job.current.version + 1
-        draft.events.append(JobReverted(job.uid, job.namespace, job.name, number, good.version, deployment.id))
+        draft.events.append(_back(job, number, good, deployment))
         draft.moves = (job_stream(job.namespace, job.name),)
         return
     failed = draft.scene.state.deployments.get(deployment.revert_of)
@@ -95,6 +99,16 @@ def _way_back(job: Job, deployment: Deployment) -> Version | None:
         return None
     willing = all(task.update.auto_revert for task in specs.decode(job.current.spec).tasks)
     return good if willing else None
+
+
+def _back(job: Job, number: int, good: Version, failed: Deployment) -> JobReverted:
+    """Go back to a version, with as many replicas as a scale asked for since."""
+    event = JobReverted(job.uid, job.namespace, job.name, number, good.version, failed.id)
+    counts = asked_since(job, good)
+    if not counts:
+        return event
+    spec, tasks = with_counts(good, counts)
+    return replace(event, spec=msgspec.Raw(spec), tasks=tasks)
 
 
 def _contents(version: Version) -> dict[str, str]:

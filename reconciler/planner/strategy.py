@@ -19,14 +19,19 @@ from heroctl.domain.records import Deployment, Job
 Stage = Literal["keep", "beside", "replace"]
 
 
-def stage(update: specs.Update, deployment: Deployment | None, slot: int, now: int, *, old: bool) -> Stage:
-    """Say what becomes of a slot. `old`: whether the task has a set of old replicas to be compared with."""
+def stage(
+    update: specs.Update, deployment: Deployment | None, slot: int, now: int, *, old: bool, deployed: bool = False
+) -> Stage:
+    """Say what becomes of a slot. `old`: whether the task has a set of old replicas to be compared with.
+
+    `deployed`: whether what it is made from was deployed by then.
+    """
     if deployment is None:
         return "replace"
     if deployment.status == "paused":
         return "keep"
     if not on_trial(update, deployment):
-        return "beside" if now < kept_until(update, deployment) else "replace"
+        return "beside" if now < kept_until(update, deployment, deployed=deployed) else "replace"
     if not old:
         return "replace"
     if deployment.status == "failed":
@@ -43,9 +48,11 @@ def on_trial(update: specs.Update, deployment: Deployment) -> bool:
     )
 
 
-def kept_until(update: specs.Update, deployment: Deployment) -> int:
+def kept_until(update: specs.Update, deployment: Deployment, *, deployed: bool) -> int:
     """Return until when (ms) the old set stands by, after the new one took its place."""
-    if update.strategy != "blue-green" or deployment.promoted_at is None or deployment.status == "failed":
+    if update.strategy != "blue-green" or deployment.promoted_at is None:
+        return 0
+    if deployment.status == "failed" and not deployed:
         return 0
     return deployment.promoted_at + (update.blue_green or specs.BlueGreen()).keep_old.ms
 

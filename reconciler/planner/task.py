@@ -105,8 +105,7 @@ class TaskRollout:
             return None
         known = [slot.old or slot.last_old for slot in self.slots]
         olds = [old for old in known if old is not None and (old.live or self._needs.lost_before_its_turn(old))]
-        stable = self._job.stable.task(self.name) if self._job.stable is not None else None
-        if stable is not None and stable.content == content:
+        if self._deployed:
             olds = [old for old in olds if old.content == content]
         ranks = {one: strategy.rank(self._job, self.name, one) for one in {old.content for old in olds}}
         base = min(olds, key=lambda old: (ranks[old.content], old.n), default=None)
@@ -115,11 +114,17 @@ class TaskRollout:
         return base if all(slot.fresh is None or base.n < slot.fresh.n for slot in self.slots) else None
 
     def _set_stages(self) -> None:
-        update, deployment, now = self.task.update, self._deployment, self._scene.now
+        update, deployment, now, deployed = self.task.update, self._deployment, self._scene.now, self._deployed
         for slot in self.slots:
-            slot.stage = strategy.stage(update, deployment, slot.number, now, old=self.on_trial)
-        if deployment is not None and now < (until := strategy.kept_until(update, deployment)):
+            slot.stage = strategy.stage(update, deployment, slot.number, now, old=self.on_trial, deployed=deployed)
+        if deployment is not None and now < (until := strategy.kept_until(update, deployment, deployed=deployed)):
             self._draft.look_again(until)
+
+    @property
+    def _deployed(self) -> bool:
+        """Whether what is wanted was deployed last: more of it may fail, but it is no worse than what was before."""
+        stable = self._job.stable.task(self.name) if self._job.stable is not None else None
+        return stable is not None and stable.content == self._kinds.content
 
     # ── two in one slot ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,10 +155,14 @@ class TaskRollout:
                 self._take.stop_all(slot, old, "deployment_failed" if self._discarded(old) else "updated")
         elif not self._failed:
             self._retire(slot, old)
-        elif self._scene.healthy(fresh) and not self._scene.healthy(old):
+        elif self._scene.healthy(fresh) and (self._is_better(old) or not self._scene.healthy(old)):
             self._take.stop_all(slot, old, "updated")
         else:
             self._take.stop_all(slot, fresh, "deployment_failed")
+
+    def _is_better(self, old: Alloc) -> bool:
+        """Tell whether what is wanted is better than an old replica: it was deployed after that."""
+        return self._deployed and old.content != self._kinds.content
 
     def _settle_kept(self, slot: Slot, fresh: Alloc, old: Alloc) -> None:
         """Stop the new one, but no healthy one for an old one that is ill, unless it was on a trial that failed."""
@@ -242,10 +251,18 @@ class TaskRollout:
         filled = slot.fresh is not None or to_come
         need = self._needs.lost_old(slot) if self._was_there(slot, filled=filled) else None
         if need is None and self._paused:
-            need = None if filled or slot.abreast else self._needs.stopped_old(slot)
+            need = None if filled or slot.abreast else self._needs.stopped_old(slot) or self._added(slot)
         elif need is None and self._base is not None and self._is_missing(slot, self._base):
             need = self._needs.like(slot, self._base)
         return None if need is not None and filled and need.content == self._kinds.content else need
+
+    def _added(self, slot: Slot) -> Need | None:
+        """Say what a slot needs that was added while a deployment is paused: it is as the others are by now."""
+        if any(last.why == "updated" or cause(last) != "stopped" for last in slot.lasts):
+            return None
+        olds = (other.old for other in self.slots if other.old is not None)
+        like = min(olds, key=lambda old: (strategy.rank(self._job, self.name, old.content), old.n), default=None)
+        return self._needs.like(slot, like) if like is not None else None
 
     def _is_missing(self, slot: Slot, base: Alloc) -> bool:
         """Tell whether a slot that has no old replica, and waits for none, should have one like the others."""

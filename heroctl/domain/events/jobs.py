@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -10,6 +10,9 @@ from msgspec import Struct
 from heroctl.domain.events.event import Event, Writer
 from heroctl.domain.lifecycle import DeploymentKind
 from heroctl.domain.spec import JobType, Strategy
+
+
+NO_SPEC: Final = msgspec.Raw(b"")
 
 
 class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
@@ -146,7 +149,10 @@ class JobRepinned(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):
-    """The way back from a failed deployment: a new version that repeats, to the byte, the last stable one."""
+    """The way back from a failed deployment: a new version that repeats, to the byte, the last stable one.
+
+    Where a scale asked for other counts since then it has those: `spec` and `tasks` are given, and differ in nothing else.
+    """
 
     TAG: ClassVar[str] = "job.reverted"
     WRITER: ClassVar[Writer] = "decision"
@@ -156,6 +162,8 @@ class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):
     version: int
     of: int  # the version that it repeats
     deployment: str  # the one that failed
+    spec: msgspec.Raw = NO_SPEC
+    tasks: tuple[TaskSummary, ...] = ()
 
 
 class JobRebalanceRequested(Event, frozen=True, gc=False, omit_defaults=True):

@@ -56,15 +56,20 @@ def _like(kind: DeploymentKind, job: Job, old: Job | None) -> DeploymentKind:
 
 
 def _carried_on(record: Deployment, before: Deployment) -> Deployment:
-    """Let a trial go on where it stood when its job was scaled: at its share, and still while somebody paused it.
+    """Let what was under way when a job was scaled go on where it stood: a trial at its share, paused if it was so.
 
-    What everything new has to stand for is judged anew: there may be more of it now.
+    What everything new has to stand for is judged anew: there may be more of it now. An old set stands by no longer,
+    and no shorter, than it was to.
     """
-    if record.promoted or not before.active:
-        return record
-    step, step_at = (before.step, before.step_at) if record.strategy == "canary" else (0, None)
+    if not before.active:
+        over = before.status == "successful" or before.kind == "scale"
+        return replace(record, promoted_at=before.promoted_at) if record.promoted and over else record
     status: DeploymentStatus = "paused" if before.status == "paused" else record.status
-    return replace(record, status=status, step=step, step_at=step_at, fail_reason=before.fail_reason)
+    record = replace(record, status=status, fail_reason=before.fail_reason)
+    if record.promoted:
+        return replace(record, promoted_at=before.promoted_at)
+    step, step_at = (before.step, before.step_at) if record.strategy == "canary" else (0, None)
+    return replace(record, step=step, step_at=step_at)
 
 
 def begin(state: State, record: Deployment, touch: Touch) -> None:

@@ -198,6 +198,8 @@ def _reverted(state: State, event: e.JobReverted, touch: Touch) -> None:
     version = replace(
         good,
         version=event.version,
+        spec=bytes(event.spec) or good.spec,
+        tasks=event.tasks or good.tasks,
         by="coordinator",
         created_at=touch.time,
         index=touch.index,

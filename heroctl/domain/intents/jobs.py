@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
+from heroctl.domain.counts import asked_since, differ_in_counts_alone, with_counts
 from heroctl.domain.errors import Conflict, not_found, too_new
 from heroctl.domain.events import AllocStopRequested, JobDeleted, JobRestarted, JobStopped, JobSubmitted, TaskSummary
 from heroctl.domain.intents import launches
@@ -65,29 +66,31 @@ def submit_job(
 def rollback_job(state: State, job: Job, version: int | None, by: str, check_index: int | None = None) -> Change:
     """Repeat an earlier version, to the byte, as a new one; None: the newest that was stable and is another.
 
+    Another one differs in more than counts; and what a scale asked for since then is kept unless the version is named.
     One that is equal to the present one of a job that is wanted changes nothing. Refuses with `secret_version_gone`
     what would have to be made with something else.
     """
     _guard(job, job.name, check_index)
     good = rollback_target(job, version)
-    if job.wanted and not job.plan_failures and (good.spec, good.tasks) == (job.current.spec, job.current.tasks):
+    made, tasks = with_counts(good, asked_since(job, good) if version is None else {})
+    if job.wanted and not job.plan_failures and (made, tasks) == (job.current.spec, job.current.tasks):
         return NOTHING
     _need_secrets(state, job, good)
-    spec = specs.decode(good.spec)
+    spec = specs.decode(made)
     event = JobSubmitted(
         uid=job.uid,
         namespace=job.namespace,
         name=job.name,
         version=job.current.version + 1,
-        spec=msgspec.Raw(good.spec),
-        tasks=good.tasks,
+        spec=msgspec.Raw(made),
+        tasks=tasks,
         by=by,
         strategy=good.strategy,
         priority=good.priority,
         kind="rollback",
         of=good.version,
         type=good.type,
-        launch=launches.following(job) if launches.begins(job, spec, good.tasks) else 0,
+        launch=launches.following(job) if launches.begins(job, spec, tasks) else 0,
         clock=launches.winds(job, spec),
     )
     return Change((event,), (job_stream(job.namespace, job.name),), _secrets(job.namespace, good.tasks))
@@ -111,10 +114,8 @@ def rollback_target(job: Job, version: int | None) -> Version:
         if found is None:
             raise not_found("version", f"{version} of {job.name}")
         return found
-    earlier = [
-        each for each in reversed(job.versions) if each.spec != job.current.spec or each.tasks != job.current.tasks
-    ]
-    good = next((each for each in earlier if each.stable), None)
+    earlier = (each for each in reversed(job.versions) if each.stable and not differ_in_counts_alone(each, job.current))
+    good = next(earlier, None)
     if good is None:
         raise Conflict("no_stable_version", f"job '{job.name}' has no earlier version that was ever deployed: name one")
     return good
