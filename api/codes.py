@@ -267,6 +267,7 @@ CODES: Final[dict[str, Code]] = {
         "Another machine speaks for this node just now: a clone of its disk.",
         "Join the clone under a name of its own.",
     ),
+    "not_movable": Code(Conflict, "Replicas of batch and system jobs stay where they are.", "There is nothing to do."),
     "node_draining": Code(
         Conflict, "The node is being drained: nothing new may come to it.", "Cancel the drain: `heroctl node undrain`."
     ),

@@ -13,7 +13,7 @@ from heroctl.domain.intents.change import job_stream
 from heroctl.domain.intents.jobs import find_job
 
 
-@tells(Written, "job_not_found", "job_stopped", "no_coordinator")
+@tells(Written, "job_not_found", "job_stopped", "not_movable", "no_coordinator")
 async def rebalance(call: Call) -> Answer:
     """Let replicas of a job move to nodes that are clearly better for them, as `migrate` allows; each at most once."""
     await call.nothing()

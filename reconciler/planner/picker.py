@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from types import TracebackType
 from typing import Final, Self
 
+from heroctl.domain.records import Alloc
 from heroctl.domain.spec import Spread
 from reconciler.planner.filters import Ask
 from reconciler.planner.place import NOWHERE, Fleet
@@ -137,6 +138,21 @@ class Picker:
         if best is not None:
             self._take(best[1])
         return best[1] if best is not None else None
+
+    def compare(self, alloc: Alloc) -> tuple[int, int] | None:
+        """Price a replica where it is, and on the best other node, as if it were on neither. None: one will not do."""
+        node = alloc.node
+        room = self._fleet.rooms.get(node)
+        price = None if room is None else self._fleet.price(room.without(alloc), self.ask)
+        if room is None or price is None:
+            return None
+        self.leave(node)
+        best = self._best(node)
+        here = price + crowding(self._near.get(node, 0), self._count)
+        if self._shares is not None:
+            here += self._shares.price(self._shape.verdict(room).group)
+        self.come_back(node)
+        return None if best is None else (here, best[0])
 
     def leave(self, node: str) -> None:
         """Count one replica on a node less: another takes its slot."""

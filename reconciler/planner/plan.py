@@ -24,6 +24,7 @@ from reconciler.planner.drain import drains
 from reconciler.planner.liveness import Heard, brake, liveness, members
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.place import Fleet
+from reconciler.planner.rebalance import begin
 from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 
@@ -101,9 +102,11 @@ def steps(
         pieces.append(Piece((toggled,)))
     emptied, deadline = drains(state, now) if not pieces else ([], None)
     pieces += emptied
+    begun, turn = begin(state, now) if not pieces else ([], None)
+    pieces += begun
     if pieces:
         return Plan(tuple(pieces), more=True)
-    wakes = [wake for wake in (None if soonest is None else now + soonest, deadline) if wake is not None]
+    wakes = [wake for wake in (None if soonest is None else now + soonest, deadline, turn) if wake is not None]
     return (yield from _Pass(state, now, memo).run(min(wakes, default=None)))
 
 

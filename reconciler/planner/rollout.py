@@ -18,6 +18,7 @@ from reconciler.planner.deployment import conclude, fail, tell_overdue
 from reconciler.planner.draft import Draft
 from reconciler.planner.images import pins
 from reconciler.planner.lost import lost
+from reconciler.planner.rebalance import Task, rebalance
 from reconciler.planner.scene import Scene
 from reconciler.planner.secrets import repin
 from reconciler.planner.system import SystemRollout
@@ -55,6 +56,7 @@ def decide(scene: Scene, job: Job) -> Draft:
         task.fill()
     if not draft.cut:
         _tell_blocked(draft, tasks)
+        rebalance(draft, [Task(task.task, task.slots) for task in tasks])
     return draft
 
 

@@ -20,6 +20,8 @@ def rebalance_job(job: Job) -> Change:
     """Have those replicas of a job move that would be clearly better elsewhere; asked already: nothing."""
     if job.stopped:
         raise Conflict("job_stopped", f"job '{job.name}' is stopped: there is nothing to move")
+    if job.type != "service":
+        raise Conflict("not_movable", f"job '{job.name}' is of type {job.type}: its replicas stay where they are")
     if job.rebalance:
         return NOTHING
     return Change((JobRebalanceRequested(job.uid, job.namespace, job.name),), (job_stream(job.namespace, job.name),))
