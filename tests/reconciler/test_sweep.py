@@ -239,7 +239,7 @@ async def test_dropping_the_name_frees_the_row(store: Store) -> None:
     [node] = store.view.state.nodes.values()
     await store.do(secrets.delete_secret(store.view.state, "default", "db"))
     await store.do(nodes.remove_node(node))
-    assert await store.sweep.sweep() == 2
+    assert await store.sweep.sweep() == 3
     assert await store.rows() == {rows["password"], "signing-key-1", young}
     assert await store.sweep.sweep() == 0
     assert await vault.get("signing-key-1") == key
