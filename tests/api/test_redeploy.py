@@ -131,6 +131,29 @@ async def test_a_rollback_is_a_new_version_with_the_old_spec(api: Rig) -> None:
     assert (deployment["kind"], deployment["strategy"], deployment["promoted"]) == ("rollback", "rolling", True)
 
 
+async def test_a_rollback_without_a_number_undoes_what_changed_and_no_scale(api: Rig) -> None:
+    await submit(api)
+    await finish(api)
+    await submit(api, task={"command": ["two"]})
+    await finish(api)
+    await api.post("/v1/jobs/web/scale", {"count": 4})
+    await finish(api)
+    await api.post("/v1/jobs/web/rollback", {})
+    task = (await detail(api))["spec"]["tasks"][0]
+    assert (task["command"], task["count"]) == (["sleep", "9"], 4)
+
+
+async def test_a_scale_leaves_a_paused_update_paused(api: Rig) -> None:
+    await coordinated(api)
+    await submit(api)
+    await finish(api)
+    await submit(api, task={"command": ["two"]})
+    await api.post(f"/v1/deployments/{(await detail(api))['deployment']['id']}/pause", {})
+    await api.post("/v1/jobs/web/scale", {"count": 4})
+    now = (await api.get(f"/v1/deployments/{(await detail(api))['deployment']['id']}")).body
+    assert (now["kind"], now["status"]) == ("scale", "paused")
+
+
 async def test_a_rollback_goes_to_the_version_that_is_named(api: Rig) -> None:
     for number in "123":
         await submit(api, task={"command": [number]})

@@ -11,7 +11,6 @@ from heroctl.domain.events.event import Event, Writer
 from heroctl.domain.lifecycle import DeploymentKind
 from heroctl.domain.spec import JobType, Strategy
 
-
 NO_SPEC: Final = msgspec.Raw(b"")
 
 
@@ -151,7 +150,7 @@ class JobRepinned(Event, frozen=True, gc=False, omit_defaults=True):
 class JobReverted(Event, frozen=True, gc=False, omit_defaults=True):
     """The way back from a failed deployment: a new version that repeats, to the byte, the last stable one.
 
-    Where a scale asked for other counts since then it has those: `spec` and `tasks` are given, and differ in nothing else.
+    Where a scale asked for other counts since then it has those: `spec` and `tasks` are given, and differ only in them.
     """
 
     TAG: ClassVar[str] = "job.reverted"
