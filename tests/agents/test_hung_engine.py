@@ -45,7 +45,7 @@ class Proxy:
     path: Path
     mode: Mode = "passes"
     asked: int = 0  # connections made while it hung
-    _handling: set[asyncio.Task[None]] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
@@ -55,7 +55,9 @@ class Proxy:
             self.cut()
 
     def cut(self) -> None:
-        """End all connections, as an engine does that is started again."""
+        """Hang no more, and end all connections, as an engine does that is started again."""
+        self.mode = "passes"
+        self._changed.set()
         for writer in list(self._writers):
             writer.close()
 
@@ -72,9 +74,10 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stops: Mode) -> None:
         while part := await reader.read(65536):
             while self.mode in (stops, "deaf"):
-                await asyncio.sleep(0.02)
-                if writer.is_closing():
-                    return
+                self._changed.clear()
+                await self._changed.wait()
+            if writer.is_closing():
+                return
             writer.write(part)
             await writer.drain()
         writer.close()
@@ -136,7 +139,7 @@ async def there(test_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         try:
             yield Machine(proxy, control, agent, direct)
         finally:
-            proxy.mode = "passes"
+            proxy.cut()
             asked.set()
             await running
             await clear(direct)
@@ -158,7 +161,6 @@ async def test_an_engine_that_hangs_costs_neither_the_node_nor_a_container(there
     await eventually(lambda: there.proxy.asked > asked + 5, timeout=20, what="further tries while it hangs")
     report = there.control.seen["a1"]
     assert (report.phase, report.attempt, report.restarts, report.reason) == ("running", 1, 0, "")
-    there.proxy.mode = "passes"
     there.proxy.cut()
     await eventually(there.control.is_phase("a2", "running"), timeout=30, what="the second to run")
     await eventually(there.healthy, timeout=20, what="word of a driver that is well again")
@@ -174,7 +176,6 @@ async def test_what_is_to_stop_while_it_hangs_stops_afterwards(there: Machine) -
     there.control.want(replace(wants("a1"), wanted="stop"))
     await eventually(lambda: not there.healthy(), timeout=20, what="word of a driver that is unwell")
     assert there.control.seen["a1"].phase in ("running", "stopping"), "nothing is said that nobody knows"
-    there.proxy.mode = "passes"
     there.proxy.cut()
     await eventually(there.control.is_phase("a1", "complete"), timeout=20, what="its end")
 
