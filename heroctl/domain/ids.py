@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)  # of ten bits
-_SHIFTS: Final = range(70, -1, -10)
 
 
 def _derive(*parts: str | int) -> str:
     """Hash to 80 bits, written in base32. (The standard library's takes longer than the fold of an event.)"""
     text = "/".join(map(str, parts)).encode()
-    bits = int.from_bytes(hashlib.blake2b(text, digest_size=10).digest())
-    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+    bits, pairs = int.from_bytes(hashlib.blake2b(text, digest_size=10).digest()), _PAIRS
+    return (
+        f"{pairs[bits >> 70]}{pairs[bits >> 60 & 1023]}{pairs[bits >> 50 & 1023]}{pairs[bits >> 40 & 1023]}"
+        f"{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}{pairs[bits >> 10 & 1023]}{pairs[bits & 1023]}"
+    )
 
 
+@lru_cache(maxsize=4096)  # who checks a decision derives it once more
 def allocation_id(incarnation: str, uid: int, n: int) -> str:
     """Name the n-th allocation of the job with this uid: 16 characters of base32. `n` never goes back."""
-    return _derive(incarnation, uid, n)
+    return _derive(f"{incarnation}/{uid}/{n}")
 
 
 def deployment_id(incarnation: str, index: int) -> str:

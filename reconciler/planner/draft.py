@@ -149,6 +149,8 @@ class Draft:
 
     def bound_to(self, task: specs.Task, slot: int) -> str:
         """Name the only node that will do for a slot, as it is its own, or keeps its volumes; "": any."""
+        if not (self.seats or task.volumes):
+            return ""
         return self.seats.get((task.name, slot)) or bound_to(self.scene.state, self.job, task, slot)
 
     def look_again(self, at: int) -> None:

@@ -32,9 +32,16 @@ class Heard(Struct, frozen=True):
 def liveness(state: State, beats: Mapping[str, Heard], now: int) -> tuple[list[Piece], int | None]:
     """Decide who comes up and who goes down; and in how many ms the next could go down."""
     pieces: list[Piece] = []
-    soonest: int | None = None
-    for node in state.nodes.values():
-        heard = beats.get(node.id)
+    get = beats.get
+    # As nearly all nodes are, nearly always; there may be thousands, and each pass asks for them.
+    well = [
+        heard.silent
+        for name, node in state.nodes.items()
+        if node.up and (heard := get(name)) is not None and heard.silent < SILENT_MS
+    ]
+    soonest = SILENT_MS - max(well) if well else None
+    for node in state.nodes.values() if len(well) < len(state.nodes) else ():
+        heard = get(node.id)
         if heard is None:
             continue
         event = _down(state, node, heard) if node.up else _up(node, heard) or _down_again(state, node, heard, now)
@@ -77,8 +84,11 @@ def brake(state: State, now: int) -> BrakeOn | BrakeOff | None:
     at most 30 % of the same are down still. What was down before an operator let go does not put it on again.
     """
     since = state.brake_changed - _LOOKBACK_MS if state.brake else max(now - _LOOKBACK_MS, state.brake_changed + 1)
+    lost = [node for node in state.nodes.values() if node.up is False]
+    if not lost and not state.brake and state.brake_wanted is None:
+        return None
     ready = sum(1 for node in state.nodes.values() if node.up)
-    down = sum(1 for node in state.nodes.values() if node.up is False and (node.down_at or 0) >= since)
+    down = sum(1 for node in lost if (node.down_at or 0) >= since)
     of = ready + down
     if state.brake_wanted is True:
         return None if state.brake else BrakeOn(down, of, OPERATOR)

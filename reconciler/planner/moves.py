@@ -68,6 +68,8 @@ class Moves:
 
     def in_flight(self, slot: Slot) -> int:
         """Count those of a slot that are on their way from one node to another."""
+        if slot.lone:
+            return 0
         stopped = (last for last in slot.lasts if last.why == MIGRATED and self._is_awaited(slot, last))
         return sum(1 for _ in self.pairs(slot)) + sum(1 for _ in stopped)
 
@@ -87,6 +89,8 @@ class Moves:
         return sorted(found, key=lambda one: (self._scene.healthy(one.source), one.slot.number, one.source.n))
 
     def _leavers(self, slot: Slot) -> Iterator[Leaver]:
+        if slot.lone and (slot.fresh is None or not self._scene.misplaced(slot.fresh)):
+            return
         for source in slot.holders:
             if not self._scene.misplaced(source) or self._scene.is_down(source.node) or self._is_followed(slot, source):
                 continue

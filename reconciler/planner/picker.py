@@ -238,7 +238,10 @@ class Picker:
         if self.ask.alone:
             self._closed.add(node)
             self._held.add(node)
-        self._moved(node, 1)
+        if self._shares is None:
+            self._enter(node)
+        else:
+            self._moved(node, 1)
 
     def _moved(self, node: str, replicas: int) -> None:
         """Let everything follow a replica more or less on a node."""
@@ -254,7 +257,7 @@ class Picker:
         room = self._fleet.rooms.get(node)
         if room is None:
             return None
-        pool = self._pool(self._shape.verdict(room).group if self._shares is not None else _ALL)
+        pool = self._pools[_ALL] if self._shares is None else self._pool(self._shape.verdict(room).group)
         price = None if node in self._closed else self._shape.price(room)
         if price is not None:
             replicas = self._near.get(node)

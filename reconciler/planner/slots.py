@@ -94,6 +94,16 @@ class Slot:
         return self.fresh is not None or self.old is not None
 
     @property
+    def lone(self) -> bool:
+        """Whether nobody but a fresh replica, if any, has to do with it: as it is with most, most of the time."""
+        return (
+            self.old is None
+            and self.last_old is None
+            and self.last_fresh is None
+            and not (self.moves or self.abreast or self.gone or self.extra)
+        )
+
+    @property
     def newest(self) -> Alloc | None:
         """The one that fills it, or will once the old one is stopped."""
         return self.fresh or self.old
