@@ -213,15 +213,12 @@ async def _parts(
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         master=master,
-        cors=Cors(settings.cors_origins),
         images=Images(tuple(map(Listed.parse, settings.registries)), Outside(networks(settings.registry_networks))),
-        secure=settings.tls or settings.behind_proxy,
-        trusted=networks(settings.trusted_proxies),
     )
 
 
 def _bound(settings: Settings, parts: Parts, counters: Counters | None) -> None:
-    """Set the limits of an api that shares them with all others that live."""
+    """Set the limits of an api that shares them with all others that live, and whom it trusts."""
 
     def apis() -> int:
         return sum(present.member.role == "api" for present in parts.pulse.members)
@@ -229,6 +226,9 @@ def _bound(settings: Settings, parts: Parts, counters: Counters | None) -> None:
     parts.limits = Limits(settings.sizes, counters, apis=apis)
     parts.throttle = Throttle(counters)
     parts.bounds = settings.bounds
+    parts.cors = Cors(settings.cors_origins)
+    parts.secure = settings.tls or settings.behind_proxy
+    parts.trusted = networks(settings.trusted_proxies)
 
 
 async def _admin(settings: Settings, log: PostgresLog, parts: Parts) -> None:

@@ -6,51 +6,19 @@ import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from api.master import given
 from eventstore.log import LogUnavailable
-from heroctl.domain.events import AllocStopping, JobSubmitted, SecretWritten
+from heroctl.domain.events import SecretWritten
 from heroctl.domain.intents.secrets import secret_stream
 from reconciler.sweep import Sweep
 from tests.api.people import policy, secret
 from tests.api.rig import Reply, Rig, beside, rig
-from tests.api.specs import join, open_session, place, submit
-
-VALUE: Final = "s3nh@-forte"
-
-
-async def put(api: Rig, value: str = VALUE, name: str = "db_password", query: str = "", **more: Any) -> Reply:  # noqa: ANN401 - see Rig.post
-    return await api.post(f"/v1/secrets{query}", {"name": name, "value": value}, **more)
-
-
-async def value(api: Rig, name: str = "db_password", query: str = "") -> Any:  # noqa: ANN401 - JSON
-    reply = await api.get(f"/v1/secrets/{name}{query}")
-    assert reply.status == 200, reply.body
-    assert reply.headers["cache-control"] == "no-store"
-    return reply.body["value"]
-
-
-async def pinned(api: Rig, *pins: tuple[str, int], name: str = "web") -> None:
-    """Submit a job whose task was made with these versions of secrets."""
-    await submit(api, name)
-    job = api.parts.view.state.job("default", name)
-    assert job is not None
-    [task] = job.current.tasks
-    await api.append(
-        JobSubmitted(
-            job.uid,
-            "default",
-            name,
-            job.current.version + 1,
-            job.current.spec,  # type: ignore[arg-type] # the same bytes
-            (type(task)(task.name, task.count, task.content, pins=pins),),
-        ),
-        moves=(f"job:default/{name}",),
-    )
-
+from tests.api.sealed import VALUE, pinned, put, value
+from tests.api.specs import submit
 
 # ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -383,77 +351,3 @@ async def test_without_a_master_key_all_but_secrets_works() -> None:
             assert (refused.status, refused.error) == (503, "secrets_not_configured"), (method, path)
             assert "--secrets-key-file" in refused.body["message"]
             assert int(refused.headers["retry-after"]) > 0
-
-
-# ── nodes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def node(api: Rig, name: str = "node-1") -> tuple[str, str, int]:
-    identity, token = await join(api, name)
-    return identity, token, (await open_session(api, token)).body["session"]
-
-
-async def fetch(api: Rig, token: str, session: int, *allocs: str) -> Reply:
-    return await api.post("/v1/agent/secrets", {"session": session, "allocs": allocs, "later": 1}, token=token)
-
-
-async def test_a_node_is_given_what_its_allocations_were_made_with(api: Rig) -> None:
-    await put(api)
-    await put(api, "another")
-    await api.post("/v1/secrets", {"name": "raw", "value": base64.b64encode(b"\xff\0").decode(), "encoding": "base64"})
-    await pinned(api, ("db_password", 1), ("raw", 1))
-    mine, token, session = await node(api)
-    theirs, other_token, other_session = await node(api, "node-2")
-    alloc, foreign = await place(api, mine), await place(api, theirs, n=2)
-    head = await api.log.head()
-    reply = await fetch(api, token, session, alloc, foreign, "nothing")
-    assert reply.status == 200, reply.body
-    assert reply.body["refused"] == {foreign: "foreign", "nothing": "unknown"}
-    values = {name: base64.b64decode(each) for name, each in reply.body["values"][alloc].items()}
-    assert values == {"db_password": VALUE.encode(), "raw": b"\xff\0"}, "the pins, not what is newest"
-    assert await api.log.head() == head, "no event a fetch"
-    assert VALUE.encode() not in b"".join(api.lines)
-    assert (await fetch(api, other_token, other_session, alloc)).body["refused"] == {alloc: "foreign"}
-    await api.decide(AllocStopping(alloc, "default", "web", "job_stopped"))
-    assert (await fetch(api, token, session, alloc)).body == {"values": {}, "refused": {alloc: "over"}}
-
-
-async def test_what_is_missing_is_told_and_nothing_else_of_that_allocation_is_given(api: Rig) -> None:
-    await put(api)
-    await put(api, name="other")
-    await pinned(api, ("db_password", 1), ("other", 1))
-    mine, token, session = await node(api)
-    alloc = await place(api, mine)
-    await api.do("DELETE", "/v1/secrets/other?force=true")
-    assert (await fetch(api, token, session, alloc)).body == {"values": {}, "refused": {alloc: "missing"}}
-    secret = api.parts.view.state.secrets["default", "db_password"]
-    await api.parts.vault.delete([secret.current.row])
-    assert (await fetch(api, token, session, alloc)).body["refused"] == {alloc: "missing"}
-
-
-async def test_only_a_node_with_its_session_is_given_anything(api: Rig) -> None:
-    _, token, session = await node(api)
-    assert (await api.post("/v1/agent/secrets", {"session": session, "allocs": []})).status == 403
-    assert (await api.post("/v1/agent/secrets", {"session": session, "allocs": []}, token="")).status == 401
-    assert (await fetch(api, token, session + 1)).error in ("session_unknown", "session_replaced")
-    assert (await fetch(api, token, session, *map(str, range(101)))).error == "invalid_body"
-    assert (await fetch(api, token, session)).body == {"values": {}, "refused": {}}
-
-
-async def test_without_the_log_for_half_a_minute_nobody_is_given_a_secret(api: Rig) -> None:
-    await put(api)
-    await pinned(api, ("db_password", 1))
-    mine, token, session = await node(api)
-    alloc = await place(api, mine)
-    api.clock.ticks += 31
-    refused = await fetch(api, token, session, alloc)
-    assert (refused.status, refused.error) == (503, "log_unavailable")
-    assert (await api.get("/v1/secrets/db_password")).error == "log_unavailable"
-    await api.pass_(0)
-    assert (await fetch(api, token, session, alloc)).status == 200
-
-
-async def test_an_api_without_a_key_refuses_nodes_too() -> None:
-    async with rig(keys=given("", ())) as api:
-        _, token, session = await node(api)
-        assert (await fetch(api, token, session)).error == "secrets_not_configured"
