@@ -22,7 +22,7 @@ from heroctl.cli.session import Session
 from heroctl.cli.shapes import Allocation, Job, Submitted
 from heroctl.cli.submitting import Detach, Timeout, restart, rollback, run, scale, seconds
 from heroctl.cli.validating import validate
-from heroctl.cli.versions import diff, history
+from heroctl.cli.versions import diff, history, made_with
 
 app = App(name="job")
 
@@ -121,6 +121,7 @@ def sheet(job: Job) -> Sheet:
             ("Launch", f"{job.launch.number} {job.launch.status}" if job.launch else ""),
             ("Next launch", job.next_launch_at),
             *(("Blocked", reason) for reason in job.blocked),
+            *((f"Secrets of {task.name}", made_with(task.secrets)) for task in job.tasks if task.secrets),
             *((f"Meta {key}", value) for key, value in sorted(job.meta.items())),
             ("Created", job.created_at),
             ("Updated", job.updated_at),

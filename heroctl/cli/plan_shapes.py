@@ -26,6 +26,7 @@ class Version(Struct, frozen=True):
     kind: str = "submit"
     of: int | None = None
     images: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, dict[str, int | None]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
     by: str = ""
     created_at: datetime | None = None

@@ -22,6 +22,7 @@ class TaskState(Struct, frozen=True):
     driver: str = ""
     image: Text = None
     digest: Text = None
+    secrets: dict[str, int | None] = field(default_factory=dict)
     desired: int = 0
     running: int = 0
     healthy: int = 0
@@ -158,6 +159,17 @@ class Drain(Struct, frozen=True):
     deadline: datetime | None = None
     remaining: int = 0
     started_at: datetime | None = None
+    moved: int = 0
+    stopped: int = 0
+
+
+class Drained(Struct, frozen=True):
+    """How a node's last drain ended."""
+
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    moved: int = 0
+    stopped: int = 0
 
 
 class Driver(Struct, frozen=True):
@@ -175,6 +187,7 @@ class Node(Struct, frozen=True):
     status: str = ""
     eligibility: str | bool = ""
     drain: Drain | None = None
+    drained: Drained | None = None
     cpu: Amount = Amount()
     ram: Amount = Amount()
     disk: Amount = Amount()
@@ -184,6 +197,8 @@ class Node(Struct, frozen=True):
     address: Text = None
     version: Text = None
     allocations: int = 0
+    unknown_containers: tuple[str, ...] = ()
+    released_containers: tuple[str, ...] = ()
     last_seen_s: float | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -39,11 +40,17 @@ def _grid(versions: list[Version]) -> Sheet:
             each.by,
             each.created_at,
             ", ".join(digest[:_SHORT] for digest in each.images.values()),
+            ", ".join(dict.fromkeys(made_with(secrets) for secrets in each.secrets.values())),
             ", ".join(f"{key}={value}" for key, value in sorted(each.meta.items())),
         )
         for each in versions
     ]
-    return [Grid(("VERSION", "KIND", "STABLE", "BY", "CREATED", "IMAGES", "META"), rows)]
+    return [Grid(("VERSION", "KIND", "STABLE", "BY", "CREATED", "IMAGES", "SECRETS", "META"), rows)]
+
+
+def made_with(secrets: Mapping[str, int | None]) -> str:
+    """Say which versions of secrets a task is made with: `db 2, key missing`."""
+    return ", ".join(f"{name} {number or 'missing'}" for name, number in sorted(secrets.items()))
 
 
 def diff(

@@ -92,7 +92,16 @@ async def test_a_jobs_page_is_its_item_with_spec_meta_and_stable_version(api: Ri
     assert job["spec"]["job"] == "web"
     assert job["spec"]["tasks"][0]["kill_timeout"] == "5s"
     assert job["tasks"] == [
-        {"name": "app", "driver": "docker", "image": "app:1", "digest": None, "desired": 1, "running": 0, "healthy": 0}
+        {
+            "name": "app",
+            "driver": "docker",
+            "image": "app:1",
+            "digest": None,
+            "secrets": {},
+            "desired": 1,
+            "running": 0,
+            "healthy": 0,
+        }
     ]
     assert job["deployment"] == {"id": made.body["deployment_id"], "status": "running"}
     assert (job["create_index"], job["spec_index"]) == (made.index, made.index)
@@ -126,7 +135,7 @@ async def test_versions_are_kept_newest_first(api: Rig) -> None:
     listed = (await api.get("/v1/jobs/web/versions")).body
     assert [(version["version"], version["meta"]["git_sha"]) for version in listed] == [(3, "c"), (2, "b"), (1, "a")]
     assert {version["by"] for version in listed} == {"user:admin"}
-    names = {"version", "kind", "of", "images", "spec", "meta", "by", "created_at", "stable", "index"}
+    names = {"version", "kind", "of", "images", "secrets", "spec", "meta", "by", "created_at", "stable", "index"}
     assert listed[0].keys() == names
     assert (await api.get("/v1/jobs/none/versions")).error == "job_not_found"
 

@@ -137,12 +137,13 @@ def test_history(heroctl_here: Run, api: FakeApi) -> None:
     common = {"spec": {}, "created_at": samples.T0, "index": 5}
     pinned = {"web": "sha256:" + "a" * 64}
     first = {"version": 1, "kind": "submit", "of": None, "images": pinned, "meta": {"git": "abc"}, "by": "user:ann"}
+    first["secrets"] = {"web": {"db": 2, "key": None}, "report": {"db": 1}}
     second = {"version": 2, "kind": "rollback", "of": 1, "images": {}, "meta": {}, "by": "user:bob"}
     api.page("/v1/jobs/web/versions", [{**second, **common, "stable": False}, {**first, **common, "stable": True}])
     assert heroctl_here("job", "history", "web").out == (
-        "VERSION\tKIND\tSTABLE\tBY\tCREATED\tIMAGES\tMETA\n"
-        "2\trollback of 1\t\tuser:bob\t2026-03-01T12:00:00Z\t\t\n"
-        "1\tsubmit\tyes\tuser:ann\t2026-03-01T12:00:00Z\tsha256:aaaaaaaaaaaa\tgit=abc\n"
+        "VERSION\tKIND\tSTABLE\tBY\tCREATED\tIMAGES\tSECRETS\tMETA\n"
+        "2\trollback of 1\t\tuser:bob\t2026-03-01T12:00:00Z\t\t\t\n"
+        "1\tsubmit\tyes\tuser:ann\t2026-03-01T12:00:00Z\tsha256:aaaaaaaaaaaa\tdb 2, key missing, db 1\tgit=abc\n"
     )
     assert heroctl_here("job", "history", "web", "-o", "name").out == "2\n1\n"
 

@@ -262,3 +262,11 @@ def test_on_a_terminal_columns_are_aligned_and_coloured_unless_told(
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()]
     assert [line.index(word) for line, word in zip(lines, ("STATUS", "blocked", "running"), strict=True)] == [17] * 3
     assert "\t" not in text
+
+
+def test_a_job_shows_what_it_is_made_with(heroctl_here: Run, api: FakeApi) -> None:
+    job = samples.job(spec={}, meta={})
+    job["tasks"][0]["secrets"] = {"key": None, "db": 2}
+    api.page("/v1/jobs/web", job)
+    api.page("/v1/allocations", [])
+    assert "Secrets of web\tdb 2, key missing\n" in heroctl_here("job", "status", "web").out
