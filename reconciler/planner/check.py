@@ -141,6 +141,9 @@ def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
             continue
         before = filled.setdefault((event.task, event.slot), {})
         kind = event.content, True
+        if not before and not event.replaces:
+            before[kind] = event.id
+            continue
         if before.get(kind) == event.replaces and moves.pop(event.replaces, event.node) != event.node:
             before[kind] = event.id
             continue

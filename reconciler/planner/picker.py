@@ -193,37 +193,37 @@ class Picker:
         return min(shared, own)
 
     def _best_shared(self, pool: _Pool, avoid: str) -> Best | None:
-        heap, rooms, near = pool.shared, self._fleet.rooms, self._near
-        held, found = None, None
+        heap, rooms, near, closed = pool.shared, self._fleet.rooms, self._near, self._closed
+        held = None
         while heap:
-            entry = heap[0]
-            price, node, stamp = entry
+            price, node, stamp = heap[0]
             room = rooms.get(node)
             if room is None or room.stamp != stamp:
                 heappop(heap)
-            elif node in near or node in self._closed:
+            elif node in near or node in closed:
                 self._aside[node] = pool, heappop(heap)
             elif node == avoid:
                 held = heappop(heap)
             else:
-                found = price, node
                 break
+        found = (heap[0][0], heap[0][1]) if heap else None
         if held is not None:
             heappush(heap, held)
         return found
 
     def _best_own(self, pool: _Pool, avoid: str) -> Best | None:
         heap, rooms, near = pool.own, self._fleet.rooms, self._near
-        held, found = [], None
-        while heap and found is None:
-            price, node, stamp, replicas = heap[0]
+        held = []
+        while heap:
+            _, node, stamp, replicas = heap[0]
             room = rooms.get(node)
             if room is None or room.stamp != stamp or near.get(node) != replicas:
                 heappop(heap)
             elif node == avoid:
                 held.append(heappop(heap))
             else:
-                found = price, node
+                break
+        found = (heap[0][0], heap[0][1]) if heap else None
         for entry in held:
             heappush(heap, entry)
         return found
@@ -257,10 +257,10 @@ class Picker:
         room = self._fleet.rooms.get(node)
         if room is None:
             return None
+        replicas = self._near.get(node)
         pool = self._pools[_ALL] if self._shares is None else self._pool(self._shape.verdict(room).group)
         price = None if node in self._closed else self._shape.price(room)
         if price is not None:
-            replicas = self._near.get(node)
             if replicas is None:
                 heappush(pool.shared, (price, node, room.stamp))
             else:
