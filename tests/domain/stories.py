@@ -13,6 +13,7 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.evolve.launches import running
 from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets
+from heroctl.domain.pinning import repinned
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc
 from tests.domain.worlds import World
@@ -50,7 +51,9 @@ def _one(things: Any, which: int) -> Any:  # noqa: ANN401 - one of some records
 def _submit(world: World, which: int, how: int) -> None:
     strategy = ("rolling", "rolling", "canary", "blue-green", "rainbow")[how % 5]
     command = ["serve", str(how % 4)]
-    world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=command, update={"strategy": strategy})
+    uses = {"env": {"A": f"${{secret.secret-{how % 3}}}"}, "on_secret_change": "restart" if how % 2 else "none"}
+    made = uses if how % 4 == 0 else {}
+    world.submit(job=f"job-{which % 3}", count=1 + how % 3, command=command, update={"strategy": strategy}, **made)
 
 
 def _launch(world: World, which: int, how: int) -> None:
@@ -121,6 +124,11 @@ def _revert(world: World, which: int, how: int) -> None:
 
 def _pin(world: World, which: int, how: int) -> None:
     job = _one(world.state.jobs.values(), which)
+    tasks = repinned(world.state, job)
+    if tasks:
+        moved = (job.uid, job.namespace, job.name, job.current.version + 1, tasks)
+        world.add(e.JobRepinned(*moved, tuple(name for name, _ in tasks[0].pins)))
+        return
     version = _one(job.versions, how)
     image = f"sha256:{how:064x}"
     world.add(e.ImagePinned(job.uid, job.namespace, job.name, version.version, version.tasks[0].name, image))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from heroctl.domain import events as e
 from heroctl.domain.evolve.secrets import KEPT_VERSIONS
-from heroctl.domain.intents import secrets
+from heroctl.domain.intents import jobs, secrets
+from heroctl.domain.pinning import repinned
+from heroctl.domain.records import Job
 from tests.domain.worlds import World
 
 
@@ -13,6 +15,7 @@ def tell(world: World) -> None:
     _write(world, "db")
     _write(world, "db", action="update")
     _write(world, "db", action="rollback", of=1)
+    _used(world)
     for _ in range(KEPT_VERSIONS):
         _write(world, "often", action="update")
     _write(world, "often", action="update")
@@ -20,6 +23,24 @@ def tell(world: World) -> None:
     _write(world, "spare")
     world.do(secrets.delete_secret(world.state, "default", "spare", force=True))
     world.do(secrets.delete_secret(world.state, "default", "db"))
+
+
+def _used(world: World) -> None:
+    """A job is made with one that is there and one that comes, takes both anew, and goes."""
+    world.submit(job="vaulted", env={"DB": "${secret.db}", "LATE": "${secret.late}"}, on_secret_change="none")
+    _write(world, "late")
+    job = _job(world)
+    number = job.current.version + 1
+    world.add(e.JobRepinned(job.uid, "default", "vaulted", number, repinned(world.state, job), ("late",)))
+    _write(world, "db", action="update")
+    world.do(jobs.restart_job(world.state, _job(world), "user:admin"))
+    world.do(jobs.delete_job(world.state, "default", "vaulted"))
+
+
+def _job(world: World) -> Job:
+    found = world.state.job("default", "vaulted")
+    assert found is not None
+    return found
 
 
 def _write(world: World, name: str, action: str = "create", of: int | None = None) -> None:
