@@ -20,6 +20,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from agents import container_user, descendants
+from agents.bridge import Bridge, bridge_of
 from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.container_user import NoSuchUser, User
 from agents.docker_config import config
@@ -73,6 +74,14 @@ class DockerRuntime:
         self._running: dict[str, Container] = {}  # as started or inspected; what does not change is not asked again
         self._keys: dict[str, str] = {}  # container -> where its files are
 
+    async def bridge(self) -> Bridge | None:
+        """Say where containers stand on this machine; None: they stand on another. Unavailable."""
+        if not self._engine.local:
+            return None
+        async with calling(CALL):
+            network = await self._docker.networks.get("bridge")
+            return bridge_of(await network.show())
+
     async def open(self) -> None:
         """Begin; the engine may be away."""
         await self._engine.open()
@@ -103,7 +112,7 @@ class DockerRuntime:
         """
         labels = self._labels | ({ALLOC: alloc} if alloc else {})
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        before = set() if alloc or self._ground is None else await asyncio.to_thread(self._ground.files.keys)
+        before = {} if alloc or self._ground is None else await asyncio.to_thread(self._ground.files.keys)
         async with calling(CALL):
             listed = await self._docker.containers.list(all=True, filters=filters)
         runs = set() if alloc else {one.id for one in listed if one["State"] == "running"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +85,6 @@ class Ground:
         """Remove the files of an attempt; volumes stay."""
         self.files.remove(key)
 
-    def sweep(self, before: Collection[str], kept: Collection[str]) -> None:
+    def sweep(self, before: Mapping[str, int], kept: Collection[str]) -> None:
         """Remove files that nobody has; see HostFiles."""
         self.files.sweep(before, kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from agents.container import Content
@@ -25,6 +25,8 @@ class HostFiles:
         self._memory = memory
         self._part = part
         self._held: set[str] = set()
+        self._puts = 0
+        self._put_as: dict[str, int] = {}  # by key: which put of this process's it was
 
     @contextlib.contextmanager
     def held(self, key: str) -> Iterator[None]:
@@ -38,6 +40,8 @@ class HostFiles:
     def put(self, key: str, contents: Iterable[Content]) -> list[Path]:
         """Write them under a key, where nothing is left of an earlier try. NoTmpfs, StartFailed."""
         self.remove(key)
+        self._puts += 1
+        self._put_as[key] = self._puts
         made = []
         try:
             for number, content in enumerate(contents):
@@ -55,17 +59,23 @@ class HostFiles:
 
     def remove(self, key: str) -> None:
         """Remove what lies under a key."""
+        self._put_as.pop(key, None)
         for root in self._roots():
             shutil.rmtree(root / key, ignore_errors=True)
 
-    def keys(self) -> set[str]:
-        """Return the keys under which something lies."""
-        return {entry.name for root in self._roots() if root.is_dir() for entry in root.iterdir()}
+    def keys(self) -> dict[str, int]:
+        """Return the keys under which something lies, but for those whose container is being made; see `sweep`."""
+        there = {entry.name for root in self._roots() if root.is_dir() for entry in root.iterdir()}
+        return {key: self._put_as.get(key, 0) for key in there - self._held}
 
-    def sweep(self, before: Collection[str], kept: Collection[str]) -> None:
-        """Remove what nobody has. `before`: the keys that there were before it was looked who has what."""
-        for key in set(before) - set(kept) - self._held:
-            self.remove(key)
+    def sweep(self, before: Mapping[str, int], kept: Collection[str]) -> None:
+        """Remove what nobody has. `before`: the keys that there were before it was looked who has what.
+
+        One that was put anew since then, or is being made, is somebody's by now.
+        """
+        for key, put in before.items():
+            if key not in kept and key not in self._held and self._put_as.get(key, 0) == put:
+                self.remove(key)
 
     def _roots(self) -> list[Path]:
         memory = self._memory.existing()
