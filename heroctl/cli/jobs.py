@@ -84,6 +84,18 @@ def stop(
 
 
 @app.command
+def rebalance(name: Name, /, *, scope: Scope = SCOPE) -> int:
+    """Move those replicas of a job that would be clearly better on another node, each at most once, bit by bit."""
+    with Session(scope) as session:
+        answer = session.client.ask("POST", path("jobs", name, "rebalance"), query=session.scope)
+    if scope.output in ("json", "yaml"):
+        output.dump(answer.raw, scope.output)
+    else:
+        output.note(f"{name} is balanced, as its tasks' `migrate` allows: heroctl alloc list --job {name} --watch")
+    return 0
+
+
+@app.command
 def delete(
     name: Name,
     /,

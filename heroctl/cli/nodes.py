@@ -8,6 +8,8 @@ from cyclopts import App, Parameter
 
 from heroctl.cli import output
 from heroctl.cli.client import decode, path
+from heroctl.cli.draining import drain, undrain
+from heroctl.cli.faults import counted
 from heroctl.cli.options import ACCESS, Access, At, Watch
 from heroctl.cli.output import Facts, Grid, Sheet, size
 from heroctl.cli.reading import Page, read
@@ -15,6 +17,8 @@ from heroctl.cli.session import Session
 from heroctl.cli.shapes import Amount, JoinToken, Node
 
 app = App(name="node")
+app.command(drain)
+app.command(undrain)
 
 _ALLOWS: Final = "docker."  # begins the attributes in which an agent says what containers may reach there
 
@@ -53,6 +57,25 @@ def eligibility(
 
 
 @app.command
+def release(
+    node: Name,
+    containers: Annotated[list[str] | None, Parameter(help="Which ones; all of them unless told.")] = None,
+    /,
+    *,
+    access: Access = ACCESS,
+) -> None:
+    """Let a node stop containers of this cluster that nobody named: those it kept when the log was restored."""
+    body = {"containers": containers} if containers else {}
+    with Session(access) as session:
+        answer = session.client.ask("POST", path("nodes", node, "unknown", "release"), json=body)
+    if access.output in ("json", "yaml"):
+        output.dump(answer.raw, access.output)
+    else:
+        which = counted(len(containers), "unknown container") if containers else "all unknown containers"
+        output.note(f"node {node} stops {which}: heroctl node status {node} --watch")
+
+
+@app.command(name=("remove", "purge"))
 def remove(node: Name, /, *, access: Access = ACCESS) -> None:
     """Remove a node for good: it stops everything, and what it ran is placed elsewhere."""
     with Session(access) as session:
@@ -100,18 +123,18 @@ def grid(nodes: list[Node]) -> Sheet:
 
 def sheet(node: Node) -> Sheet:
     """Make the page of one."""
-    drain = f"until {node.drain.deadline}, {node.drain.remaining} left" if node.drain else ""
     facts = Facts(
         [
             ("ID", node.id),
             ("Name", node.name),
             ("Status", node.status),
             ("Eligibility", _eligibility(node)),
-            ("Drain", drain),
+            ("Drain", _drain(node)),
             ("Address", node.address),
             ("Version", node.version),
             ("Last seen", f"{node.last_seen_s:.0f}s ago" if node.last_seen_s is not None else ""),
             ("Allocations", node.allocations),
+            *(("Unknown container", f"{each}{_released(node, each)}") for each in node.unknown_containers),
             *((f"Label {name}", value) for name, value in sorted(node.labels.items())),
             *((f"Allows {name}", value) for name, value in _allowed(node)),
         ]
@@ -127,6 +150,22 @@ def sheet(node: Node) -> Sheet:
         Grid(("RESOURCE", "TOTAL", "RESERVED", "USED"), amounts),
         Grid(("DRIVER", "HEALTHY", "VERSION"), drivers),
     ]
+
+
+def _drain(node: Node) -> str:
+    """Say how far a drain is, or how the last one ended."""
+    drain, last = node.drain, node.drained
+    if drain is not None:
+        until = f"until {drain.deadline:%Y-%m-%dT%H:%M:%SZ}" if drain.deadline is not None else "without a deadline"
+        return f"{until}, {drain.remaining} left"
+    if last is None:
+        return ""
+    forced = f", {last.stopped} stopped at the deadline" if last.stopped else ""
+    return f"ended {last.finished_at:%Y-%m-%dT%H:%M:%SZ}, {last.moved} left in time{forced}"
+
+
+def _released(node: Node, container: str) -> str:
+    return " (released: it is being stopped)" if container in node.released_containers else ""
 
 
 def _allowed(node: Node) -> list[tuple[str, str]]:

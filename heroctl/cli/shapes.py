@@ -273,6 +273,7 @@ class Cluster(Struct, frozen=True):
     version: str = ""
     incarnation: str = ""
     brake: bool | str | None = None
+    brake_by: Text = None
     nodes: Counts = Counts()
     checks: tuple[Check, ...] = ()
 
