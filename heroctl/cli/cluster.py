@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
