@@ -134,12 +134,15 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         labels=settings.labels,
         attributes=attributes,
     )
+    runtimes = _runtimes(settings, identity, clock, allowance, disk)
+    docker = runtimes["docker"][0] if "docker" in runtimes else None
     return Agent(
         Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes, allowance),
         about,
         journal=journal,
         ports=Ports(settings.ports),
-        runtimes=_runtimes(settings, identity, clock, allowance, disk),
+        runtimes=runtimes,
+        bridge=docker.bridge if isinstance(docker, DockerRuntime) else None,
         disk=disk,
         client=client,
         clock=clock,

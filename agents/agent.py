@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from agents.absent_runtime import AbsentRuntime
+from agents.bridge import Bridge
 from agents.client import Client
 from agents.clock import Clock
 from agents.container import Container, Node
@@ -23,6 +24,7 @@ from agents.ports import Ports
 from agents.record import Record
 from agents.runtime import Runtime, RuntimeFault
 from agents.secrets import Secrets
+from agents.services import Services
 from agents.silence import SHORT, released
 from agents.sync import Dismissed, Sync
 from agents.worker import Room, Worker
@@ -78,6 +80,7 @@ class Agent:
         stats: Callable[[], dict[str, float]],
         ca_cert: str = "",
         disk: Disk | None = None,
+        bridge: Callable[[], Awaitable[Bridge | None]] | None = None,
     ) -> None:
         self._about = about
         self._disk = disk
@@ -96,7 +99,9 @@ class Agent:
         self._doorbell = doorbell
         self.sync = Sync(client, clock, doorbell, self)
         self._secrets = Secrets(lambda allocs: client.secrets(SecretsRequest(self.sync.session, allocs)))
-        self._room = Room(node, clock, journal, ports, self.sync.told, self._secrets, Desired())
+        keep = journal.keep_services
+        self._services = Services(node.id, ports, client.services, clock=clock, keep=keep, bridge=bridge)
+        self._room = Room(node, clock, journal, ports, self.sync.told, self._secrets, self._services, Desired())
 
     async def run(self, asked: asyncio.Event, *, halt: bool = False) -> None:
         """Work until asked to end; `halt`: and end the workloads. Dismissed where the control plane says so."""
@@ -115,7 +120,8 @@ class Agent:
 
     async def _work(self, asked: asyncio.Event) -> None:
         await self._beside(
-            self.sync.run(), asked.wait(), self._every(HEALTH, self._examine), self._every(TIDY, self._tidy)
+            *(self.sync.run(), asked.wait(), self._services.run()),
+            *(self._every(HEALTH, self._examine), self._every(TIDY, self._tidy)),
         )
 
     async def _beside(self, *work: Coroutine[Any, Any, object]) -> None:
@@ -177,6 +183,12 @@ class Agent:
             worker = self._worker(alloc, assigned.spec.driver, remembered.records[alloc])
             worker.pulse = remembered.pulses.get(alloc)
             self._room.ports.hold(alloc, worker.record.ports)
+        self._services.remember(self._journal.services())
+        self._want_services()
+
+    def _want_services(self) -> None:
+        known = (self._room.desired.known(alloc) for alloc, worker in self.workers.items() if not worker.over)
+        self._services.want(assigned for assigned in known if assigned is not None)
 
     def _worker(self, alloc: str, driver: str, record: Record | None = None) -> Worker:
         runtime, probe = self._runtimes.get(driver) or _absent(driver)
@@ -194,6 +206,8 @@ class Agent:
                 worker = self._worker(alloc, assigned.spec.driver)
             if worker is not None:
                 worker.wake()
+        if heard.touched or self._services.busy:
+            self._want_services()
         if (before.incarnation, before.index) != self.held() or self._is_news(self._room.heard_at):
             self._heard_at_kept = self._room.heard_at
             self._soon(self._journal.hold(*self.held(), self._room.heard_at))

@@ -18,6 +18,7 @@ from heroctl.domain.assignment import (
     SyncReply,
     SyncRequest,
 )
+from heroctl.domain.endpoints import ServicesReply, ServicesRequest
 from heroctl.domain.spec import decode_hook
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _SESSION: Final = msgspec.json.Decoder(SessionReply, dec_hook=decode_hook)
 _SECRETS: Final = msgspec.json.Decoder(SecretsReply)
 _SYNC: Final = msgspec.json.Decoder(SyncReply, dec_hook=decode_hook)
+_SERVICES: Final = msgspec.json.Decoder(ServicesReply)
 _IDENTITY: Final = msgspec.json.Decoder(Identity)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, ValueError)
 
@@ -77,6 +79,10 @@ class Client:
     async def sync(self, request: SyncRequest) -> SyncReply:
         """Beat, report and pull."""
         return await self._post("/v1/agent/sync", request, _SYNC, ANSWER + request.wait)
+
+    async def services(self, request: ServicesRequest) -> ServicesReply:
+        """Ask where the services are found that allocations refer to."""
+        return await self._post("/v1/agent/services", request, _SERVICES, ANSWER + request.wait)
 
     async def secrets(self, request: SecretsRequest) -> SecretsReply:
         """Ask what the secrets of allocations hold, just before they are started."""

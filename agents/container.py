@@ -33,6 +33,7 @@ State = Literal["created", "running", "exited"]
 
 _NOT_A_WORD: Final = re.compile(r"\W", re.ASCII)
 _NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
+_NOWHERE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Node(Struct, frozen=True):
@@ -124,6 +125,7 @@ def describe(
     incarnation: str,
     *,
     secrets: Mapping[str, bytes] = _NOTHING,
+    services: Mapping[str, str] = _NOWHERE,
 ) -> Description:
     """Describe the container of one attempt. `ports` holds a host port for every port of the task.
 
@@ -132,7 +134,7 @@ def describe(
     spec = assigned.spec
     publish = tuple(Publish(name, spec.ports[name].container, ports[name]) for name in sorted(spec.ports))
     listen = {port.name: port.host if _on_host(spec) else port.container for port in publish}
-    known = _references(assigned, node, attempt, listen)
+    known = _references(assigned, node, attempt, listen) | {f"service.{name}": at for name, at in services.items()}
     hidden = {key: value.encode() for key, value in known.items()}
     if assigned.work is not None:
         hidden["launch.payload"] = assigned.work.payload  # which need not be a text, in a file

@@ -79,6 +79,7 @@ class _Kind(NamedTuple):
     identity: msgspec.json.Decoder[Identity]
     held: msgspec.json.Decoder[Held]
     entry: msgspec.json.Decoder[Entry]
+    services: msgspec.json.Decoder[dict[str, int]]
 
 
 _JSON: Final = _Kind(
@@ -86,6 +87,7 @@ _JSON: Final = _Kind(
     msgspec.json.Decoder(Identity),
     msgspec.json.Decoder(Held),
     msgspec.json.Decoder(Entry, dec_hook=decode_hook),
+    msgspec.json.Decoder(dict[str, int]),
 )
 
 
@@ -189,9 +191,17 @@ class Journal:
         held = Held(incarnation, index, self._boot, heard_at)
         await self._do(written, self._folder / "assignment.json", _JSON.encoder.encode(held))
 
+    def services(self) -> dict[str, int]:
+        """Return the local ports that services have."""
+        return self._read(self._folder / "services.json", _JSON.services) or {}
+
+    async def keep_services(self, ports: dict[str, int]) -> None:
+        """Keep the local ports that services have."""
+        await self._do(written, self._folder / "services.json", _JSON.encoder.encode(ports))
+
     def wipe(self) -> None:
         """Forget everything, after the node was removed: it may join again as a new one."""
-        for path in [*self._allocs.glob("*"), self._folder / "assignment.json", self._folder / "identity.json"]:
+        for path in [*self._allocs.glob("*"), *self._folder.glob("*.json")]:
             path.unlink(missing_ok=True)
 
     async def _do(self, function: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - the function's own

@@ -11,7 +11,7 @@ import base64
 import binascii
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 
@@ -29,13 +29,15 @@ _HIDDEN: Final = "***"
 _LEAST: Final = 4  # bytes; what is shorter occurs everywhere
 _log = structlog.get_logger("secrets")
 
+_NONE: Final[Mapping[str, str]] = {}
+
 Ask = Callable[[list[str]], Awaitable[SecretsReply]]
 
 
 class Waiting(Unavailable):
     """Nobody says now what the secrets hold: ask again."""
 
-    reason: Final = WAITING
+    reason: ClassVar[str] = WAITING
 
 
 class SecretUnavailable(StartFault):
@@ -54,13 +56,13 @@ class Secrets:
         self._wanted: dict[str, asyncio.Future[dict[str, bytes]]] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def start(self, start: Start, node: Node, runtime: Runtime) -> Container:
-        """Start a container, with what its secrets hold. Waiting, SecretUnavailable."""
-        if not start.assigned.secrets:
+    async def start(self, start: Start, node: Node, runtime: Runtime, services: Mapping[str, str] = _NONE) -> Container:
+        """Start a container, with what its secrets hold, and where it finds services. Waiting, SecretUnavailable."""
+        if not start.assigned.secrets and not services:
             return await runtime.start(start.description)
-        values = await self.of(start.assigned.id)
+        values = await self.of(start.assigned.id) if start.assigned.secrets else {}
         try:
-            description = filled(start, node, values)
+            description = filled(start, node, values, services)
         except UnknownReference as error:
             raise SecretUnavailable(str(error)) from error
         with _hiding(values):

@@ -19,6 +19,7 @@ from agents.container import ATTEMPT, INCARNATION, Container, Description, Node,
 from agents.record import Record, completed, ended, failed, fresh, over, recent, stopping
 from heroctl.domain.allowance import refusal
 from heroctl.domain.assignment import Assigned
+from heroctl.domain.endpoints import referred
 from heroctl.domain.isolation import taken
 from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.references import SECRET, Reference, UnknownReference, parse
@@ -116,10 +117,15 @@ def _no_later(decided: Step, action: Action, at: float | None) -> Step:
     return Step(decided.record, Wait(at if action.until is None else min(at, action.until)))
 
 
-def filled(start: Start, node: Node, secrets: Mapping[str, bytes]) -> Description:
-    """Describe once more what is to be started, with what the task's secrets hold. UnknownReference."""
+def filled(start: Start, node: Node, secrets: Mapping[str, bytes], services: Mapping[str, str]) -> Description:
+    """Describe once more what is to be started, with what its secrets hold and its services' local addresses.
+
+    UnknownReference says what means nothing here.
+    """
     labels, ports = start.description.labels, {port.name: port.host for port in start.description.ports}
-    return describe(start.assigned, node, int(labels[ATTEMPT]), ports, labels[INCARNATION], secrets=secrets)
+    return describe(
+        start.assigned, node, int(labels[ATTEMPT]), ports, labels[INCARNATION], secrets=secrets, services=services
+    )
 
 
 def reserved(record: Record, ports: dict[str, int]) -> Record:
@@ -307,7 +313,9 @@ def _start(wish: Wish, assigned: Assigned, record: Record, now: float, node: Nod
         return Step(record, Reserve(missing, record.avoid))
     try:
         blank = dict.fromkeys(assigned.secrets, b"")
-        description = describe(assigned, node, record.attempt, record.ports, wish.incarnation, secrets=blank)
+        local = dict.fromkeys(referred(spec), "")
+        attempt, ports = record.attempt, record.ports
+        description = describe(assigned, node, attempt, ports, wish.incarnation, secrets=blank, services=local)
     except UnknownReference as error:
         return _clear(failed(record, "unknown_reference", str(error)), (), assigned, now)
     if record.absent:

@@ -25,6 +25,7 @@ from agents.ports import NoPortLeft, Ports
 from agents.record import Record, interrupted, report, stopping, visible, waiting
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
 from agents.secrets import Secrets, Waiting
+from agents.services import Services
 from agents.silence import patient
 from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
 from heroctl.domain.assignment import Report
@@ -46,6 +47,7 @@ class Room:
     ports: Ports
     told: Callable[[str], None]
     secrets: Secrets
+    services: Services
     desired: Desired
     removed: bool = False  # the node is no longer one: everything is to stop
     heard_at: float | None = None  # when the last beat was sent that was answered
@@ -304,7 +306,8 @@ class Worker:
 
     async def _start(self, action: Start) -> None:
         try:
-            made = await self._room.secrets.start(action, self._room.node, self.runtime)
+            local = self._room.services.addresses(action.assigned)
+            made = await self._room.secrets.start(action, self._room.node, self.runtime, local)
         except StartFault as error:
             self._fault(error.fault)
         else:

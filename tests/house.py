@@ -14,6 +14,7 @@ PACKAGES: Final = ("heroctl", "api", "reconciler", "eventstore", "agents")
 PURE_ROOMS: Final = ("heroctl/domain", "reconciler/planner")
 PURE_FILES: Final = (
     "agents/caddy.py",
+    "agents/bridge.py",
     "agents/container.py",
     "agents/container_user.py",
     "agents/desired.py",

@@ -24,12 +24,14 @@ from heroctl.domain.assignment import (
     SyncReply,
     SyncRequest,
 )
+from heroctl.domain.endpoints import Endpoint, ServiceEndpoints, ServicesReply, ServicesRequest, referred
 from heroctl.domain.lifecycle import Phase, supersedes
 from heroctl.domain.spec import encode_hook
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 _SESSION: Final = msgspec.json.Decoder(SessionRequest)
 _SECRETS: Final = msgspec.json.Decoder(SecretsRequest)
+_SERVICES: Final = msgspec.json.Decoder(ServicesRequest)
 _SYNC: Final = msgspec.json.Decoder(SyncRequest)
 
 Fault = Callable[[str], httpx2.Response | None]
@@ -67,6 +69,8 @@ class ControlPlane:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)  # by allocation
     withheld: dict[str, str] = field(default_factory=dict)  # by allocation: why it gets none
     asked_for: list[list[str]] = field(default_factory=list)  # the allocations of each question for secrets
+    services: dict[str, list[Endpoint]] = field(default_factory=dict)  # by namespace and name
+    services_asked: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
 
@@ -112,12 +116,30 @@ class ControlPlane:
             "session": self._open,
             "sync": self._sync,
             "secrets": self._secrets,
+            "services": self._services,
         }
         body = await handlers[path](request.content)
         if self.lose and path == "sync":
             self.lose -= 1
             raise httpx2.ReadError("the answer was lost")
         return httpx2.Response(200, content=_ENCODER.encode(body), headers={"X-HeroCtl-Index": str(1000 + self.index)})
+
+    async def _services(self, content: bytes) -> ServicesReply:
+        self.services_asked += 1
+        request = _SERVICES.decode(content)
+        for _ in range(round(request.wait * 4)):
+            if self._told().digest != request.known:
+                break
+            await self.clock.sleep(0.25)
+        return self._told()
+
+    def _told(self) -> ServicesReply:
+        keys = sorted({f"{one.namespace}/{name}" for one in self.wanted.values() for name in referred(one.spec)})
+        found = [
+            ServiceEndpoints(key.partition("/")[0], key.partition("/")[2], tuple(self.services.get(key, ())))
+            for key in keys
+        ]
+        return ServicesReply(repr(found), found)
 
     async def _join(self, content: bytes) -> dict[str, str]:
         self.joined.append(msgspec.json.decode(content))

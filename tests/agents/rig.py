@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from agents.agent import About, Agent
+from agents.bridge import Bridge
 from agents.client import Client
 from agents.container import Container, Node
 from agents.disk import Disk
@@ -78,6 +79,7 @@ class Rig:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     halt: bool = False
     disk_used: int = 50  # percent
+    bridge: Callable[[], Awaitable[Bridge | None]] | None = None
 
     def __post_init__(self) -> None:
         self.control = ControlPlane(self.clock)
@@ -97,6 +99,7 @@ class Rig:
             ports=Ports(PortRange(20_000, 20_099), lambda port: port in self.runtime.taken),
             runtimes={"docker": (self.runtime, self._probe())},
             client=client,
+            bridge=self.bridge,
             clock=self.clock,
             stats=lambda: {"cpu": 0.5},
             disk=Disk(self.folder, usage=lambda _: (100, self.disk_used, 100 - self.disk_used)),
