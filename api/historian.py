@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
-from api import allocations, deployments, jobs, nodes, requestlog, versions
+from api import allocations, deployments, jobs, launches, nodes, requestlog, versions
 from api.items import Items
 from api.reads import PastReader, Query
 from eventstore.database import Database
@@ -37,6 +37,7 @@ _READERS: Final[tuple[PastReader, ...]] = (
     jobs.detail,
     versions.listing,
     versions.compare,
+    launches.listing,
     deployments.listing,
     deployments.detail,
     allocations.listing,

@@ -179,6 +179,14 @@ async def test_a_launch_wakes_who_waits_for_the_list(api: Rig) -> None:
     assert [each["number"] for each in reply.body] == [1]
 
 
+async def test_launches_as_they_were(api: Rig) -> None:
+    made = await api.post("/v1/jobs", batch())
+    then = await _launches(api)
+    await _finished(api, 1)
+    past = await api.get(f"/v1/jobs/import/launches?at={made.index}")
+    assert (past.status, past.body) == (200, then)
+
+
 async def test_launches_come_in_pages(api: Rig) -> None:
     await api.post("/v1/jobs", batch(dispatch={}))
     for _ in range(5):
