@@ -78,8 +78,7 @@ class HostFiles:
                 self.remove(key)
 
     def _roots(self) -> list[Path]:
-        memory = self._memory.existing()
-        return [self._disk, *([memory / self._part] if memory is not None else [])]
+        return [self._disk, *(folder / self._part for folder in self._memory.existing())]
 
 
 def write(path: Path, content: Content) -> None:

@@ -48,27 +48,28 @@ class Memory:
     def __init__(self, node: str, chosen: str = "") -> None:
         self._node = node
         self._places = [Path(chosen)] if chosen else _usual()
-        self._found: Path | None = None
+        self._first = self._places[0]
 
     def folder(self) -> Path:
         """Return it; it is there. NoTmpfs."""
-        base = self._found or next((place for place in self._places if _ours(place)), None) or self._mounted()
-        self._found = base
+        base = next((place for place in self._places if _ours(place)), None) or self._mounted()
+        self._places.sort(key=lambda place: place != base)  # it stays where it is, as long as that is in memory
         folder = base / self._node
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
-    def existing(self) -> Path | None:
-        """Return it if it is there already, and make nothing."""
-        places = (self._found,) if self._found else self._places
-        found = (place / self._node for place in places)
-        return next((folder for folder in found if folder.is_dir() and in_memory(folder)), None)
+    def existing(self) -> list[Path]:
+        """Return where it is, and where an earlier agent had it that found another place; make nothing."""
+        found = (place / self._node for place in self._places)
+        return [folder for folder in found if folder.is_dir() and in_memory(folder)]
 
     def _mounted(self) -> Path:
-        place = self._places[0]
+        place = self._first
         if os.geteuid() != 0:
             raise NoTmpfs(f"neither of {', '.join(map(str, self._places))} is in memory, and the agent is not root")
         command = ["mount", "-t", "tmpfs", "-o", _OPTIONS, "heroctl", str(place)]
+        if place.is_symlink():  # it would be mounted over whatever that leads to
+            raise NoTmpfs(f"{place} is a link")
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             subprocess.run(command, check=True, capture_output=True, timeout=_MOUNT)

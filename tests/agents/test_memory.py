@@ -33,9 +33,10 @@ def test_a_disk_is_told_from_memory(tmp_path: Path) -> None:
 
 def test_a_folder_is_made_for_its_owner_alone(place: Path) -> None:
     held = Memory("c1.n1", str(place))
-    assert held.existing() is None
+    assert held.existing() == []
     folder = held.folder()
-    assert folder == place / "c1.n1" == held.existing() == Memory("c1.n1", str(place)).existing()
+    assert folder == place / "c1.n1"
+    assert [folder] == held.existing() == Memory("c1.n1", str(place)).existing()
     assert [path.stat().st_mode & 0o777 for path in (place, folder)] == [0o700, 0o700]
 
 
@@ -51,7 +52,11 @@ def test_a_link_is_not_followed(place: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(NoTmpfs):
         Memory("n1", str(place)).folder()
+    monkeypatch.undo()
+    with pytest.raises(NoTmpfs, match=r"link|not root"):
+        Memory("n1", str(place)).folder()
     assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 def test_somebody_elses_folder_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +101,46 @@ def test_a_look_at_the_machine_makes_nothing(place: Path, tmp_path: Path) -> Non
 )
 def test_the_doctor_tells_where_secrets_would_lie(found: Path | None, root: bool, state: str) -> None:  # noqa: FBT001 - a parameter
     assert doctor._memory(found, root=root).state == state
+
+
+@needs("netns")
+def test_a_place_that_is_in_memory_no_longer_is_left(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    held = Memory("n1", str(place))
+    held.folder()
+    subprocess.run(["umount", str(place)], check=True)
+    assert held.existing() == []
+    (place / "n1").mkdir()
+    assert held.existing() == [], "a folder of that name on the disk is none"
+    try:
+        assert in_memory(held.folder()), "it is mounted anew"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_it_stays_where_it_is_when_a_better_place_comes_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    better = place.with_name(f"{place.name}-better")
+    monkeypatch.setattr(memory, "_usual", lambda: [better / "deep", place])
+    held = Memory("n1")
+    assert held.folder() == place / "n1"
+    better.mkdir()
+    try:
+        assert held.folder() == place / "n1"
+        assert held.existing() == [place / "n1"]
+    finally:
+        shutil.rmtree(better)
+
+
+def test_what_an_earlier_agent_put_elsewhere_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = place.with_name(f"{place.name}-other")
+    try:
+        Memory("n1", str(other)).folder()
+        monkeypatch.setattr(memory, "_usual", lambda: [place, other])
+        held = Memory("n1")
+        assert held.folder() == place / "n1"
+        assert held.existing() == [place / "n1", other / "n1"]
+    finally:
+        shutil.rmtree(other)
 
 
 def test_the_usual_places_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

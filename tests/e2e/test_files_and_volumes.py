@@ -34,8 +34,8 @@ def cell(there: Cluster) -> Iterator[Cluster]:
 
 def places(there: Cluster) -> list[Path]:
     """Return the node's folders in memory, wherever the agent found a place."""
-    found = [Memory(f"{there.id}.{node['id']}").existing() for node in there.client.get("/v1/nodes").body]
-    return [folder for folder in found if folder is not None]
+    nodes = there.client.get("/v1/nodes").body
+    return [folder for node in nodes for folder in Memory(f"{there.id}.{node['id']}").existing()]
 
 
 def keeps(there: Cluster, name: str, value: str) -> None:
