@@ -51,8 +51,9 @@ class Planned(Counts, frozen=True):
     Nothing was begun: `deployment_id` is empty, and `index` that of the state which was looked at. Counted is what
     happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all that is done in
     the end if somebody does. Where the clock or a dispatch launches it, it waits for that, and `once_launched` counts
-    what a launch places. `blocked`: what would fit nowhere, and why. `truncated`: it is more than a plan looks at,
-    and so much at least. `check_index` lets a submit rest on this plan: it is refused if the job has moved meanwhile.
+    what a launch places. `blocked`: what would fit nowhere, and why. `preempted`: how many replicas of other jobs,
+    of a lower priority, make way. `truncated`: it is more than a plan looks at, and so much at least. `check_index` lets
+    a submit rest on this plan: it is refused if the job has moved meanwhile.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Planned(Counts, frozen=True):
     waits_for: Literal["", "promotion", "launch"]
     once_promoted: Counts | None
     once_launched: Counts | None
+    preempted: int
     truncated: bool
     check_index: int
 
@@ -143,6 +145,7 @@ def _shown(
         waits_for=outlook.waits_for,
         once_promoted=None if outlook.promoted is None else total(outlook.promoted.values()),
         once_launched=None if outlook.launched is None else total(outlook.launched.values()),
+        preempted=outlook.preempted,
         truncated=outlook.truncated,
         check_index=job.spec_index if job else 0,
     )

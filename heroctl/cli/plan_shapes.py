@@ -78,6 +78,7 @@ class Planned(Counts, frozen=True):
     waits_for: str = ""
     once_promoted: Counts | None = None
     once_launched: Counts | None = None
+    preempted: int = 0
     truncated: bool = False
     check_index: int = 0
 

@@ -27,6 +27,8 @@ def lines(plan: Planned) -> Iterator[str]:
         yield from (f"  {line}" for name, task in plan.tasks.items() for line in _task(name, task))
     if plan.waits_for:
         yield from ("", f"  {_promotion(plan)}")
+    if plan.preempted:
+        yield from ("", f"  makes way for it: {plan.preempted} of other jobs, of a lower priority")
     if plan.truncated:
         yield from ("", "  it is more than a plan looks at: at least so much")
     for reason in plan.blocked:

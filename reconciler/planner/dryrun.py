@@ -17,7 +17,15 @@ from msgspec import Struct
 
 from heroctl.domain import spec as specs
 from heroctl.domain.assignment import Report
-from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, Event, JobDispatched, Record
+from heroctl.domain.events import (
+    AllocPlaced,
+    AllocReported,
+    AllocStopping,
+    DeploymentFinished,
+    Event,
+    JobDispatched,
+    Record,
+)
 from heroctl.domain.evolve import Touch, apply
 from heroctl.domain.intents.deployments import promote
 from heroctl.domain.records import Alloc, Deployment, Job
@@ -59,7 +67,8 @@ class TaskOutlook(Struct, frozen=True):
 class Outlook(Struct, frozen=True):
     """All that a job comes to by itself; and, where somebody has to promote it before it goes on, in total then.
 
-    `launched`: of a batch job that a clock or a dispatch launches, in total with one such launch.
+    `launched`: of a batch job that a clock or a dispatch launches, in total with one such launch. `preempted`: how many
+    replicas of other jobs, of lower priority, make way.
 
     `truncated`: it is more than may be looked at; there are at least so many. `fault`: planning it raised.
     """
@@ -68,6 +77,7 @@ class Outlook(Struct, frozen=True):
     blocked: tuple[str, ...] = ()
     promoted: dict[str, TaskOutlook] | None = None
     launched: dict[str, TaskOutlook] | None = None
+    preempted: int = 0
     truncated: bool = False
     fault: Exception | None = None
 
@@ -150,6 +160,7 @@ class DryRun:
         self._old = job
         self._nodes: dict[str, Counter[str]] = defaultdict(Counter)
         self._uid = 0
+        self._pushed: dict[str, Alloc] = {}  # those of other jobs that make way
         self._truncated = False
         self._fault: Exception | None = None
 
@@ -171,7 +182,7 @@ class DryRun:
             self._fold([launch])
             yield from self._go_on()
             launched, blocked = self._tally(), self._job.blocked
-        return Outlook(tasks, blocked, promoted, launched, self._truncated, self._fault)
+        return Outlook(tasks, blocked, promoted, launched, len(self._pushed), self._truncated, self._fault)
 
     def _launch(self) -> Event | None:
         """Make the next launch of a batch job that is not launched by its submit."""
@@ -215,6 +226,7 @@ class DryRun:
         if left <= 0:
             self._truncated = True
             return None
+        self._fleet.forget(self._state)
         scene = Scene(self._state, self._now, self._fleet, self._placements, left)
         try:
             draft = decide(scene, self._job)
@@ -230,6 +242,8 @@ class DryRun:
         state, touch = self._state, Touch()
         last = state.index + len(events)
         for event in events:
+            if isinstance(event, AllocStopping) and state.allocs[event.alloc].uid != self._uid:
+                self._push(state.allocs[event.alloc])
             apply(state, Record(state.index + 1, last, self._now, event), touch)
             if isinstance(event, AllocPlaced):
                 self._placements -= 1
@@ -237,9 +251,21 @@ class DryRun:
         moved = touch.settle(state)
         self._fleet.reread(state, [topic.removeprefix(_NODE) for topic in moved if topic.startswith(_NODE)])
 
+    def _push(self, alloc: Alloc) -> None:
+        """Let one of another job make way: what is kept of that job must be this state's own."""
+        state, uid = self._state, alloc.uid
+        if uid not in {each.uid for each in self._pushed.values()}:
+            state.by_job = _with_own(state.by_job, (uid,))
+            state.finished = _with_own(state.finished, (uid,))
+            state.unreplaced = _with_own(state.unreplaced, (uid,))
+            state.ended = _with_own(state.ended, (uid,))
+        self._pushed[alloc.id] = alloc
+
     def _act(self) -> bool:
         """Let agents do what they are asked for, and tell whether any had something to do."""
-        reports = [report for alloc in self._state.allocs_of(self._uid) if (report := self._report(alloc)) is not None]
+        pushed = [self._state.allocs[each] for each in self._pushed if each in self._state.allocs]
+        allocs = [*self._state.allocs_of(self._uid), *pushed]
+        reports = [report for alloc in allocs if (report := self._report(alloc)) is not None]
         self._fold(reports)
         return bool(reports)
 

@@ -196,7 +196,7 @@ class Picker:
         heap, rooms, near, closed = pool.shared, self._fleet.rooms, self._near, self._closed
         held = None
         while heap:
-            price, node, stamp = heap[0]
+            _, node, stamp = heap[0]
             room = rooms.get(node)
             if room is None or room.stamp != stamp:
                 heappop(heap)

@@ -51,8 +51,7 @@ class Fleet:
                 del rooms[gone]
             self.reread(state, [node for node in nodes if node not in rooms])
         self._taken.update([room.id for room in rooms.values() if topics.get(room.topic, 0) != room.read])
-        self.reread(state, [node for node in self._taken if node in rooms])
-        self._taken.clear()
+        self.forget(state)
 
     def _set(self, state: State) -> None:
         index = state.topics.get(SETTINGS, 0)
@@ -66,6 +65,11 @@ class Fleet:
         for node in nodes:
             self.rooms[node] = self._room(state, state.nodes[node])
         self.changed(nodes)
+
+    def forget(self, state: State) -> None:
+        """Forget what was decided and promised, but for what the state says."""
+        self.reread(state, [node for node in self._taken if node in self.rooms])
+        self._taken.clear()
 
     def _room(self, state: State, node: Node) -> Room:
         known = self.rooms.get(node.id)

@@ -30,6 +30,9 @@ FIELDS = {
     "warnings",
     "waits_for",
     "once_promoted",
+    "once_launched",
+    "launch",
+    "preempted",
     "truncated",
     "check_index",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import combinations
 from typing import Any, Final
 
@@ -10,13 +11,17 @@ from hypothesis import strategies as st
 
 from heroctl.domain.assignment import Capacity
 from heroctl.domain.events import AllocPlaced, AllocStopping
+from heroctl.domain.intents import jobs as jobs_
 from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.records import Alloc, Node, Usage
+from heroctl.domain.state import State
+from reconciler.planner.dryrun import dry_run, overlay
 from reconciler.planner.explain import explain
 from reconciler.planner.filters import Ask, Room, full
 from reconciler.planner.piece import Piece
 from reconciler.planner.place import Fleet
 from reconciler.planner.preempt import GAP, fewest
+from tests.domain.worlds import spec
 from tests.reconciler.cluster import Cluster
 from tests.reconciler.watched import Watched
 
@@ -178,6 +183,20 @@ def test_a_port_is_made_free_by_who_holds_it_and_promised_once() -> None:
     cluster.settle()
     assert sorted(one.node for one in cluster.live("high")) == sorted(cluster.state.nodes)
     assert cluster.live("low") == []
+
+
+def test_a_dry_run_tells_how_many_make_way_and_does_nothing() -> None:
+    cluster = _full()
+    before = snapshot(cluster.state)
+    wanted = jobs_.submit_job(cluster.state, spec(job="high", count=2, priority=90, resources={"cpu": 1}), "tester")
+    told = dry_run(overlay(cluster.state, 0), "default", "high", wanted.events, cluster.clock)
+    assert (told.preempted, told.tasks["main"].counts.place, told.blocked, told.fault) == (2, 2, (), None)
+    assert snapshot(cluster.state) == before
+
+
+def snapshot(state: State) -> str:
+    """Write down all that is in a state."""
+    return repr({field.name: getattr(state, field.name) for field in fields(state)})
 
 
 def test_the_work_of_it_is_counted() -> None:
