@@ -149,6 +149,9 @@ class ProcessRuntime:
                 except StartFault:
                     await self.remove(name)
                     raise
+                except OSError as error:
+                    await self.remove(name)
+                    raise StartFailed(f"its folder cannot be made: {error.strerror}") from error
                 message = await self._launch(folder)
         if message:
             await self.remove(name)

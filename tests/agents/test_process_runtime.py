@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from agents import cgroup, process_runtime, waiter
 from agents.container import Container, Description
 from agents.process_runtime import ProcessRuntime
-from agents.runtime import Gone
+from agents.runtime import Gone, StartFailed
 from tests.agents.kits import ProcessKit, lives, opened
 from tests.house import ROOT
 from tests.waiting import eventually, until
@@ -215,3 +215,18 @@ async def test_signals_are_the_defaults_again_for_the_process(kit: ProcessKit) -
     made = await kit.runtime.start(replace(kit.describe("stays"), command=("sleep", "1000")))
     await kit.runtime.signal(made.id, "SIGTERM")
     assert (await over(kit.runtime, made.alloc)).exit_code == 128 + signal.SIGTERM
+
+
+async def test_a_disk_that_takes_nothing_fails_the_start_and_leaves_nothing(
+    kit: ProcessKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(StartFailed, match="No space left"):
+            await kit.runtime.start(replace(kit.describe("stays"), env={"A": "b"}, secret=True))
+    assert list(kit.folder.iterdir()) == []
+    assert [path for path in kit.memory.rglob("*") if path.is_file()] == []
+    assert (await kit.runtime.start(kit.describe("stays"))).state == "running"
