@@ -65,6 +65,12 @@ STATUS: Final = r"""
 curl -s https://manage.heroctl.com/v1/cluster/status \
   -H "Authorization: Bearer $TOKEN" | jq
 """
+SECRET: Final = r"""
+curl -X POST https://manage.heroctl.com/v1/secrets \
+  -H "Authorization: Bearer $TOKEN" \
+  -H "Content-Type: application/json" \
+  -d '{"name":"db_password","value":"s3nh@-forte"}'
+"""
 READY: Final = r"""
 curl -s https://manage.heroctl.com/v1/health/ready
 """
@@ -177,6 +183,13 @@ def test_cluster_status(shell: Shell) -> None:
     assert (shown["members"], shown["nodes"]) == (1, {"ready": 0, "down": 0, "draining": 0})
     assert shown["index"] >= 2
     assert None not in [shown[key] for key in shown if key != "coordinator"]
+
+
+def test_create_a_secret(shell: Shell) -> None:
+    shown = shell.json(SECRET)
+    assert (shown["name"], shown["version"]) == ("db_password", 1)
+    assert shell.made.ask("GET", "/v1/secrets/db_password")["value"] == "s3nh@-forte"
+    assert shell.json(SECRET)["version"] == 1, "the same again changes nothing"
 
 
 def test_health(shell: Shell) -> None:
