@@ -186,6 +186,12 @@ async def test_what_a_tag_stood_for_stays_while_it_is_wanted_by_its_digest(
     store.now += 1000
     await images.tidy([])
     assert store.here() == set()
+    await images.pull(pinned, ROBOTS)
+    assert client.images.get(pinned)
+    store.now += 1000
+    await images.tidy([store.name("2")])
+    with pytest.raises(ImageNotFound):
+        client.images.get(pinned)
 
 
 async def test_a_record_that_cannot_be_read_removes_nothing(store: Store) -> None:
