@@ -27,7 +27,7 @@ from reconciler.planner.draft import Draft, Note
 from reconciler.planner.filters import Ask
 from reconciler.planner.needs import HELD
 from reconciler.planner.picker import Picker
-from reconciler.planner.reschedule import due
+from reconciler.planner.reschedule import due, failed_on
 from reconciler.planner.secrets import withheld
 from reconciler.planner.slots import Need, Slot, cause, is_leaving
 from reconciler.planner.words import ended
@@ -221,7 +221,7 @@ class Run:
             self.notes[task.name, last.slot] = Note("delayed", at)
             self._draft.look_again(at)
             return None
-        return replace(need, reschedules=times, avoid=last.node)
+        return replace(need, reschedules=times, avoid=failed_on(self._scene.state, last))
 
     def _place(self, task: specs.Task, needs: Iterable[Need]) -> None:
         draft, scene = self._draft, self._scene

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from heroctl.domain import spec as specs
 from heroctl.domain.records import Alloc, Version
 from reconciler.planner.draft import Draft
-from reconciler.planner.reschedule import due
+from reconciler.planner.reschedule import due, failed_on
 from reconciler.planner.slots import MIGRATED, Kinds, Need, Slot, cause, ended_at, is_leaving
 
 HELD: Final = "held by the brake: too many nodes are down at once"
@@ -178,4 +178,4 @@ class Needs:
             self._draft.note(last.task, last.slot, "delayed", at)
             self._draft.look_again(at)
             return None
-        return replace(need, replaces=last.id, reschedules=times, avoid=last.node)
+        return replace(need, replaces=last.id, reschedules=times, avoid=failed_on(self._scene.state, last))

@@ -99,16 +99,18 @@ class Picker:
 
     # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def pick(self, avoid: str = "", must: str = "") -> str | None:
-        """Take the best node that is not `avoid`, or that one if no other will do; None: the ask fits nowhere.
+    def pick(self, avoid: tuple[str, ...] = (), must: str = "") -> str | None:
+        """Take the best node that is none of `avoid`, or else one of those, the first last; None: the ask fits nowhere.
 
         `must`: the only one that will do.
         """
         if must:
             node = must if self.can(must) else None
         else:
-            best = self._best(avoid)
-            node = best[1] if best else avoid if avoid and self.can(avoid) else None
+            best = self._best(frozenset(avoid))
+            if best is None and avoid:
+                best = self._best(frozenset(avoid[:1])) or self._best(NOWHERE)
+            node = best[1] if best else None
         if node is not None:
             self._take(node)
         return node
@@ -130,11 +132,11 @@ class Picker:
 
     def possible(self, besides: str = "") -> bool:
         """Tell whether a pick would find a node now that is not `besides`."""
-        return self._best(besides) is not None
+        return self._best(frozenset({besides})) is not None
 
     def pick_other(self, node: str) -> str | None:
         """Take the best node that is not this one."""
-        best = self._best(node)
+        best = self._best(frozenset({node}))
         if best is not None:
             self._take(best[1])
         return best[1] if best is not None else None
@@ -147,7 +149,7 @@ class Picker:
         if room is None or price is None:
             return None
         self.leave(node)
-        best = self._best(node)
+        best = self._best(frozenset({node}))
         here = price + crowding(self._near.get(node, 0), self._count)
         if self._shares is not None:
             here += self._shares.price(self._shape.verdict(room).group)
@@ -168,7 +170,7 @@ class Picker:
 
     # ── the best ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _best(self, avoid: str) -> Best | None:
+    def _best(self, avoid: frozenset[str]) -> Best | None:
         if self._shares is None:
             return self._best_of(self._pools[_ALL], avoid)
         if avoid:
@@ -186,15 +188,15 @@ class Picker:
             heappop(front)
         return None
 
-    def _best_of(self, pool: _Pool, avoid: str = "") -> Best | None:
+    def _best_of(self, pool: _Pool, avoid: frozenset[str] = NOWHERE) -> Best | None:
         shared, own = self._best_shared(pool, avoid), self._best_own(pool, avoid)
         if shared is None or own is None:
             return shared or own
         return min(shared, own)
 
-    def _best_shared(self, pool: _Pool, avoid: str) -> Best | None:
+    def _best_shared(self, pool: _Pool, avoid: frozenset[str]) -> Best | None:
         heap, rooms, near, closed = pool.shared, self._fleet.rooms, self._near, self._closed
-        held = None
+        held: list[Entry] = []
         while heap:
             _, node, stamp = heap[0]
             room = rooms.get(node)
@@ -202,16 +204,16 @@ class Picker:
                 heappop(heap)
             elif node in near or node in closed:
                 self._aside[node] = pool, heappop(heap)
-            elif node == avoid:
-                held = heappop(heap)
+            elif node in avoid:
+                held.append(heappop(heap))
             else:
                 break
         found = (heap[0][0], heap[0][1]) if heap else None
-        if held is not None:
-            heappush(heap, held)
+        for entry in held:
+            heappush(heap, entry)
         return found
 
-    def _best_own(self, pool: _Pool, avoid: str) -> Best | None:
+    def _best_own(self, pool: _Pool, avoid: frozenset[str]) -> Best | None:
         heap, rooms, near = pool.own, self._fleet.rooms, self._near
         held = []
         while heap:
@@ -219,7 +221,7 @@ class Picker:
             room = rooms.get(node)
             if room is None or room.stamp != stamp or near.get(node) != replicas:
                 heappop(heap)
-            elif node == avoid:
+            elif node in avoid:
                 held.append(heappop(heap))
             else:
                 break

@@ -22,8 +22,8 @@ def due(alloc: Alloc, policy: Reschedule) -> tuple[int, int] | None:
     """Return when a failed allocation is to be replaced (ms) and how many times that makes; None: never.
 
     The delay doubles with each time in a row, and begins anew after a healthy run of at least `max_delay`, unless it
-    was to come to an end and failed to. Up to an
-    eighth is added by a hash of the id, so that those that failed together do not come back together.
+    was to come to an end and failed to. Up to an eighth is added by a hash of the id, so that those that failed
+    together do not come back together.
     """
     finished = alloc.finished_at or 0
     if alloc.reason in NODES_FAULT:
@@ -36,6 +36,20 @@ def due(alloc: Alloc, policy: Reschedule) -> tuple[int, int] | None:
     delay = max(min(policy.delay.ms << min(times, 32), policy.max_delay.ms), _SHORTEST_MS)
     jitter = delay * (int(digest(alloc.id.encode()), 16) % 1024) // 8192
     return finished + delay + jitter, times + 1
+
+
+def failed_on(state: State, last: Alloc) -> tuple[str, ...]:
+    """Name the nodes on which a slot has failed in a row, the last one first, as far as it is remembered.
+
+    Whoever avoided but the last would go back and forth between two bad nodes, and never try the third.
+    """
+    nodes = {last.node: None}
+    one: Alloc | None = last
+    for _ in range(last.reschedules):
+        one = state.allocs.get(one.replaces) if one is not None else None
+        if one is not None and one.phase == "failed":
+            nodes[one.node] = None
+    return tuple(nodes)
 
 
 def barred_until(alloc: Alloc) -> int | None:

@@ -32,7 +32,7 @@ class Need(Struct, frozen=True, gc=False):
     deployment: str
     replaces: str = ""
     reschedules: int = 0
-    avoid: str = ""  # a node that should not be the one, if another will do
+    avoid: tuple[str, ...] = ()  # nodes that should not be the one, if another will do, the first least of all
     launch: int = 0  # of a batch job
 
 

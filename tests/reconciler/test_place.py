@@ -138,7 +138,7 @@ class Group(NamedTuple):
                 )
                 expected = other or (avoid if avoid and picker.can(avoid) else None)
                 assert picker.possible(avoid) == (other is not None)
-                picked = picker.pick_other(avoid) if turn % 4 == 3 else picker.pick(avoid)
+                picked = picker.pick_other(avoid) if turn % 4 == 3 else picker.pick((avoid,))
                 assert picked == (other if turn % 4 == 3 else expected)
                 closed.update([picked] if self.ask.alone and picked else [])
                 if turn % 3 == 2 and near:

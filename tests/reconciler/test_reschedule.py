@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from heroctl.domain.duration import Duration
 from heroctl.domain.records import Alloc
 from heroctl.domain.spec import Reschedule
+from reconciler.planner.plan import Memo
 from reconciler.planner.reschedule import BARRED_MS, barred_until, due
+from tests.reconciler.cluster import Cluster
 
 FINISHED = 10_000_000
 HOUR = 3_600_000
@@ -62,3 +65,66 @@ def test_a_port_in_use_is_its_nodes_fault() -> None:
     assert barred_until(alloc) == FINISHED + BARRED_MS
     assert barred_until(failed()) is None
     assert barred_until(failed(reason="port_in_use", finished_at=None)) is None
+
+
+# ── a slot that fails, and what is remembered of it ──────────────────────────────────────────────────────────────────
+
+
+def _failing(*nodes: str) -> Cluster:
+    """A service of one replica, which fails wherever it is."""
+    cluster = Cluster()
+    for number, name in enumerate(nodes):
+        cluster.join(name, cpu=2 + number)  # the first is the one that would be chosen each time
+    cluster.behaviour["v1"] = "fails"
+    cluster.run(reschedule={"delay": "30s", "max_delay": "10m"})
+    return cluster
+
+
+def _tries(cluster: Cluster, count: int, *, forget: bool = False) -> list[Alloc]:
+    """Let the replica fail so many times, and return each try."""
+    tries: list[Alloc] = []
+    for _ in range(5_000):
+        if forget:
+            cluster.memo = Memo()
+        cluster.decide()
+        tries += [alloc for alloc in cluster.live("web") if not tries or alloc.n > tries[-1].n]
+        if len(tries) == count:
+            return tries
+        cluster.step()
+        cluster.wait(1_000)
+    raise AssertionError("it is not tried so often")
+
+
+def test_it_is_tried_on_every_node_before_it_comes_back_to_one_that_it_failed_on() -> None:
+    tries = _tries(_failing("n1", "n2", "n3", "n4"), 4)
+    assert len({alloc.node for alloc in tries}) == 4
+
+
+def test_with_nowhere_else_to_go_it_comes_back_and_last_to_where_it_has_just_failed() -> None:
+    tries = _tries(_failing("n1", "n2"), 5)
+    assert all(one.node != other.node for one, other in itertools.pairwise(tries))
+    assert len({alloc.node for alloc in _tries(_failing("n1"), 3)}) == 1
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_the_count_and_so_the_delay_is_remembered_over_take_overs(forget: bool) -> None:  # noqa: FBT001 - a parameter
+    tries = _tries(_failing("n1", "n2"), 6, forget=forget)
+    assert [alloc.reschedules for alloc in tries] == [0, 1, 2, 3, 4, 5]
+    waits = [(after.created_at - before.created_at) // 1000 for before, after in itertools.pairwise(tries)]
+    assert all(
+        seconds <= waited < seconds * 1.2 + 3 for seconds, waited in zip((30, 60, 120, 240, 480), waits, strict=True)
+    )
+
+
+def test_a_node_that_is_lost_does_not_make_a_slot_forget_how_often_it_failed() -> None:
+    cluster = _failing("n1", "n2", "n3")
+    third = _tries(cluster, 3)[-1]
+    cluster.behaviour["v1"] = ""
+    cluster.step()
+    cluster.hush(cluster.state.nodes[third.node].name)
+    cluster.wait(30_000)
+    cluster.decide()
+    cluster.wait(30_000)
+    cluster.decide()
+    [again] = cluster.live("web")
+    assert (again.replaces, again.reschedules) == (third.id, 2)
