@@ -125,7 +125,9 @@ class Needs:
         before = max((one for one in slot.lasts if one.replaces == source.id), key=lambda one: one.n, default=None)
         if need is not None and before is not None:
             need = None if self._held(before) else self._timed(before, need)
-        return None if need is None else replace(need, replaces=source.id)
+        if need is None:
+            return None
+        return replace(need, replaces=source.id, reschedules=max(need.reschedules, source.reschedules))
 
     def _again(self, slot: Slot, last: Alloc) -> Need | None:
         need = None if self._held(last) else self._before(slot, last)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from heroctl.domain.duration import Duration
+from heroctl.domain.events import NodeDrainStarted
 from heroctl.domain.records import Alloc
 from heroctl.domain.spec import Reschedule
 from reconciler.planner.plan import Memo
@@ -128,3 +129,15 @@ def test_a_node_that_is_lost_does_not_make_a_slot_forget_how_often_it_failed() -
     cluster.decide()
     [again] = cluster.live("web")
     assert (again.replaces, again.reschedules) == (third.id, 2)
+
+
+def test_nor_does_a_move_off_a_drained_node() -> None:
+    cluster = _failing("n1", "n2", "n3")
+    third = _tries(cluster, 3)[-1]
+    cluster.behaviour["v1"] = ""
+    cluster.step()
+    node = cluster.state.nodes[third.node]
+    cluster.add(NodeDrainStarted(node.id, node.name, 600, ignore_system=False))
+    cluster.decide()
+    again = next(alloc for alloc in cluster.live("web") if alloc.replaces == third.id)
+    assert (again.node != third.node, again.reschedules) == (True, 2)
