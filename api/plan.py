@@ -52,8 +52,8 @@ class Planned(Counts, frozen=True):
     happens by itself. What waits for somebody to promote it says so, and `once_promoted` counts all that is done in
     the end if somebody does. Where the clock or a dispatch launches it, it waits for that, and `once_launched` counts
     what a launch places. `blocked`: what would fit nowhere, and why. `preempted`: how many replicas of other jobs,
-    of a lower priority, make way. `truncated`: it is more than a plan looks at, and so much at least. `check_index` lets
-    a submit rest on this plan: it is refused if the job has moved meanwhile.
+    of a lower priority, make way. `truncated`: it is more than a plan looks at, and so much at least. `check_index`
+    lets a submit rest on this plan: it is refused if the job has moved meanwhile.
     """
 
     name: str

@@ -67,7 +67,7 @@ class Draft:
         self.told: Run | None = None  # the one of them that there is most to say of
         self.next_launch: int | None = None  # ms: when the clock launches it next
         self.notes: dict[tuple[str, int], Note] = {}  # by task and slot
-        self.promised = False  # room is being made for it
+        self.promised: list[tuple[str, Ask]] = []  # room that is being made for it, and where
         self._evictions: dict[Ask, Eviction] = {}
         self._others: set[str] = set()  # streams of jobs that make way
         self._nodes: set[str] = set()
@@ -142,7 +142,7 @@ class Draft:
             by = f"{self.job.namespace}/{self.job.name}"
             self.events.append(AllocStopping(alloc.id, alloc.namespace, alloc.job, "preempted", by))
             self._others.add(job_stream(alloc.namespace, alloc.job))
-        self.promised = True
+        self.promised.append((way.node, picker.ask))
         self.waiting = True
         self.note(task.name, slot, "preempting", said=self.scene.state.nodes[way.node].name)
         return MAKING_ROOM

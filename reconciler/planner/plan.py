@@ -14,13 +14,14 @@ from typing import Final, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from heroctl.domain.events import JobPlanFailed
+from heroctl.domain.events import JobBlocked, JobPlanFailed
 from heroctl.domain.intents.change import job_stream
 from heroctl.domain.records import Job, Member
 from heroctl.domain.state import State
 from heroctl.domain.topics import CAPACITY, job_topic
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.drain import drains
+from reconciler.planner.filters import Ask
 from reconciler.planner.liveness import Heard, brake, liveness, members
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.place import Fleet
@@ -52,7 +53,7 @@ class Memo:
         self.looks: dict[int, Look] = {}
         self.fleet = Fleet()
         self.resume = (-1_000, 0)  # with which job to begin, where the last pass had enough: see `turn`
-        self.promised: set[int] = set()  # jobs for which others make room: it is theirs first
+        self.promised: dict[int, list[tuple[str, Ask]]] = {}  # room that others make for a job: it is its own first
         self.wary = False  # whether a plan may kill its process: what failed before comes when nothing else is to do
 
     def leave(
@@ -167,13 +168,24 @@ class _Pass:
         memo, jobs = self._memo, self._state.jobs
         for gone in memo.looks.keys() - jobs.keys():
             del memo.looks[gone]
-        memo.promised &= jobs.keys()
+        for uid in [uid for uid in memo.promised if uid not in jobs or jobs[uid].quarantined(memo.release)]:
+            self._promise(uid, [])
         turns = sorted(map(turn, jobs.values()))
         at, memo.resume = bisect_left(turns, memo.resume), (-1_000, 0)
         uids = [uid for _, uid in (*turns[at:], *turns[:at])]
         if at and memo.promised:
             uids.sort(key=lambda uid: uid not in memo.promised)
         return sorted(uids, key=lambda uid: jobs[uid].plan_failures > 0) if memo.wary else uids
+
+    def _promise(self, uid: int, room: list[tuple[str, Ask]]) -> None:
+        """Keep in mind what is held for a job. What is held no more is there for others, who may have given up."""
+        memo = self._memo
+        before = memo.promised.pop(uid, [])
+        if room:
+            memo.promised[uid] = room
+        if before and before != room:
+            for waiting in [each for each, look in memo.looks.items() if look.capacity is not None]:
+                del memo.looks[waiting]
 
     def _holds(self, look: Look) -> bool:
         topics = self._state.topics
@@ -196,12 +208,10 @@ class _Pass:
             self._pieces.append(failed(job, said, self._memo.release))
             self._memo.leave(self._state, job.uid)
             return False
-        if draft.promised:
-            self._memo.promised.add(job.uid)
-        else:
-            self._memo.promised.discard(job.uid)
+        self._promise(job.uid, draft.promised)
         if draft.events:
-            self._scene.planned.add(job.uid)
+            if any(not isinstance(event, JobBlocked) for event in draft.events):
+                self._scene.planned.add(job.uid)
             self._pieces.append(Piece(tuple(draft.events), draft.reads, draft.moves, job.uid))
         elif not draft.cut:
             self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting, watched=draft.watched)

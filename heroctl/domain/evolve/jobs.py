@@ -50,6 +50,8 @@ def _submitted(state: State, event: e.JobSubmitted, touch: Touch) -> None:
         state.names[job.namespace, job.name] = job.uid
     else:
         job = _again(state, old, version, deployment, touch)
+        if version.priority < old.current.priority:
+            touch.add(CAPACITY)  # others may push it aside now
     if event.type != "batch":
         _follow(state, job, old, touch)
         return
