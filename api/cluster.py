@@ -38,7 +38,7 @@ def _status(world: World) -> ClusterStatus:
         level=state.level,
         incarnation=state.incarnation,
         brake=state.brake,
-        brake_by=None if not state.brake else "operator" if state.brake_wanted is True else "coordinator",
+        brake_by="" if not state.brake else "operator" if state.brake_wanted is True else "coordinator",
         nodes=NodeCounts(counts["ready"], counts["down"], counts["draining"]),
         checks=checks,
     )

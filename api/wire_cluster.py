@@ -106,7 +106,7 @@ class ClusterStatus(Struct, frozen=True, gc=False):
     level: int
     incarnation: str
     brake: bool
-    brake_by: Literal["operator", "coordinator"] | None
+    brake_by: Literal["operator", "coordinator", ""]
     nodes: NodeCounts
     checks: list[Check]
 

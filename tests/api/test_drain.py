@@ -269,7 +269,7 @@ async def test_an_operator_holds_the_brake_and_lets_it_go(api: Rig) -> None:
     assert api.parts.view.state.brake_wanted is False
     await api.decide(BrakeOff("operator"))
     shown = await _status(api)
-    assert (shown["brake"], shown["brake_by"], off.body["on"]) == (False, None, False)
+    assert (shown["brake"], shown["brake_by"], off.body["on"]) == (False, "", False)
 
 
 async def test_a_brake_of_the_coordinator_itself_is_said_to_be_its_own(api: Rig) -> None:

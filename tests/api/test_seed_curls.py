@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,11 @@ curl -X POST https://manage.heroctl.com/v1/jobs \
 ALLOCATIONS: Final = r"""
 curl -s "https://manage.heroctl.com/v1/allocations?job=heroctl-site" \
   -H "Authorization: Bearer $TOKEN" | jq '.[] | {id, node, status}'
+"""
+DRAIN: Final = r"""
+curl -X POST https://manage.heroctl.com/v1/nodes/server-2/drain \
+  -H "Authorization: Bearer $TOKEN" \
+  -d '{"deadline_seconds": 300}'
 """
 STATUS: Final = r"""
 curl -s https://manage.heroctl.com/v1/cluster/status \
@@ -145,6 +151,26 @@ def test_allocations(shell: Shell, postgres_dsn: str) -> None:
     node = shell.made.ask("POST", "/v1/nodes/join", {"token": join, "name": "server-2"}, status=201, token="")["id"]
     alloc = asyncio.run(_place(postgres_dsn, node))
     assert shell.json(ALLOCATIONS) == {"id": alloc, "node": "server-2", "status": "running"}
+
+
+def test_drain(shell: Shell, postgres_dsn: str) -> None:
+    """It says how many are to leave, until when, and where to watch; and the node is as it says."""
+    shell.run(SUBMIT)
+    join = shell.made.ask("POST", "/v1/cluster/join-tokens", status=201)["token"]
+    node = shell.made.ask("POST", "/v1/nodes/join", {"token": join, "name": "server-2"}, status=201, token="")["id"]
+    asyncio.run(_place(postgres_dsn, node))
+    shown = shell.json(DRAIN)
+    drain = shown["drain"]
+    began, deadline = (datetime.fromisoformat(drain[each]) for each in ("started_at", "deadline"))
+    assert (deadline - began).total_seconds() == 300
+    assert (shown["id"], shown["name"], shown["dry_run"], drain["remaining"]) == (node, "server-2", False, 1)
+    assert (shown["replicas"], shown["moves"], shown["stays"]) == (1, 0, 1), "there is no other node"
+    [job] = shown["jobs"]
+    assert (job["job"], job["replicas"], job["stays"], job["why"]) == (JOB, 1, 1, "no_room")
+    assert {warning["code"] for warning in shown["warnings"]} == {"no_room", "no_coordinator"}
+    now = shell.made.ask("GET", "/v1/nodes/server-2")
+    assert (now["eligibility"], now["drain"]["deadline"]) == ("ineligible", drain["deadline"])
+    assert now["modify_index"] == shown["index"]
 
 
 async def _place(dsn: str, node: str) -> str:
