@@ -12,6 +12,7 @@ Usage = Callable[[Path], tuple[int, int, int]]  # bytes in all, used, and free f
 
 CROWDED: Final = 80  # percent
 LOW: Final = 95
+SLACK: Final = 3  # so far below, once it was low, is it low no more: it does not flicker
 
 
 class Disk:
@@ -24,6 +25,7 @@ class Disk:
         self._crowded = crowded
         self._low = low
         self._usage = usage
+        self._is_low = False
 
     def watch(self, folder: Path) -> None:
         """Look at the disk of this folder, too; one that is not there is none."""
@@ -48,5 +50,6 @@ class Disk:
     @property
     def low(self) -> str:
         """Why nothing more may be brought here; "" where it may."""
-        used = self.used
-        return f"the disk is {used} % full, and from {self._low} % on no image is pulled" if used >= self._low else ""
+        used, limit = self.used, self._low - (SLACK if self._is_low else 0)
+        self._is_low = used >= limit
+        return f"the disk is {used} % full, and from {limit} % on no image is pulled" if self._is_low else ""

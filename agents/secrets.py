@@ -23,7 +23,7 @@ from agents.step import Fault, Pull, Start, filled
 from heroctl.domain.assignment import SecretsReply
 from heroctl.domain.references import UnknownReference
 
-MOST: Final = 100  # allocations in one question
+MOST: Final = 25  # allocations in one question
 WAITING: Final = "waiting_for_secrets"
 _HIDDEN: Final = "***"
 _LEAST: Final = 4  # bytes; what is shorter occurs everywhere

@@ -52,6 +52,12 @@ def test_the_fullest_disk_counts() -> None:
     assert (disk.used, disk.crowded, disk.low) == (81, True, "")
     full.percent = [10, 95]
     assert "95 %" in disk.low
+    full.percent = [10, 92]
+    assert "92 %" in disk.low, "it does not flicker"
+    full.percent = [10, 91]
+    assert disk.low == ""
+    full.percent = [10, 94]
+    assert disk.low == ""
 
 
 def test_a_disk_that_is_not_there_is_none() -> None:

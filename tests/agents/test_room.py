@@ -45,7 +45,7 @@ async def test_a_node_says_that_its_disk_is_low_and_that_it_is_no_more(there: Ri
     sessions = len(there.control.sessions)
     await there.pass_time(120)
     assert len(there.control.sessions) == sessions, "it is said once"
-    there.disk_used = 94
+    there.disk_used = 91
     await there.until(lambda: "disk.low" not in there.control.sessions[-1].attributes, most=120)
 
 
