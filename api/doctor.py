@@ -1,4 +1,4 @@
-"""`python -m api.doctor`: looks over settings, Postgres and Redis of a server; a finding a line, as JSON."""
+"""`python -m api.doctor`: looks over settings, Postgres, master keys and Redis of a server; a finding a line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api.master import MASTER_KEY, given
+from api.seal import key_of
 from api.settings import Settings
 from eventstore import doctor as postgres
 from heroctl.domain.finding import Finding, fail, ok, skip, warn
@@ -32,11 +34,29 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(settings.err)
         return settings.code
     worst = 0
-    for finding in chain(postgres.findings(settings.direct_dsn or settings.dsn), findings(settings.redis_url)):
+    dsn = settings.direct_dsn or settings.dsn
+    for finding in chain(postgres.findings(dsn), keys(settings, dsn), findings(settings.redis_url)):
         sys.stdout.write(f"{msgspec.json.encode(finding).decode()}\n")
         sys.stdout.flush()
         worst |= finding.state == "fail"
     return int(worst)
+
+
+def keys(settings: Settings, dsn: str) -> Iterator[Finding]:
+    """Hold the master keys of secrets to those that the cluster uses; never writes."""
+    have = {key.id for key in given(settings.secrets_key_file, settings.secrets_keys)()}
+    in_use = {key_of(row) for row in postgres.kept(dsn, MASTER_KEY)}
+    lacking = sorted(in_use - have - set(settings.secrets_lost_keys))
+    mend = "give --secrets-key-file: docs/secrets.md tells how"
+    if lacking:
+        yield fail("secrets_key", f"secrets are sealed with key {', '.join(lacking)}, which is not here", mend)
+    elif not have:
+        yield warn("secrets_key", "no master key: what is about secrets answers 503", mend)
+    elif settings.secrets_key_file and Path(settings.secrets_key_file).stat().st_mode & 0o077:
+        name = settings.secrets_key_file
+        yield warn("secrets_key", f"others on this machine can read {name}", f"chmod 400 {name}")
+    else:
+        yield ok("secrets_key", f"{len(have)} of them, and all that are in use")
 
 
 def findings(url: str) -> Iterator[Finding]:

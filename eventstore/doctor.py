@@ -22,6 +22,16 @@ SKEWED: Final = 2_000  # ms
 _CONNECTED: Final = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
+def kept(dsn: str, kind: str) -> list[bytes]:
+    """Give the rows of a kind in the vault; none where it cannot be reached, which `findings` tells."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=5, autocommit=True) as connection:
+            rows = connection.execute("SELECT bytes FROM heroctl.vault WHERE kind = %s ORDER BY id", [kind]).fetchall()
+            return [bytes(row) for (row,) in rows]
+    except psycopg.Error:
+        return []
+
+
 def findings(dsn: str, wall: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Look at everything; never writes. `wall` gives seconds since the epoch, by this machine's clock."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 
 from agents import doctor as node
 from api import doctor as server
+from api.master import Master, given
 from eventstore import doctor as postgres
+from eventstore.database import Database
 from eventstore.migrate import migrate
+from eventstore.vault import PostgresVault
 from heroctl.domain.finding import Finding
+from tests.api.rig import MASTER_KEYS
 
 
 def states(found: list[Finding]) -> dict[str, str]:
@@ -28,7 +33,36 @@ def test_a_server_that_is_well(postgres_dsn: str, redis_url: str, capsys: pytest
     assert all(each.mend for each in found if each.state in ("warn", "fail"))
 
 
+def test_master_keys_are_held_to_those_in_use(
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate(postgres_dsn)
+
+    def found() -> Finding:
+        server.main(["--dsn", postgres_dsn])
+        told = [msgspec.json.decode(line, type=Finding) for line in capsys.readouterr().out.splitlines()]
+        [one] = [each for each in told if each.name == "secrets_key"]
+        return one
+
+    async def use(*words: str) -> None:
+        async with Database(postgres_dsn, connections=1) as database:
+            await Master(PostgresVault(database), given("", words)).begin()
+
+    assert (found().state, "answers 503" in found().message) == ("warn", True)
+    asyncio.run(use(MASTER_KEYS[0]))
+    capsys.readouterr()
+    assert (found().state, "which is not here" in found().message) == ("fail", True)
+    file = tmp_path / "keys"
+    file.write_text(MASTER_KEYS[0])
+    file.chmod(0o644)
+    monkeypatch.setenv("HEROCTL_SECRETS_KEY_FILE", str(file))
+    assert (found().state, found().mend) == ("warn", f"chmod 400 {file}")
+    file.chmod(0o400)
+    assert found().state == "ok"
+
+
 def test_an_empty_database_is_told_from_a_log(postgres_dsn: str) -> None:
+    assert server.main(["--dsn", postgres_dsn]) == 1
     [log] = [each for each in postgres.findings(postgres_dsn) if each.name == "postgres_log"]
     assert (log.state, log.mend) == ("fail", "run: python -m eventstore migrate --dsn DSN")
 
@@ -54,8 +88,8 @@ def test_parts_that_are_away_are_told_with_what_to_do(capsys: pytest.CaptureFixt
     away = ["--dsn", "postgresql://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1/0"]
     assert server.main(away) == 1
     found = [msgspec.json.decode(line, type=Finding) for line in capsys.readouterr().out.splitlines()]
-    assert states(found) == {"postgres": "fail", "redis_server": "fail"}
-    assert all("check --" in each.mend for each in found)
+    assert states(found) == {"postgres": "fail", "secrets_key": "warn", "redis_server": "fail"}
+    assert all("check --" in each.mend for each in found if each.state == "fail")
 
 
 def test_settings_that_cannot_be_used_are_told(capsys: pytest.CaptureFixture[str]) -> None:
