@@ -72,6 +72,19 @@ async def test_who_waits_for_what_may_never_be_is_told_so(api: Rig) -> None:
     assert await codes("top", "log") == []
 
 
+async def test_a_service_that_nobody_offers_is_doubted(api: Rig) -> None:
+    await submit(api, "db")
+    names = ["db.app.http", "web.app.http", "nobody.app.http", "db.sql.http", "db.app.sql"]
+    env = {f"S{number}": f"${{service.{name}}}" for number, name in enumerate(names)}
+    told = (await submit(api, task={"env": env})).body["warnings"]
+    doubts = {one["path"].rpartition(".")[2]: one["message"] for one in told if one["code"] == "not_there"}
+    assert doubts == {
+        "S2": "${service.nobody.app.http}: there is no job 'nobody' in namespace default yet",
+        "S3": "${service.db.sql.http}: job 'db' has no task 'sql'",
+        "S4": "${service.db.app.sql}: task 'app' of job 'db' has no port 'sql'",
+    }
+
+
 async def test_a_list_shows_all_jobs_by_namespace_and_name(api: Rig) -> None:
     assert (await api.get("/v1/jobs")).body == []
     for name in ("zoo", "api", "web"):
