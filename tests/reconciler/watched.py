@@ -31,6 +31,7 @@ class Watched(Cluster):
         made = super().look()
         full = plan(self.state, self.beats(), self.clock, Memo())
         again = plan(self.state, self.beats(), self.clock, Memo())
+        assert not full.faults, full.faults
         assert full == again
         assert self._told(made) == self._told(full)
         assert made.wake_at == full.wake_at or full.pieces
@@ -61,6 +62,7 @@ class Watched(Cluster):
         for event in piece.events:
             if isinstance(event, AllocPlaced):
                 assert self.state.jobs[event.uid].wanted
+                self.check_node(event)
                 self.check_secrets(event)
             if isinstance(event, JobFailed):
                 assert event.deployment not in self.told
@@ -70,6 +72,11 @@ class Watched(Cluster):
         super().apply(piece)
         self.check_nodes()
         self.check_deployments()
+
+    def check_node(self, event: AllocPlaced) -> None:
+        """Nothing comes to a node that is down, held out of placement or emptied."""
+        node = self.state.nodes[event.node]
+        assert (node.up, node.eligible, node.drain) == (True, True, None)
 
     def check_secrets(self, event: AllocPlaced) -> None:
         """Nobody is placed who would have to do without a secret."""
