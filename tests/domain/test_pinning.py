@@ -208,7 +208,7 @@ def test_several_that_changed_are_taken_at_once_and_each_task_as_it_says() -> No
     write(world, "db", "a")
     both = {"A": "${secret.db} ${secret.a}"}
     tasks = tuple(
-        specs.Task(name, driver="process", command=("x",), env=both, on_secret_change=policy)  # type: ignore[arg-type]
+        specs.Task(name, driver="process", command=("x",), env=both, on_secret_change=policy)  # type: ignore[arg-type] # one of them
         for name, policy in (("web", "restart"), ("report", "none"))
     )
     world.do(jobs.submit_job(world.state, specs.Job("web", tasks), "tester"))

@@ -143,7 +143,7 @@ def test_what_comes_to_nothing_is_a_problem_of_its_field(text: str, said: str) -
 
 @pytest.mark.parametrize("where", ["command", "args"])
 def test_no_secret_stands_among_the_arguments(where: str) -> None:
-    task = Task("web", **{where: ("--port=${alloc.slot}", "--password=${secret.db}")})  # type: ignore[arg-type]
+    task = Task("web", **{where: ("--port=${alloc.slot}", "--password=${secret.db}")})  # type: ignore[arg-type] # either field
     (problem,) = references.problems(task, "tasks[2]")
     assert problem.path == f"tasks[2].{where}[1]"
     assert "everybody on the host can read a program's arguments" in problem.message

@@ -115,7 +115,9 @@ def test_another_write_at_the_same_moment_is_not_lost() -> None:
         await rig.until(lambda: [alloc.health for alloc in rig.live()] == ["healthy"])
         rig.log.before = meddle
         await write(2)
-        await rig.until(lambda: rig.state.job("default", "web").current.tasks[0].pins == (("db", 3),))  # type: ignore[union-attr]
+        await rig.until(
+            lambda: [dict(task.pins) for job in rig.state.jobs.values() for task in job.current.tasks] == [{"db": 3}]
+        )
         assert [event.version for event in await rig.told() if isinstance(event, JobRepinned)] == [2]
 
     tell(story)
