@@ -145,7 +145,9 @@ def test_forcing_the_clock(api: FakeApi, heroctl: Run) -> None:
     done = heroctl("job", "periodic", "force", "import", "--address", api.address, "--token", "t")
     assert done.code == HEALTHY, done.err
     api.act("POST", "/v1/jobs/import/periodic/force", refusal(409, "not_periodic", "it has no `periodic`"))
-    assert heroctl("job", "periodic", "force", "import", "--address", api.address, "--token", "t").code == 1
+    refused = heroctl("job", "periodic", "force", "import", "--address", api.address, "--token", "t")
+    assert refused.code == 1
+    assert "heroctl job dispatch NAME" in refused.err
 
 
 def test_the_list_and_the_status_tell_of_launches(api: FakeApi, heroctl: Run) -> None:
