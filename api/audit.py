@@ -38,7 +38,7 @@ _REFUSAL, _ACT = 0, 1
 _LOGIN: Final = "/v1/auth/login"
 _OUTCOMES: Final = ("done", "refused")
 # Left out of what is shown: a job's spec may hold what its owner takes for secret, and rows of the vault say nothing.
-_UNTOLD: Final = frozenset({"spec", "tasks", "credential", "row"})
+_UNTOLD: Final = frozenset({"spec", "tasks", "credential", "row", "payload"})
 _NAMES: Final = ("name", "job", "id", "alloc", "node")
 
 

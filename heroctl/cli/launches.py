@@ -116,7 +116,8 @@ def _payload(file: str | None) -> dict[str, str]:
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise Fault(f"--payload: {file} cannot be read: {error.strerror}") from error
+        said = f"--payload: {file} cannot be read: {error.strerror}"
+        raise Fault(said, hints=["from stdin: heroctl job dispatch NAME --payload -"]) from error
     try:
         return {"payload": content.decode()}
     except UnicodeDecodeError:
