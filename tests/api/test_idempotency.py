@@ -114,7 +114,7 @@ async def test_asked_once_more_when_all_is_gone(api: Rig, begin: Callable[[Rig],
         assert first.body["name"] == "node-1"
         first.raw = json.dumps({name: said for name, said in first.body.items() if name != "name"}).encode()
     if ask.path.endswith("/drain"):  # nothing is on a node that is gone, and nothing leaves it
-        nothing = {"drain": None, "replicas": 0, "moves": 0, "stays": 0, "jobs": [], "warnings": []}
+        nothing: dict[str, object] = {"drain": None, "replicas": 0, "moves": 0, "stays": 0, "jobs": [], "warnings": []}
         first.raw = json.dumps(first.body | nothing).encode()
     if changed or ask.path in ("/v1/jobs/web/stop", "/v1/jobs/web/rebalance", "/v1/cluster/brake"):
         _is_again(again, first)
