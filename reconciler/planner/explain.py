@@ -200,6 +200,8 @@ class _Explaining:
                 at = self._deadline(leaver)
                 until = f" until the drain's deadline in {span(at - self._now)}" if at is not None else ""
                 return "to_move", f"{leaves}, and stays with its volume{until}", at, None
+            case "secret":
+                return "secret", f"{leaves}, and goes on meanwhile: {note.said}", None, None
             case "ill":
                 return "to_move", f"{leaves}, and waits for its turn: other replicas are not healthy", None, None
             case _:

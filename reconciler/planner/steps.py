@@ -46,20 +46,23 @@ class Steps:
             mine = [need for need in needs if need.version == version]
             leaving = [leaver for leaver in leavers if leaver.need.version == version]
             turns = steps if version == present else []
-            slots = [*(need.slot for need in mine), *(each.slot.number for each in leaving)]
-            if self._withheld(version, [*slots, *(slot.number for slot in turns)]):
+            if self._withheld(version, [*(need.slot for need in mine), *(slot.number for slot in turns)], leaving):
                 continue
             with self._picker(tasks[version], near) as picker:
                 self._place_needs(picker, mine)
                 self._take_moves(picker, leaving)
                 self._take_steps(picker, turns)
 
-    def _withheld(self, version: int, slots: list[int]) -> bool:
+    def _withheld(self, version: int, slots: list[int], leavers: list[Leaver]) -> bool:
         """Tell whether replicas of a version would lack secrets, and why none is placed then."""
         lacking = withheld(self._draft, version, self.name)
-        self.reasons.update(dict.fromkeys(lacking))
+        said = "; ".join(lacking)
         for slot in slots if lacking else ():
-            self._draft.note(self.name, slot, "secret", said="; ".join(lacking))
+            self._draft.note(self.name, slot, "secret", said=said)
+            self.reasons.update(dict.fromkeys(lacking))
+        for leaver in leavers if lacking else ():
+            self._draft.note(self.name, leaver.slot.number, "secret", said=said, move=leaver.source)
+            self.reasons.update(dict.fromkeys(f"to move: {each}" for each in lacking))
         return bool(lacking)
 
     def _near(self) -> dict[str, int]:

@@ -275,12 +275,25 @@ def test_what_runs_outlives_its_secret_and_is_not_begun_anew_without_it() -> Non
     assert (shop.given, shop.job.blocked) == ([2, 2], ())
 
 
+def test_who_could_not_begin_anew_stays_on_a_drained_node() -> None:
+    shop = Shop("db", on_secret_change="none")
+    shop.delete_secret("db")
+    [leaves, _] = sorted(shop.live("web"), key=lambda alloc: alloc.slot)
+    shop.drain(shop.state.nodes[leaves.node].name)
+    shop.settle()
+    assert (shop.given, list(shop.job.blocked)) == ([1, 1], ["to move: secret db was deleted"])
+    told = "is to leave its node, and goes on meanwhile: secret db was deleted"
+    assert [told in said for said in words(shop)] == [True, False]
+
+
 def test_a_launch_waits_for_a_secret_too() -> None:
     there = Batches()
     there.join("n1")
     there.batch(env={"DB": "${secret.db}"})
     there.settle()
     assert (there.live("import"), there.job().blocked) == ([], ("secret db does not exist",))
+    [slot] = explain(there.state, there.job(), there.clock, Fleet()).slots
+    assert (slot.standing, slot.words) == ("secret", "main[0]: secret db does not exist")
     there.write_secret("db")
     there.settle()
     assert [launch.status for launch in there.launches()] == ["complete"]
