@@ -187,3 +187,71 @@ def test_nothing_comes_to_a_node_that_is_drained() -> None:
     assert not cluster.live("web")
     [job] = cluster.state.jobs.values()
     assert job.blocked == ("1 node: 1 not eligible",)
+
+
+# ── jobs of other types ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _jobs_on(cluster: Cluster, name: str) -> set[str]:
+    return {alloc.job for alloc in _on(cluster, name)}
+
+
+def test_what_system_jobs_have_there_goes_last() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run("watcher", type="system")
+    cluster.run("web", count=2)
+    cluster.settle()
+    cluster.join("n2")
+    cluster.settle()
+    _drain(cluster, "n1", 600)
+    for _ in range(60):
+        cluster.decide()
+        cluster.step()
+        cluster.wait(1_000)
+        if "web" in _jobs_on(cluster, "n1"):
+            assert [alloc.wanted for alloc in _on(cluster, "n1") if alloc.job == "watcher"] == ["run"]
+    assert _on(cluster, "n1") == []
+    drained = _node(cluster, "n1").drained
+    assert drained is not None
+    assert (drained.moved, drained.stopped) == (3, 0)
+    assert _jobs_on(cluster, "n2") == {"watcher", "web"}
+
+
+def test_what_system_jobs_have_there_may_stay() -> None:
+    cluster = Cluster()
+    for name in ("n1", "n2"):
+        cluster.join(name)
+    cluster.run("watcher", type="system")
+    cluster.run("web", count=2)
+    cluster.settle()
+    _drain(cluster, "n1", 30, ignore_system=True)
+    cluster.settle()
+    assert _node(cluster, "n1").drained is not None
+    assert _jobs_on(cluster, "n1") == {"watcher"}
+    cluster.wait(60_000)
+    cluster.settle()
+    assert _jobs_on(cluster, "n1") == {"watcher"}
+
+
+def test_a_batch_runs_to_the_deadline() -> None:
+    cluster = Cluster()
+    for name in ("n1", "n2"):
+        cluster.join(name)
+    cluster.behaviour["v1"] = "sick"  # it works, and does not end
+    cluster.run("report", type="batch")
+    cluster.decide()
+    [alloc] = cluster.live("report")
+    home = cluster.state.nodes[alloc.node].name
+    _drain(cluster, home, 30)
+    for _ in range(29):
+        cluster.decide()
+        cluster.step()
+        cluster.wait(1_000)
+    assert [each.wanted for each in _on(cluster, home)] == ["run"]
+    cluster.wait(1_000)
+    cluster.decide()
+    assert [(each.wanted, each.why) for each in _on(cluster, home)] == [("stop", "drain_deadline")]
+    cluster.step()
+    cluster.decide()
+    assert _node(cluster, home).drained is not None
