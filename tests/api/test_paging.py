@@ -26,12 +26,15 @@ every_list = pytest.mark.parametrize("row", LISTS, ids=lambda row: row.path)
 
 
 async def world(api: Rig) -> None:
-    """Three of everything, or more."""
+    """Three of everything, or more; and every job uses a secret."""
+    for number in range(3):
+        for value in ("one", "two", "three"):
+            await api.post("/v1/secrets", {"name": f"job-{number}", "value": value})
     for number in range(3):
         node, token = await join(api, f"node-{number}")
         await open_session(api, token)
         for version in range(3):
-            await submit(api, f"job-{number}", meta={"v": str(version)})
+            await submit(api, f"job-{number}", {"env": {"KEY": "${secret.job-1}"}}, meta={"v": str(version)})
         await place(api, node, f"job-{number}")
         await api.role("viewer")
         await api.post("/v1/namespaces", {"name": f"space-{number}"})
