@@ -47,7 +47,7 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
         index=alloc.assign_index,
         seen_attempt=alloc.attempt,
         work=_work(state, alloc) if alloc.launch else None,
-        secrets=() if summary is None else tuple(name for name, _ in summary.pins),
+        secrets=() if summary is None else summary.named,
     )
 
 

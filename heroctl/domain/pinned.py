@@ -1,5 +1,6 @@
 """Pins: which version of which secret a version of a job was made with. Nobody is given anything else.
 
+What does no more than pull an image is not pinned, since an older password is of no use: its newest version is given.
 A pin stays true for as long as its job's version is kept: the secret's version is kept with it, and no other one ever
 gets its number, not even after the secret was deleted and made anew.
 """
@@ -26,7 +27,9 @@ class Use(NamedTuple):
 def users(state: State, namespace: str, name: str) -> list[Use]:
     """Give the jobs that are wanted and whose present version uses a secret, by name."""
     jobs = sorted((job for job in state.jobs.values() if job.namespace == namespace), key=lambda job: job.name)
-    found = ((job, list(_numbers(job.current.tasks, name))) for job in jobs if job.wanted)
+    secret = state.secrets.get((namespace, name))
+    newest = secret.current.version if secret is not None else 0
+    found = ((job, list(_used(job.current.tasks, name, newest))) for job in jobs if job.wanted)
     return [Use(job, max(numbers)) for job, numbers in found if numbers]
 
 
@@ -49,6 +52,9 @@ def pins_of(state: State, node: str, alloc: str) -> dict[str, SecretVersion] | W
     if task is None:
         return "missing"
     pins = {name: _kept(state, found, name, number) for name, number in task.pins}
+    if task.pull:
+        secret = state.secrets.get((found.namespace, task.pull))
+        pins[task.pull] = secret.current if secret is not None else None
     given = {name: version for name, version in pins.items() if version is not None}
     return given if len(given) == len(pins) else "missing"
 
@@ -56,7 +62,7 @@ def pins_of(state: State, node: str, alloc: str) -> dict[str, SecretVersion] | W
 def _task(state: State, alloc: Alloc) -> TaskSummary | None:
     """Find what an allocation is of: in the present version, if that is made from the same, else in its own.
 
-    The two differ in what only pulls the image: an older password would be of no use.
+    The two may differ in what only pulls the image.
     """
     job = state.jobs.get(alloc.uid)
     versions = (job.current, job.version(alloc.version)) if job is not None else ()
@@ -68,6 +74,11 @@ def _task(state: State, alloc: Alloc) -> TaskSummary | None:
 def _kept(state: State, alloc: Alloc, name: str, number: int) -> SecretVersion | None:
     secret = state.secrets.get((alloc.namespace, name))
     return secret.version(number) if secret is not None else None
+
+
+def _used(tasks: tuple[TaskSummary, ...], name: str, newest: int) -> Iterator[int]:
+    yield from _numbers(tasks, name)
+    yield from (newest for task in tasks if task.pull == name)
 
 
 def _numbers(tasks: tuple[TaskSummary, ...], name: str) -> Iterator[int]:

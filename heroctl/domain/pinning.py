@@ -16,7 +16,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.errors import Problem
 from heroctl.domain.events import TaskSummary
 from heroctl.domain.records import Job
-from heroctl.domain.references import content_secrets
+from heroctl.domain.references import content_secrets, pull_secret
 from heroctl.domain.state import State
 
 Pins = tuple[tuple[str, int], ...]
@@ -44,7 +44,7 @@ def renewed(state: State, job: Job) -> tuple[TaskSummary, ...]:
 
 
 def _pins(state: State, job: Job | None, namespace: str, task: specs.Task, image: str) -> Pins:
-    pins = _newest(state, namespace, references.secrets(task))
+    pins = _newest(state, namespace, content_secrets(task))
     if not pins or job is None or not job.wanted or task.on_secret_change != NEVER:
         return pins
     before, summary = specs.decode(job.current.spec).task(task.name), job.current.task(task.name)
@@ -52,8 +52,7 @@ def _pins(state: State, job: Job | None, namespace: str, task: specs.Task, image
         return pins
     if image not in ("", summary.image):
         return pins
-    named = content_secrets(task)
-    held = {pin[0]: pin[1] for pin in summary.pins if pin[0] in named and _is_kept(state, namespace, *pin)}
+    held = {pin[0]: pin[1] for pin in summary.pins if _is_kept(state, namespace, *pin)}
     return tuple((name, held.get(name, number)) for name, number in pins)
 
 
@@ -74,7 +73,7 @@ def _summary(job: Job | None, task: specs.Task, image: str, pins: Pins) -> TaskS
             continue
         if not content and image in ("", known.image) and specs.content(before) == specs.content(task):
             image = known.image
-            content = known.content if _made_with(task, known.pins) == _made_with(task, pins) else ""
+            content = known.content if known.pins == pins else ""
         if not policy and specs.policy(before) == specs.policy(task):
             policy = known.policy
         if content and policy:
@@ -82,17 +81,12 @@ def _summary(job: Job | None, task: specs.Task, image: str, pins: Pins) -> TaskS
     return TaskSummary(
         task.name,
         task.count,
-        content or specs.content_digest(task, image, _made_with(task, pins)),
+        content or specs.content_digest(task, image, pins),
         policy or specs.policy_digest(task),
         image,
         pins,
+        pull_secret(task),
     )
-
-
-def _made_with(task: specs.Task, pins: Pins) -> Pins:
-    """Give the pins that its containers are made with. With the others an image is pulled, whoever runs it."""
-    named = content_secrets(task) if pins else ()
-    return tuple(pin for pin in pins if pin[0] in named)
 
 
 # ── when a secret changes ────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,7 +96,7 @@ def repinned(state: State, job: Job) -> tuple[TaskSummary, ...]:
     """Sum a job's tasks up with the secrets that it is to take; none: it goes on with what it has.
 
     It takes one that it had to do without, as soon as there is one; and one that has changed since its version came, as
-    `on_secret_change` says. One that only pulls an image is always taken: that restarts nothing.
+    `on_secret_change` says.
     """
     if not any(_could_move(state, job, task) for task in job.current.tasks):
         return ()
@@ -122,13 +116,13 @@ def _could_move(state: State, job: Job, task: TaskSummary) -> bool:
 
 def _moved(state: State, job: Job, spec: specs.Job, summary: TaskSummary) -> Iterator[tuple[str, int]]:
     task = spec.task(summary.name)
-    held = content_secrets(task) if task is not None and task.on_secret_change == NEVER else ()
+    goes_on = task is not None and task.on_secret_change == NEVER
     for name, number in summary.pins:
         secret = state.secrets.get((job.namespace, name))
         if secret is None:
             yield name, number
             continue
-        follows = name not in held and secret.current.index > job.current.pinned
+        follows = not goes_on and secret.current.index > job.current.pinned
         yield name, secret.current.version if follows or number == 0 else number
 
 
@@ -149,11 +143,11 @@ def _is_kept(state: State, namespace: str, name: str, number: int) -> bool:
 
 def lacking(state: State, namespace: str, task: TaskSummary) -> list[str]:
     """Say what of its secrets a task of a version cannot be given."""
-    return [
-        _said(state, namespace, name, number)
-        for name, number in task.pins
-        if not _is_kept(state, namespace, name, number)
-    ]
+    pins = (pin for pin in task.pins if not _is_kept(state, namespace, *pin))
+    found = [_said(state, namespace, name, number) for name, number in pins]
+    if task.pull and (namespace, task.pull) not in state.secrets:
+        found.append(_said(state, namespace, task.pull, 0))
+    return found
 
 
 def gone(state: State, namespace: str, tasks: tuple[TaskSummary, ...]) -> list[tuple[str, int]]:

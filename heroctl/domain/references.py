@@ -135,9 +135,14 @@ def secrets(task: Task) -> tuple[str, ...]:
 
 
 def content_secrets(task: Task) -> tuple[str, ...]:
-    """Name those that its containers are made from. What only pulls the image is none of them."""
+    """Name those that its containers are made from, sorted. What only pulls the image is none of them."""
     found = {name for path, (kind, name) in references(task) if kind == SECRET and path != "image_auth"}
     return tuple(sorted(found))
+
+
+def pull_secret(task: Task) -> str:
+    """Name the secret that does no more than pull its image; "": there is none."""
+    return next((name for name in secrets(task) if name not in content_secrets(task)), "")
 
 
 # ── problems ─────────────────────────────────────────────────────────────────────────────────────────────────────────

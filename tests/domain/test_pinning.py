@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from heroctl.domain import assign
 from heroctl.domain import events as e
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict
@@ -13,7 +14,7 @@ from heroctl.domain.events import TaskSummary
 from heroctl.domain.intents import jobs, secrets
 from heroctl.domain.intents.change import NOTHING
 from heroctl.domain.intents.secrets import secret_stream
-from heroctl.domain.pinned import pins_of
+from heroctl.domain.pinned import pins_of, users
 from heroctl.domain.pinning import lacking, missing, repinned
 from heroctl.domain.records import Job
 from tests.domain.worlds import World, spec
@@ -92,19 +93,44 @@ def test_other_versions_of_secrets_are_other_containers() -> None:
     assert (second.pins, second.content != first.content, second.policy) == ((("db", 2),), True, first.policy)
 
 
-def test_the_secret_of_a_registry_is_in_no_container() -> None:
+def test_what_only_pulls_the_image_is_not_pinned_and_always_the_newest() -> None:
     world = World()
-    write(world, "registry")
     first = submit(world, image_auth="${secret.registry}")
+    assert (task(world).pins, task(world).pull) == ((), "registry")
+    assert lacking(world.state, "default", task(world)) == ["secret registry does not exist"]
+    write(world, "registry")
+    assert lacking(world.state, "default", task(world)) == []
     node = world.node("n1")
     alloc = world.place(first, node, 0)
-    write(world, "registry")
-    second = repin(world)
-    assert second.current.tasks[0].pins == (("registry", 2),)
-    assert second.current.tasks[0].content == first.current.tasks[0].content
+    for number in (1, 2):
+        given = pins_of(world.state, node.id, alloc.id)
+        assert isinstance(given, dict)
+        assert given["registry"].version == number
+        assert [(use.job.name, use.version) for use in users(world.state, "default", "registry")] == [("web", number)]
+        write(world, "registry")
+    assert repinned(world.state, job(world)) == ()
+    wanted = specs.decode(job(world).current.spec).tasks[0]
+    assert task(world).content == specs.content_digest(wanted), "no container is made from it"
+
+
+def test_what_pulls_the_image_and_is_in_a_variable_is_pinned() -> None:
+    world = World()
+    write(world, "db")
+    submit(world, **USES, image_auth="${secret.db}")
+    assert (task(world).pins, task(world).pull) == ((("db", 1),), "")
+
+
+def test_what_runs_pulls_as_the_present_version_says() -> None:
+    world = World()
+    write(world, "old", "new")
+    node = world.node("n1")
+    alloc = world.place(submit(world, image_auth="${secret.old}"), node, 0)
+    submit(world, image_auth="${secret.new}")
     given = pins_of(world.state, node.id, alloc.id)
     assert isinstance(given, dict)
-    assert given["registry"].version == 2, "what runs pulls with the new password, though it is of the version before"
+    assert given.keys() == {"new"}
+    assigned = assign.assigned(world.state, world.state.nodes[node.id], world.state.allocs[alloc.id])
+    assert assigned.secrets == ("new",)
 
 
 def test_a_secret_that_was_deleted_and_made_anew_is_another_one() -> None:
@@ -226,16 +252,6 @@ def test_one_that_was_lacking_is_taken_whatever_the_policy(policy: str) -> None:
     write(world, "db")
     assert repin(world).current.tasks[0].pins == (("db", 1),)
     assert lacking(world.state, "default", task(world)) == []
-
-
-def test_who_goes_on_with_what_it_has_pulls_with_what_there_is() -> None:
-    world = World()
-    write(world, "db", "registry")
-    before = submit(world, **USES, image_auth="${secret.registry}", on_secret_change="none")
-    write(world, "db", "registry")
-    after = repin(world)
-    assert after.current.tasks[0].pins == (("db", 1), ("registry", 2))
-    assert after.current.tasks[0].content == before.current.tasks[0].content
 
 
 def test_a_scale_hides_no_change() -> None:

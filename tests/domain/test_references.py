@@ -102,6 +102,8 @@ def test_references_of_a_task_have_paths() -> None:
     ]
     assert references.secrets(USES) == ("a", "db", "registry")
     assert references.content_secrets(USES) == ("a", "db")
+    assert references.pull_secret(USES) == "registry"
+    assert references.pull_secret(Task("web", env={"X": "${secret.a}"}, image_auth="${secret.a}")) == ""
 
 
 @pytest.mark.parametrize(

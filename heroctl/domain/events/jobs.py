@@ -22,11 +22,18 @@ class TaskSummary(Struct, frozen=True, gc=False, array_like=True):
     content: str  # digest of what its containers are made from
     policy: str = ""  # digest of what its agent does with them: health and restart
     image: str = ""  # the digest that its image's tag stood for: `sha256:…`; "": not known
-    pins: tuple[tuple[str, int], ...] = ()  # the secrets it uses, by name, and which version; 0: there was none
+    pins: tuple[tuple[str, int], ...] = ()  # the secrets it is made with, by name, and which version; 0: there was none
+    pull: str = ""  # the secret that does no more than pull its image: whichever version is the newest
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The secrets it uses, in whichever way."""
+        names = tuple(name for name, _ in self.pins)
+        return (*names, self.pull) if self.pull else names
 
     @property
     def secrets(self) -> dict[str, int | None]:
-        """The secrets it uses, as people are shown them."""
+        """The secrets it is made with, as people are shown them."""
         return {name: number or None for name, number in self.pins}
 
 

@@ -15,6 +15,7 @@ from heroctl.domain.state import State
 from heroctl.domain.topics import deployment_topic, deployment_topics
 
 KEPT_DEPLOYMENTS: Final = 10
+_ROLLED_OUT: Final = frozenset({"submit", "restart", "secret"})  # by the strategy, as something new
 
 
 def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: Touch) -> Deployment:
@@ -23,11 +24,10 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
     What repeats a version that was good is promoted from the start. So is what has nothing to be compared with. More
     or fewer replicas change nothing about what is being tried, nor about what failed its trial: nobody promoted it.
     """
-    like = _like(kind, job, old)
     before = state.deployments.get(old.deployment) if old is not None else None
     trying = before is not None and not before.promoted and (before.active or before.status == "failed")
-    strategy = job.current.strategy if like in {"submit", "scale", "restart"} else "rolling"
-    fresh = like not in {"submit", "restart"} and not (like == "scale" and trying)
+    strategy = job.current.strategy if kind in _ROLLED_OUT | {"scale"} else "rolling"
+    fresh = kind not in _ROLLED_OUT and not (kind == "scale" and trying)
     record = Deployment(
         id=job.deployment,
         uid=job.uid,
@@ -44,15 +44,7 @@ def make(state: State, job: Job, old: Job | None, kind: DeploymentKind, touch: T
         kind=kind,
         promoted=fresh or old is None or not old.wanted or strategy == "rolling",
     )
-    return _carried_on(record, before) if like == "scale" and before is not None else record
-
-
-def _like(kind: DeploymentKind, job: Job, old: Job | None) -> DeploymentKind:
-    """Changed secrets roll out as what is submitted does. Those that only pull images disturb as little as a scale."""
-    if kind != "secret" or old is None:
-        return kind
-    before = {task.name: task.content for task in old.current.tasks}
-    return "scale" if before == {task.name: task.content for task in job.current.tasks} else "submit"
+    return _carried_on(record, before) if kind == "scale" and before is not None else record
 
 
 def _carried_on(record: Deployment, before: Deployment) -> Deployment:

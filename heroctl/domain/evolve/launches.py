@@ -59,15 +59,13 @@ def follow(state: State, job: Job, old: Job | None, event: e.JobSubmitted, touch
 
 
 def supply(state: State, job: Job, old: Job, touch: Touch) -> None:
-    """Let launches go on with a batch job's newest version, made with other secrets, where they lack one or need none.
+    """Let launches go on with a batch job's newest version, made with other secrets, where they lack one.
 
     Others have begun with what they were made with, and go on with it.
     """
+    waits = any(lacking(state, job.namespace, task) for task in old.current.tasks)
     for launch in running(state, job.uid):
-        version = old.version(launch.version)
-        same = version is not None and contents(version) == contents(job.current)
-        waits = version is old.current and any(lacking(state, job.namespace, task) for task in old.current.tasks)
-        if same or waits:
+        if waits and launch.version == old.current.version:
             _put(state, job.uid, replace(launch, version=job.current.version))
     state.jobs[job.uid] = job
     touch.job(job)

@@ -36,7 +36,7 @@ def _touch(state: State, namespace: str, name: str, touch: Touch) -> None:
     """The jobs that use it are looked at anew: for some it is a new version, for others what they waited for."""
     touch.add(SECRETS, secret_topic(namespace, name))
     for job in state.jobs.values():
-        if job.namespace == namespace and any(name == secret for task in job.current.tasks for secret, _ in task.pins):
+        if job.namespace == namespace and any(name in task.named for task in job.current.tasks):
             touch.job(job)
 
 
