@@ -160,6 +160,7 @@ def test_rollback_and_delete(heroctl_here: Run, api: FakeApi) -> None:
     api.act("DELETE", "/v1/secrets/db", pinned, Reply(200, {"index": 9, "name": "db"}, 9))
     refused = heroctl_here("secret", "delete", "db")
     assert (refused.code, "used by web" in refused.err) == (1, True)
+    assert "next: who needs it: heroctl secret describe NAME" in refused.err
     assert heroctl_here("secret", "delete", "db", "--force").err == "secret db is deleted, with all its versions\n"
     assert [asked.query for asked in api.asked("DELETE", "/v1/secrets/db")] == [{}, {"force": "true"}]
 
