@@ -145,6 +145,8 @@ def sheet(job: Job) -> Sheet:
 
 def progress(job: Job) -> str:
     """Say how many of all replicas are healthy: `2/3`; those of an older version beside them are not counted twice."""
+    if job.type == "batch" and job.status != "running":
+        return ""
     healthy = sum(min(task.healthy, task.desired) for task in job.tasks)
     return f"{healthy}/{sum(task.desired for task in job.tasks)}"
 
@@ -184,4 +186,6 @@ def _left(session: Session, name: str, patience: float) -> int:
 
 
 def _deployment(job: Job) -> str:
+    if job.launch is not None:
+        return f"launch {job.launch.number} {job.launch.status}"
     return job.deployment.status if job.deployment else ""
