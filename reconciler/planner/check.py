@@ -122,14 +122,15 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
 
 
 def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
-    """One of a kind a slot: of each content, and of those from before and after a restart. Two kinds, or a rainbow.
+    """One of a kind a slot: of each content, and of the present one from before and after a restart. Two, or a rainbow.
 
     One that is to leave its node may have another of its kind beside it, elsewhere, to follow it.
     """
     filled: dict[tuple[str, int], dict[Kind, str]] = {}
     moves: dict[str, str] = {}  # from one that is to leave to its node, while nobody follows it
+    present = {task.name: task.content for task in job.current.tasks}
     for alloc in _left(state, job, events):
-        kind = alloc.content, alloc.create_index > job.renewed
+        kind = alloc.content, alloc.content != present.get(alloc.task) or alloc.create_index > job.renewed
         before = filled.setdefault((alloc.task, alloc.slot), {})
         if kind not in before and _is_misplaced(state, alloc):
             moves[alloc.id] = alloc.node
