@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict
-from heroctl.domain.intents import deployments, jobs
+from heroctl.domain.intents import balance, deployments, jobs
 from heroctl.domain.intents.change import Change
 from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.state import State
@@ -156,6 +156,9 @@ def fields(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[dict[str, Any
             "resources": st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.5, 3])}),
             "env": st.sampled_from([{"DB": "${secret.db}"}, {"DB": "${secret.db}", "KEY": "${secret.key}"}]),
             "on_secret_change": st.sampled_from(["restart", "none"]),
+            "on_disconnect": st.sampled_from(
+                [{"lost_after": "30s"}, {"mode": "keep"}, {"mode": "stop", "lost_after": "60s"}]
+            ),
         },
     )
 
@@ -215,6 +218,7 @@ def histories(policies: st.SearchStrategy[bool]) -> st.SearchStrategy[list[Act]]
         (1, st.builds(judge, names, st.just(deployments.fail))),
         (1, st.builds(wish, names, st.just(lambda state, job: jobs.restart_job(state, job, "tester")))),
         (1, st.builds(wish, names, st.just(lambda state, job: jobs.rollback_job(state, job, None, "tester")))),
+        (1, st.builds(wish, names, st.just(lambda _, job: balance.rebalance_job(job)))),
         (2, st.builds(wish, names, st.builds(scaling, st.integers(0, 5)))),
         (3, st.builds(write_secret, st.sampled_from(["db", "key"]))),
         (2, st.builds(wait, st.sampled_from([500, 5_000, 13_000, 30_000, 120_000, 600_000]))),
