@@ -221,7 +221,9 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(LARGEST + 1)
     except OSError as error:
-        raise Fault(f"{file} cannot be read: {error.strerror}") from error
+        raise Fault(
+            f"{file} cannot be read: {error.strerror}", hints=["check its path, and that it is yours to read"]
+        ) from error
 
 
 def _typed() -> bytes:
