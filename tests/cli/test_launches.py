@@ -165,3 +165,14 @@ def test_the_list_and_the_status_tell_of_launches(api: FakeApi, heroctl: Run) ->
     status = heroctl("job", "status", "import", "--address", api.address, "--token", "t").out
     assert "2 running" in status
     assert "Next launch" in status
+
+
+def test_a_clock_that_is_none_is_refused_without_a_server(heroctl: Run, tmp_path: Path) -> None:
+    file = tmp_path / "nightly.yaml"
+    file.write_text(SPEC + 'periodic: {cron: "61 * * * *", time_zone: Mars/Olympus}\n')
+    told = heroctl("validate", str(file))
+    assert told.code == 1
+    assert "periodic.cron" in told.out + told.err
+    assert "periodic.time_zone" in told.out + told.err
+    file.write_text(SPEC + 'periodic: {cron: "@daily", time_zone: Europe/Berlin}\n')
+    assert heroctl("validate", str(file)).code == HEALTHY
