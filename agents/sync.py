@@ -24,6 +24,7 @@ REFUSED: Final = (1.0, 15.0)  # the same, where the answer is no
 REOPEN: Final = 5.0  # seconds at least between two sessions that we ask for ourselves
 DOORBELL: Final = 10.0  # seconds between two times that we ask for one
 FULL: Final = 500  # reports in one request
+PASSING: Final = 0.02  # seconds that a report waits which the next one mostly overtakes
 _log = structlog.get_logger("sync")
 
 
@@ -85,6 +86,8 @@ class Sync:
         self._skew: int | None = None
         self._dirty: dict[str, None] = {}
         self._urgent = asyncio.Event()
+        self._passing: set[str] = set()  # allocations in a phase that mostly ends at once, and that was not reported
+        self._later: asyncio.Task[None] | None = None
         self._pull = False
         self._full = True
         self._reopen = False
@@ -102,10 +105,27 @@ class Sync:
         """The session that is open; 0: none ever was."""
         return self._session
 
-    def told(self, alloc: str) -> None:
-        """Something happened to an allocation."""
+    def told(self, alloc: str, *, passing: bool = False) -> None:
+        """Something happened to an allocation. `passing`: it will not last, unless it takes its time.
+
+        That is reported a moment later, and what others have to say together with it: what began together mostly ends
+        so, and one request for all of it is sooner answered than one for each.
+        """
         self._dirty[alloc] = None
-        self._urgent.set()
+        if passing:
+            self._passing.add(alloc)
+            if self._later is None or self._later.done():
+                self._later = asyncio.create_task(self._lapse())
+            return
+        self._passing.discard(alloc)
+        if not self._passing:
+            self._urgent.set()
+
+    async def _lapse(self) -> None:
+        """Report what has not been overtaken meanwhile."""
+        await self._clock.sleep(PASSING)
+        if self._dirty:
+            self._urgent.set()
 
     def pull(self, *, full: bool = False) -> None:
         """Ask for the assignment now; `full`: for all of it."""
@@ -120,13 +140,17 @@ class Sync:
 
     async def run(self) -> None:
         """Open a session and sync in it, again and again."""
-        while True:
-            await self._open()
-            try:
-                await self._sync()
-            except SessionLost as error:
-                self._failed = error
-                await self._pause(1)
+        try:
+            while True:
+                await self._open()
+                try:
+                    await self._sync()
+                except SessionLost as error:
+                    self._failed = error
+                    await self._pause(1)
+        finally:
+            if self._later is not None:
+                self._later.cancel()
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,6 +168,7 @@ class Sync:
         """Ask for a session once, with all there is to say; None where there is no answer, or one that may change."""
         self._reopen = False
         self._dirty.clear()
+        self._passing.clear()
         request = self._side.introduce()
         try:
             reply = await self._client.session(request)
@@ -179,6 +204,7 @@ class Sync:
 
     def _request(self) -> SyncRequest:
         self._urgent.clear()
+        self._passing.clear()
         self._pull = False
         self._seq += 1
         incarnation, index = self._side.held()

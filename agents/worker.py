@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -37,15 +36,23 @@ BACKOFF: Final = (0.1, 5.0)  # seconds to wait after the first and after many an
 _log = structlog.get_logger("worker")
 
 
+class Told(Protocol):
+    """Hears that an allocation is worth a report; `passing`: of a phase that mostly ends at once."""
+
+    def __call__(self, alloc: str, *, passing: bool = False) -> None:
+        """Hear it."""
+        ...
+
+
 @dataclass
 class Room:
-    """What all workers of an agent share. `told` is called when something is worth a report."""
+    """What all workers of an agent share. `told` is called when something is worth a report, sooner or later."""
 
     node: Node
     clock: Clock
     journal: Journal
     ports: Ports
-    told: Callable[[str], None]
+    told: Told
     secrets: Secrets
     services: Services
     desired: Desired
@@ -244,7 +251,7 @@ class Worker:
     def tell(self) -> None:
         """Have it reported."""
         self.heard = False
-        self._room.told(self.alloc)
+        self._room.told(self.alloc, passing=self.record.phase in ("starting", "stopping"))
 
     async def _keep(self) -> None:
         """Write down what changed. A disk that refuses stops nothing: labels lead back to the same place."""

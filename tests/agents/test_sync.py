@@ -7,11 +7,14 @@ import time
 import httpx2
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from agents.client import Client
+from agents.fake_runtime import Script
+from agents.sync import PASSING
 from heroctl.domain.assignment import Ring, SyncRequest
 from tests.agents.control import refusal
-from tests.agents.rig import Rig, alloc, stopped
+from tests.agents.rig import WEB, Rig, alloc, stopped
 
 
 async def started(node: Rig, *names: str) -> None:
@@ -190,6 +193,43 @@ async def test_a_report_on_what_a_ring_brought_says_that_the_api_must_know_of_it
 
     await node.until(lambda: bool(told()), step=0.0, what="a report on it")
     assert min(told()) >= 5000
+
+
+def said(node: Rig) -> list[list[tuple[str, str]]]:
+    """List what was reported, request by request."""
+    return [[(one.alloc, one.phase) for one in sync.reports] for sync in node.control.syncs if sync.reports]
+
+
+async def test_what_passes_at_once_is_reported_with_what_follows(node: Rig) -> None:
+    """Several that begin, and end, together are told of together, and of no phase that was over by then."""
+    await started(node, "a", "b", "c")
+    assert said(node) == [[("a", "running"), ("b", "running"), ("c", "running")]]
+    node.control.want(*(stopped(alloc(name)) for name in "abc"))
+    await node.until(lambda: all(node.control.is_phase(name, "complete")() for name in "abc"), what="the end of all")
+    assert said(node)[1:] == [[("a", "complete"), ("b", "complete"), ("c", "complete")]]
+
+
+async def test_what_takes_its_time_is_reported_all_the_same(node: Rig) -> None:
+    node.runtime.scripts["shop:1"] = Script(start_takes=3.0, stop_takes=2.0)
+    node.control.want(alloc("a"))
+    node.start()
+    await node.until(node.control.is_phase("a", "starting"), step=0.01, what="starting")
+    began = node.clock.now()
+    await node.until(node.control.is_phase("a", "running"), step=0.01, what="running")
+    assert node.clock.now() - began > 2.5, "it was told of at once, not when it was over"
+    node.control.want(stopped(alloc("a")))
+    await node.until(node.control.is_phase("a", "stopping"), step=0.01, what="stopping")
+    assert said(node) == [[("a", "starting")], [("a", "running")], [("a", "stopping")]]
+
+
+async def test_nobody_waits_for_one_that_takes_its_time(node: Rig) -> None:
+    node.runtime.scripts["slow:1"] = Script(start_takes=60.0)
+    node.control.want(alloc("a"), alloc("slow", replace(WEB, image="slow:1")))
+    node.start()
+    before = node.clock.now()
+    await node.until(node.control.is_phase("a", "running"), step=0.005, what="the quick one")
+    assert node.clock.now() - before <= 2 * PASSING
+    assert said(node)[-1] == [("a", "running"), ("slow", "starting")]
 
 
 async def test_many_reports_go_in_pieces(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
