@@ -11,6 +11,7 @@ from heroctl.domain import spec as specs
 from heroctl.domain.checks import check_job
 from heroctl.domain.checks_launches import launch_warnings
 from heroctl.domain.errors import Problem, invalid_spec
+from heroctl.domain.references import content_secrets
 from heroctl.domain.spec import MAX_TASKS, Health, Job, Task
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -47,6 +48,9 @@ def warnings(job: Job) -> list[Problem]:
     found = []
     for number, task in enumerate(job.tasks):
         path = f"tasks[{number}]"
+        if task.on_secret_change != default(Task, "on_secret_change") and not content_secrets(task):
+            said = "the task uses no secret in env or files: it changes nothing"
+            found.append(Problem(f"{path}.on_secret_change", "no_effect", said))
         if job.type == "batch":
             found += launch_warnings(task, path)
             continue

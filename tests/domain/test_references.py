@@ -11,6 +11,7 @@ from heroctl.domain.errors import Invalid
 from heroctl.domain.references import Part, Reference, UnknownReference, escape, parse, render, render_bytes
 from heroctl.domain.spec import File, Port, Task
 from heroctl.domain.validate import parse as parse_job
+from heroctl.domain.validate import warnings
 
 # Texts in which the signs that matter are frequent, and references of any name that can be written.
 LITERALS = st.text(st.sampled_from("a.$${}} \n-é"), min_size=1, max_size=12)
@@ -157,3 +158,18 @@ def test_a_submit_is_told_of_all_of_them_at_once() -> None:
         parse_job({"job": "web", "tasks": [{**task, "files": [{"path": "a", "content": "${alloc.x}"}]}]})
     paths = [problem.path for problem in refused.value.details]
     assert paths == ["tasks[0].env.DB", "tasks[0].env.X", "tasks[0].files[0].content"]
+
+
+@pytest.mark.parametrize(
+    ("env", "policy", "warned"),
+    [
+        ({}, "none", True),
+        ({}, "restart", False),
+        ({"A": "${secret.a}"}, "none", False),
+        ({"A": "$${secret.a}"}, "none", True),
+    ],
+)
+def test_a_policy_for_secrets_that_are_not_used_is_a_warning(env: object, policy: str, warned: bool) -> None:  # noqa: FBT001 - of the table
+    task = {"name": "web", "driver": "process", "command": ["run"], "env": env, "on_secret_change": policy}
+    told = {problem.path for problem in warnings(parse_job({"job": "web", "tasks": [task]}))}
+    assert ("tasks[0].on_secret_change" in told) == warned
