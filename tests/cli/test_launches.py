@@ -50,8 +50,7 @@ def launch(number: int = 1, status: str = "running", **more: Any) -> dict[str, A
 
 def begin(api: FakeApi, *launches: dict[str, Any], **job: Any) -> None:  # noqa: ANN401 - any JSON
     """Let the API accept the job, whose launches are as told."""
-    made = {"name": "import", "deployment_id": "", "launch": 1}
-    api.act("POST", "/v1/jobs", Reply(201, samples.submitted(**made), 42))
+    api.act("POST", "/v1/jobs", Reply(201, samples.submitted(name="import", deployment_id="", launch=1), 42))
     ref = {"number": launches[0]["number"], "status": launches[0]["status"]} if launches else None
     state = {"type": "batch", "deployment": None, "launch": ref, "next_launch_at": None, "healthy": 0, **job}
     api.page("/v1/jobs/import", samples.job("import", **state), 42)

@@ -19,9 +19,9 @@ from heroctl.domain.events import (
     Record,
 )
 from heroctl.domain.evolve import FOLDS, evolve
-from heroctl.domain.evolve.shelf import KEPT_FINISHED_PER_JOB, KEPT_FINISHED_PER_SLOT
 from heroctl.domain.evolve.deployments import KEPT_DEPLOYMENTS
 from heroctl.domain.evolve.jobs import KEPT_VERSIONS
+from heroctl.domain.evolve.shelf import KEPT_FINISHED_PER_JOB, KEPT_FINISHED_PER_SLOT
 from heroctl.domain.intents import jobs, nodes
 from heroctl.domain.lifecycle import Health
 from heroctl.domain.records import Usage

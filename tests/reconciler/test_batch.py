@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -142,7 +142,7 @@ def test_a_change_of_what_it_is_made_from_launches_it_again_once_the_one_before_
 
 
 @pytest.mark.parametrize("change", [{"meta": {"a": "b"}}, {"restart": {"attempts": 1}}, {"count": 3}])
-def test_other_changes_are_made_in_place(change: dict[str, object]) -> None:
+def test_other_changes_are_made_in_place(change: dict[str, Any]) -> None:
     cluster = _cluster()
     cluster.batch(args="works")
     cluster.settle()

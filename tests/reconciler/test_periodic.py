@@ -46,7 +46,7 @@ def _minutes(cluster: Batches, count: int) -> None:
     cluster.decide()
 
 
-def _scheduled(cluster: Batches, kind: type = JobLaunched) -> list[int]:
+def _scheduled(cluster: Batches, kind: type[JobLaunched | JobLaunchSkipped] = JobLaunched) -> list[int]:
     return [record.event.scheduled_at for record in cluster.records if isinstance(record.event, kind)]
 
 
