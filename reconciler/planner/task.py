@@ -246,9 +246,10 @@ class TaskRollout:
 
     def _old(self, slot: Slot, *, to_come: bool) -> Need | None:
         """Say what a slot needs to have its old replica again. One that would be fresh is none beside a fresh one."""
-        if not (self.on_trial or self._paused):
-            return self._needs.moved_old(slot)
         filled = slot.fresh is not None or to_come
+        if not (self.on_trial or self._paused):
+            need = self._needs.moved_old(slot)
+            return None if need is not None and filled and need.content == self._kinds.content else need
         need = self._needs.lost_old(slot) if self._was_there(slot, filled=filled) else None
         if need is None and self._paused:
             need = None if filled or slot.abreast else self._needs.stopped_old(slot) or self._added(slot)
