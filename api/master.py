@@ -9,6 +9,7 @@ server before a rekey turns to it. Rows are added by number: of several processe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -123,8 +124,9 @@ class Master:
         """Give the key that seals now. Raises `secrets_not_configured`, `secrets_key_missing` and LogUnavailable."""
         self.need()
         rows = [row for row in await self.in_use() if row.key not in self._lost]
-        if not rows:  # the vault is an older one, or empty: what this process has is as good as at its start
-            await self.begin()
+        if not rows:  # the vault is an older copy, without any: what this process has is as good as at its start
+            with contextlib.suppress(WrongKeys):  # another process was first: its key is told below
+                await self.begin()
             rows = await self.in_use()
         await self._have(rows[-1].key)
         for key in self._keys:

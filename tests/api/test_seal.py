@@ -229,6 +229,16 @@ async def test_a_lost_key_is_said_and_what_it_sealed_is_lost_alone() -> None:
     await Master(vault, of(), (lost.id, new.id)).begin()
 
 
+async def test_an_older_copy_of_the_vault_has_its_key_said_anew() -> None:
+    vault = MemoryVault()
+    master = Master(vault, of(KEY))
+    await master.begin()
+    await vault.delete([row.id for row in await vault.all_of(MASTER_KEY)])
+    row = await master.seal("default", "db", 1, b"x")
+    assert [row.key for row in await master.in_use()] == [KEY.id]
+    assert await master.open(Place(row, "default", "db", 1)) == b"x"
+
+
 async def test_a_key_that_comes_into_its_file_is_found_when_it_is_missed() -> None:
     vault, one, two = MemoryVault(), fresh(), fresh()
     has = [one]
