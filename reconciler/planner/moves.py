@@ -51,6 +51,8 @@ class Moves:
         old, fresh = slot.old, slot.fresh
         if old is None or fresh is None or old.content != fresh.content or self.is_updated(slot, old):
             return None
+        if any(old is move.source for move in slot.moves):
+            return None  # by one of its own kind
         return Move(old, fresh) if self._scene.misplaced(old) and not self._scene.misplaced(fresh) else None
 
     def over(self, slot: Slot) -> Iterator[tuple[Alloc, str]]:

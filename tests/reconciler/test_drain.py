@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from heroctl.domain import events as e
 from heroctl.domain.draining import remaining
 from heroctl.domain.intents import drains, jobs
@@ -255,3 +259,35 @@ def test_a_batch_runs_to_the_deadline() -> None:
     cluster.step()
     cluster.decide()
     assert _node(cluster, home).drained is not None
+
+
+@pytest.mark.parametrize("restarts_first", [True, False])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"strategy": "blue-green", "blue_green": {"auto_promote": True, "keep_old": "10m"}},
+        {"strategy": "canary", "canary": {"count": 1, "steps": [50], "pause": "5s", "auto_promote": True}},
+    ],
+)
+def test_a_restart_on_trial_goes_on_while_a_node_is_emptied(
+    strategy: dict[str, Any],
+    restarts_first: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Old and new are of the same content, and one of each moves: nobody is placed twice."""
+    cluster = Cluster()
+    for name in ("n1", "n2", "n3"):
+        cluster.join(name, cpu=8)
+    cluster.run(count=3, update=strategy)
+    cluster.settle()
+    job = cluster.state.job("default", "web")
+    assert job is not None
+    for restarts in (restarts_first, not restarts_first):
+        if restarts:
+            cluster.do(jobs.restart_job(cluster.state, job, "tester"))
+        else:
+            _drain(cluster, "n1", None)
+        cluster.decide()
+    cluster.settle(most=2_000)
+    assert _on(cluster, "n1") == []
+    assert _node(cluster, "n1").drained is not None
+    assert {alloc.slot for alloc in cluster.live("web") if alloc.health == "healthy"} == {0, 1, 2}
