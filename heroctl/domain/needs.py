@@ -29,6 +29,6 @@ def needs(spec: Job) -> Iterator[Need]:
             yield Need("container:process", f"tasks[{number}].driver")
         for each in taken(task):
             yield Need(f"container:{each.right}", f"tasks[{number}].{each.path}")
-        for path, reference in references(task):
-            if reference.kind == SECRET:
-                yield Need("secret:use", f"tasks[{number}].{path}")
+        secret = next((path for path, reference in references(task) if reference.kind == SECRET), None)
+        if secret is not None:
+            yield Need("secret:use", f"tasks[{number}].{secret}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 from heroctl.domain.errors import Problem
@@ -22,9 +23,11 @@ SECRET: Final = "secret"  # noqa: S105 - a word of the spec
 SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 ALLOC: Final = ("id", "namespace", "job", "task", "slot", "version", "attempt")
 KINDS: Final = ("secret", "node", "alloc", "port", "service", "launch")
-# An escape, a reference, or what was surely meant to be one.
+MOST_SECRETS: Final = 100  # that a task may name
+_MOST_TOLD: Final = 10  # problems of one text
+# An escape, a reference, or what was surely meant to be one. No two ways to read a text overlap: it is read in one go.
 _TOKEN: Final = re.compile(
-    r"(?P<escape>\$\$\{)|\$\{(?P<kind>[A-Za-z_]\w*)\.(?P<name>[^}\s]*)\}"
+    r"(?P<escape>\$\$\{)|\$\{(?P<kind>[A-Za-z_]\w*)\.(?P<name>[^${}\s]*)\}"
     rf"|(?P<broken>\$\{{\s*(?:{'|'.join(KINDS)})\.[^\s}}]{{0,80}})"
 )
 _NODE: Final = re.compile(r"(labels|attributes)\.\S+|[a-z_]+")  # the last: `id`, `name`, `address`, an attribute
@@ -152,10 +155,12 @@ def problems(task: Task, path: str) -> Iterator[Problem]:
     """Say which references of a task can come to nothing anywhere, or must not stand where they do."""
     exposed = {text.path for text in arguments(task)}
     for field, text in texts(task):
-        for match in _TOKEN.finditer(text) if "${" in text else ():
-            said = _wrong(match, task, exposed=field in exposed)
-            if said is not None:
-                yield Problem(f"{path}.{field}", "invalid_reference", said)
+        matches = _TOKEN.finditer(text) if "${" in text else ()
+        said = (_wrong(match, task, exposed=field in exposed) for match in matches)
+        wrong = (each for each in said if each is not None)
+        yield from (Problem(f"{path}.{field}", "invalid_reference", each) for each in islice(wrong, _MOST_TOLD))
+    if len(secrets(task)) > MOST_SECRETS:
+        yield Problem(path, "out_of_range", f"a task may name at most {MOST_SECRETS} secrets")
 
 
 def _wrong(match: re.Match[str], task: Task, *, exposed: bool) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,3 +175,20 @@ def test_a_policy_for_secrets_that_are_not_used_is_a_warning(env: object, policy
     task = {"name": "web", "driver": "process", "command": ["run"], "env": env, "on_secret_change": policy}
     told = {problem.path for problem in warnings(parse_job({"job": "web", "tasks": [task]}))}
     assert ("tasks[0].on_secret_change" in told) == warned
+
+
+@pytest.mark.parametrize("part", ["${a.", "${secret.", "${a.b}", "$${a.", "${ ", "${secret.${", "$$$", "${a.b"])
+def test_a_long_text_is_read_in_one_go_and_told_of_in_short(part: str) -> None:
+    task = Task("web", files=(File("/x", part * (1_000_000 // len(part))),))
+    began = time.process_time()
+    assert len(list(references.problems(task, "tasks[0]"))) <= 10
+    parse(task.files[0].content)
+    assert time.process_time() - began < 10
+
+
+def test_a_task_names_no_more_secrets_than_can_be_told_of() -> None:
+    def naming(count: int) -> list[str]:
+        env = {"A": "".join(f"${{secret.s{number}}}" for number in range(count))}
+        return [problem.code for problem in references.problems(Task("web", env=env), "tasks[0]")]
+
+    assert (naming(100), naming(101)) == ([], ["out_of_range"])
