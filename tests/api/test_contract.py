@@ -21,6 +21,7 @@ STATUS: dict[str, Any] = {
     "level": 1,
     "incarnation": "a",
     "brake": False,
+    "brake_by": "",
     "nodes": {"ready": 0, "down": 0, "draining": 0},
     "checks": [CHECK],
 }
