@@ -29,4 +29,3 @@ def cluster_settings(state: State) -> ClusterSettings:
 @lru_cache(maxsize=64)
 def _read(items: tuple[tuple[str, Value], ...]) -> ClusterSettings:
     return msgspec.convert(dict(items), ClusterSettings)
-

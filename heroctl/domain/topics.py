@@ -18,7 +18,9 @@ SETTINGS: Final = "settings"
 SERVICES: Final = "services"
 FLEET: Final = "fleet"  # moves when a node comes, goes, or may be something else than before; not with its use
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
-COLLECTIONS: Final = frozenset({JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS, SERVICES})
+COLLECTIONS: Final = frozenset(
+    {JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS, SERVICES}
+)
 
 
 def job_topic(namespace: str, name: str) -> str:
