@@ -63,7 +63,7 @@ class Header(Struct, frozen=True):
     chain: bytes
     incarnation: str
     shape: dict[str, list[str]]
-    values: dict[str, int | str | bool]
+    values: dict[str, int | str | bool | None]
 
 
 class Form(Struct, frozen=True):
