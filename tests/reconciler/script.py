@@ -261,8 +261,9 @@ def _labels(text: str) -> dict[str, str]:
 def _wishes(fields: dict[str, str]) -> dict[str, Any]:
     """`priority=70 must=disk:ssd alone=yes like=size:large like_weight=20 over=zone shares=a:50,b:30`"""
     made: dict[str, Any] = {"priority": int(fields.pop("priority"))} if "priority" in fields else {}
+    must = _labels(fields.pop("must", ""))
     wanted: list[dict[str, Any]] = [
-        {"attribute": f"${{node.labels.{key}}}", "value": value} for key, value in _labels(fields.pop("must", "")).items()
+        {"attribute": f"${{node.labels.{key}}}", "value": value} for key, value in must.items()
     ]
     wanted += [{"operator": "distinct_hosts"}] if fields.pop("alone", "") else []
     weight = int(fields.pop("like_weight", "50"))

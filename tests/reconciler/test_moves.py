@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -76,10 +76,11 @@ class Budgeted(Watched):
 @given(st.data())
 def test_one_budget_for_all_nodes_and_the_update(data: st.DataObject) -> None:
     """Drains, cancels and updates of a job that works: extra are as many as the larger of both budgets allows."""
-    update = {"max_parallel": data.draw(st.integers(1, 3)), "order": data.draw(ORDERS)}
-    migrate = {"max_parallel": data.draw(st.integers(1, 3)), "order": data.draw(ORDERS)}
+    most = st.integers(1, 3)
+    update: dict[str, Any] = {"max_parallel": data.draw(most), "order": data.draw(ORDERS)}
+    migrate: dict[str, Any] = {"max_parallel": data.draw(most), "order": data.draw(ORDERS)}
     cluster = Budgeted()
-    cluster.spare = max(int(one["max_parallel"]) * (one["order"] == "stop-first") for one in (update, migrate))
+    cluster.spare = max([one["max_parallel"] for one in (update, migrate) if one["order"] == "stop-first"], default=0)
     names = [f"n{number}" for number in range(5)]
     for name in names:
         cluster.join(name)
