@@ -24,7 +24,6 @@ from heroctl.domain.lifecycle import LaunchKind
 from heroctl.domain.records import Alloc, Launch
 from reconciler.planner.depends import NOTHING, waits
 from reconciler.planner.draft import Draft, Note
-from reconciler.planner.filters import Ask
 from reconciler.planner.needs import HELD
 from reconciler.planner.picker import Picker
 from reconciler.planner.reschedule import due, failed_on
@@ -232,7 +231,7 @@ class Run:
             self.reasons.update(dict.fromkeys(self._named(task, reason) for reason in lacking))
             return
         near = Counter(alloc.node for (name, _), alloc in self.newest.items() if name == task.name and alloc.live)
-        with Picker(scene.fleet, Ask.of(task), task.count, near, draft.closed, spread=task.spread) as picker:
+        with draft.picker(task, near) as picker:
             for need in needs:
                 if scene.exhausted:
                     draft.cut = True

@@ -192,7 +192,11 @@ class TaskRollout:
 
     def fill(self) -> None:
         """Place what empty slots need, then take the next steps of the moves and of the update."""
-        self._take.flying = sum(self._moves.in_flight(slot) + self._is_in_flight(slot) for slot in self.slots)
+        self._take.flying = sum(
+            self._moves.in_flight(slot) + self._is_in_flight(slot)
+            for slot in self.slots
+            if slot.fresh is not None or not slot.lone
+        )
         needs: list[Need] = []
         for slot in self.slots:
             if slot.stage != "replace":
