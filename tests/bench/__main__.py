@@ -23,7 +23,7 @@ from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "path": path.CASES,
-    "place": place.CASES,
+    "placement": place.CASES,
     "log": log.CASES,
     "door": door.CASES,
     "deploy": deploy.CASES,

@@ -1,4 +1,4 @@
-"""The group `place`: how quickly replicas find a node among thousands. One process, the planner alone."""
+"""The group `placement`: how quickly replicas find a node among thousands. One process, the planner alone."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ CASES: Final = (
         method=(
             f"CPU time within `plan` (liveness of all nodes, placing, ids, events, checks; not folding or appending) "
             f"until {_REPLICAS:,} replicas of one new job, the same spread over {_RACKS} racks (`place_spread`), or "
-            f"{_JOBS:,} new jobs of one replica in {_SHAPES} shapes (`place_jobs`) are placed on so many ready nodes of "
-            f"four sizes, full by 0 to 70 %. The coordinator is at work and has its memory, from which all that was "
-            f"placed before is gone; beside that as after a take-over, without it (`place_cold`). {_SAMPLES} placements "
-            f"of each round are compared with asking every node. Median of {_ROUNDS}."
+            f"{_JOBS:,} new jobs of one replica in {_SHAPES} shapes (`place_jobs`) are placed on so many ready nodes "
+            f"of four sizes, full by 0 to 70 %. The coordinator is at work and has its memory, from which all that was "
+            f"placed before is gone; beside that as after a take-over, without it (`place_cold`). {_SAMPLES} of the "
+            f"placements of each round are compared with asking every node. Median of {_ROUNDS}."
         ),
     ),
 )
