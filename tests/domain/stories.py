@@ -13,6 +13,7 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.evolve.launches import running
 from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets
+from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.pinning import repinned
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc
@@ -277,6 +278,11 @@ def _keep(world: World, which: int, how: int) -> None:
             world.add(e.SecretRead("default", name, how), e.SecretsRekeyed(f"key-{how}"))
 
 
+def _set(world: World, which: int, how: int) -> None:
+    given = {"placement": ("binpack", "spread")[which % 2], "preemption": how % 2 == 0, "auto_rebalance": how % 3 == 0}
+    world.do(set_settings(world.state, given))
+
+
 _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _submit,
     _place,
@@ -307,4 +313,5 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _rule,
     _part,
     _keep,
+    _set,
 )
