@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -24,10 +24,12 @@ async def _launches(api: Rig, name: str = "import") -> list[dict[str, Any]]:
     return found
 
 
-async def _finished(api: Rig, launch: int, status: str = "complete", reason: str = "") -> None:
+async def _finished(
+    api: Rig, launch: int, status: Literal["complete", "failed"] = "complete", reason: str = ""
+) -> None:
     job = api.parts.view.state.job("default", "import")
     assert job is not None
-    await api.decide(JobLaunchFinished(job.uid, "default", "import", launch, status, reason))  # type: ignore[arg-type]
+    await api.decide(JobLaunchFinished(job.uid, "default", "import", launch, status, reason))
 
 
 async def test_a_submit_of_a_batch_job_begins_a_launch_and_no_deployment(api: Rig) -> None:
@@ -124,9 +126,9 @@ async def test_a_job_that_says_nothing_of_it_may_be_dispatched_too(api: Rig) -> 
 
 async def test_a_dispatch_under_a_key_is_one_launch(api: Rig) -> None:
     await api.post("/v1/jobs", batch())
-    key = {"headers": {"Idempotency-Key": "order-7"}}
-    first = await api.post("/v1/jobs/import/dispatch", {"payload": "x"}, **key)  # type: ignore[arg-type]
-    again = await api.post("/v1/jobs/import/dispatch", {"payload": "x"}, **key)  # type: ignore[arg-type]
+    key = {"Idempotency-Key": "order-7"}
+    first = await api.post("/v1/jobs/import/dispatch", {"payload": "x"}, headers=key)
+    again = await api.post("/v1/jobs/import/dispatch", {"payload": "x"}, headers=key)
     assert again.body == first.body
     assert len(await _launches(api)) == 2
 

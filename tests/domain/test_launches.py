@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -42,8 +42,8 @@ def ended(world: World, alloc: Alloc, code: int = 0) -> None:
         world.report(node, Report(alloc.id, 1, "complete", exit_code=0))
 
 
-def finished(world: World, launch: int, status: str = "complete") -> None:
-    world.add(e.JobLaunchFinished(present(world).uid, "default", "import", launch, status))  # type: ignore[arg-type]
+def finished(world: World, launch: int, status: Literal["complete", "failed"] = "complete") -> None:
+    world.add(e.JobLaunchFinished(present(world).uid, "default", "import", launch, status))
 
 
 def launched(world: World, launch: int, at: int) -> None:

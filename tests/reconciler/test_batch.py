@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from heroctl.domain.errors import Conflict
 from heroctl.domain.events import (
     AllocPlaced,
-    AllocReported,
     DeploymentFinished,
+    Event,
     JobDeployed,
     JobFailed,
-    JobLaunchFinished,
     NodeDrainStarted,
 )
 from heroctl.domain.intents.jobs import rollback_job, scale_job, stop_alloc, submit_job
-from heroctl.domain.lifecycle import TERMINAL
-from heroctl.domain.state import State
-from reconciler.planner.plan import Memo
 from tests.domain.worlds import spec
 from tests.reconciler.batches import Batches
 
 NODES: Final = ("n1", "n2", "n3")
+_E = TypeVar("_E", bound=Event)
 
 
 def _cluster(*nodes: str) -> Batches:
@@ -37,7 +32,7 @@ def _cluster(*nodes: str) -> Batches:
     return cluster
 
 
-def _told(cluster: Batches, kind: type) -> list[object]:
+def _told(cluster: Batches, kind: type[_E]) -> list[_E]:
     return [record.event for record in cluster.records if isinstance(record.event, kind)]
 
 
@@ -113,7 +108,7 @@ def test_what_has_ended_well_does_not_run_again_whatever_becomes_of_the_others()
     cluster.hush(cluster.state.nodes[cluster.live("import")[0].node].name)
     cluster.wait(30_000)
     cluster.settle()
-    slots = Counter(event.slot for event in _told(cluster, AllocPlaced))  # type: ignore[attr-defined]
+    slots = Counter(event.slot for event in _told(cluster, AllocPlaced))
     assert slots == {one.slot: 1, other.slot: 3}
 
 
@@ -331,72 +326,3 @@ def test_deleting_a_job_ends_what_runs_and_forgets_it() -> None:
     assert uid not in cluster.state.jobs
     assert uid not in cluster.state.launches
     assert uid not in cluster.state.ended
-
-
-# ── whatever happens ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-WORDS: Final = ("end", "fail", "stop_alloc", "stop_alloc", "silence", "return", "submit", "restart", "wait", "forget")
-STEPS: Final = st.lists(st.sampled_from([*["plan"] * 4, *["act"] * 3, *WORDS]), min_size=20, max_size=40)
-
-
-def _step(cluster: Batches, word: str, number: int) -> None:
-    live = sorted((alloc for alloc in cluster.live("import") if alloc.phase != "pending"), key=lambda one: one.n)
-    speaking = [one for one in live if one.node not in cluster.silent]
-    match word:
-        case "plan":
-            cluster.decide()
-        case "act":
-            cluster.step()
-        case "end" | "fail" if speaking:
-            cluster.end(speaking[number % len(speaking)], int(word == "fail"))
-        case "stop_alloc" if live:
-            cluster.do(stop_alloc(live[number % len(live)]))
-        case "silence":
-            cluster.hush(NODES[number % 3])
-        case "return":
-            cluster.come_back(NODES[number % 3])
-        case "submit":
-            cluster.batch(args=f"works-{number % 3}", count=1 + number % 3)
-        case "restart":
-            cluster.restart()
-        case "forget":
-            cluster.memo = Memo()
-        case _:
-            cluster.wait(7_000)
-
-
-def _sound(state: State, uid: int) -> None:
-    """No slot of a launch is filled twice, and none that has ended well is filled again."""
-    filled: Counter[tuple[int, str, int]] = Counter()
-    well: set[tuple[int, str, int]] = set()
-    for alloc in state.allocs_of(uid):
-        slot = alloc.launch, alloc.task, alloc.slot
-        if alloc.phase == "complete" and alloc.wanted == "run" and not alloc.given_up:
-            well.add(slot)
-        elif not (alloc.terminal or alloc.given_up):
-            filled[slot] += 1
-    assert all(count == 1 for count in filled.values())
-    assert not well & filled.keys()
-
-
-@settings(max_examples=150, deadline=None)
-@given(steps=STEPS, seeds=st.lists(st.integers(0, 99), min_size=40, max_size=40))
-def test_each_slot_is_filled_once_whatever_happens_and_all_comes_to_an_end(steps: list[str], seeds: list[int]) -> None:
-    cluster = _cluster()
-    uid = cluster.batch(args="works-0", count=2).uid
-    for word, number in zip(steps, seeds, strict=False):
-        _step(cluster, word, number)
-        _sound(cluster.state, uid)
-    for node in NODES:
-        cluster.come_back(node)
-    for each in range(3):
-        cluster.behaviour[f"works-{each}"] = "ends"
-    cluster.settle()
-    assert cluster.status() in {"complete", "failed"}
-    assert all(not launch.running for launch in cluster.launches())
-    assert all(alloc.terminal for alloc in cluster.allocs("import"))
-    ends = Counter(event.launch for event in _told(cluster, JobLaunchFinished))  # type: ignore[attr-defined]
-    assert all(count == 1 for count in ends.values())
-    reports = (event.report for event in _told(cluster, AllocReported))  # type: ignore[attr-defined]
-    last = Counter(report.alloc for report in reports if report.phase in TERMINAL)
-    assert all(count == 1 for count in last.values())
