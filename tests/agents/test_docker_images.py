@@ -187,7 +187,7 @@ async def test_what_a_tag_stood_for_stays_while_it_is_wanted_by_its_digest(
     await images.tidy([])
     assert store.here() == set()
     await images.pull(pinned, ROBOTS)
-    assert client.images.get(pinned)
+    assert client.images.get(pinned) is not None
     store.now += 1000
     await images.tidy([store.name("2")])
     with pytest.raises(ImageNotFound):
