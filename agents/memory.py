@@ -59,9 +59,11 @@ class Memory:
         return folder
 
     def existing(self) -> list[Path]:
-        """Return where it is, and where an earlier agent had it that found another place; make nothing."""
-        found = (place / self._node for place in self._places)
-        return [folder for folder in found if folder.is_dir() and in_memory(folder)]
+        """Return where it is, and where an earlier agent had it that found another place; make nothing.
+
+        A place of somebody else's is none: what a link in it leads to would be swept.
+        """
+        return [place / self._node for place in self._places if _is_ours(place) and (place / self._node).is_dir()]
 
     def _mounted(self) -> Path:
         place = self._first
@@ -92,10 +94,18 @@ def _ours(place: Path) -> bool:
         if not place.exists() and not in_memory(place.parent):
             return False
         place.mkdir(mode=0o700, exist_ok=True)
-        seen = place.lstat()
-        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or not in_memory(place):
+        if not _is_ours(place):
             return False
         place.chmod(0o700)
     except OSError:
         return False
     return True
+
+
+def _is_ours(place: Path) -> bool:
+    """Tell whether it is there, in memory, and nobody else's; change nothing."""
+    try:
+        seen = place.lstat()
+        return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and in_memory(place)
+    except OSError:
+        return False

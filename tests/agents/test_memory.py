@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agents import doctor, memory
+from agents.host_files import HostFiles
 from agents.memory import Memory, in_memory
 from agents.runtime import NoTmpfs
 from tests.needs import needs
@@ -45,6 +46,27 @@ def test_a_folder_that_others_could_look_into_is_closed(place: Path) -> None:
     place.chmod(0o777)
     Memory("n1", str(place)).folder()
     assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_others_put_at_a_usual_place_is_never_swept(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious" / "data"
+    precious.mkdir(parents=True)
+    (place / "n1").mkdir(parents=True)
+    (place / "n1" / "docker").symlink_to(precious.parent)
+    files = HostFiles(tmp_path / "disk", Memory("n1", str(place)), "docker")
+    monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
+    files.sweep(files.keys(), ())
+    files.remove("data")
+    assert precious.is_dir(), "a stranger's link led to it"
+    place.rename(place.with_name(f"{place.name}-real"))
+    place.symlink_to(place.with_name(f"{place.name}-real"))
+    monkeypatch.undo()
+    try:
+        assert Memory("n1", str(place)).existing() == [], "a link is nobody's"
+    finally:
+        shutil.rmtree(place.with_name(f"{place.name}-real"))
 
 
 def test_a_link_is_not_followed(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
