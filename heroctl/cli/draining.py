@@ -173,7 +173,8 @@ def _follow(client: Client, asked: Draining, answer: Answer) -> None:
             seen = client.poll(path("nodes", asked.id), index=max(index, 0))
         except (Unreachable, Refused) as fault:
             if isinstance(fault, Refused) and fault.status == 404:
-                raise Fault(f"node {asked.name} was removed while it was drained", code=FAILED) from fault
+                gone = f"node {asked.name} was removed while it was drained"
+                raise Fault(gone, code=FAILED, hints=["heroctl job list"]) from fault
             if isinstance(fault, Refused) and fault.status != 429 and fault.status < 500:
                 raise
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads retries, keeps no secret

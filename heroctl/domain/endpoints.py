@@ -25,7 +25,7 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 class ServicesRequest(Struct, frozen=True):
     """Body of `POST /v1/agent/services`. `known`: the digest of what the agent holds; "": nothing."""
 
-    known: str = ""
+    known: str
     wait: float = 0.0  # seconds to wait for something else
 
 

@@ -43,6 +43,7 @@ async def test_an_allocation_is_shown_with_its_node_ports_and_timeline(api: Rig)
         "health": "healthy",
         "attempt": 1,
         "deployment": deployment,
+        "launch": None,
         "ports": {"http": {"host": 20001, "container": 8080}},
         "address": "192.0.2.9",
         "exit_code": None,

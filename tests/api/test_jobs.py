@@ -19,6 +19,8 @@ ITEM = {
     "priority",
     "tasks",
     "deployment",
+    "launch",
+    "next_launch_at",
     "blocked",
     "created_at",
     "updated_at",
@@ -31,7 +33,7 @@ ITEM = {
 async def test_a_new_name_is_201_and_anything_else_200(api: Rig) -> None:
     new = await api.post("/v1/jobs", spec())
     assert new.status == 201
-    assert new.body.keys() == {"name", "namespace", "version", "index", "deployment_id", "warnings"}
+    assert new.body.keys() == {"name", "namespace", "version", "index", "deployment_id", "launch", "warnings"}
     assert (new.body["name"], new.body["namespace"], new.body["version"]) == ("web", "default", 1)
     assert new.body["index"] == new.index
     changed = await api.post("/v1/jobs", spec(meta={"a": "b"}))

@@ -141,7 +141,7 @@ async def test_only_an_admin_reads_the_log(api: Rig, path: str) -> None:
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _SECRET = re.compile(r"secret|password|hash|credential|token|key|bytes", re.IGNORECASE)
-# Each is the id of a row of the vault, or of a token: it opens nothing.
+# Each is the id of a row of the vault, or of a token or a key, or a secret's name: it opens nothing.
 _IDS = {
     ("user.created", "credential"),
     ("user.password_changed", "credential"),
@@ -150,6 +150,8 @@ _IDS = {
     ("session.opened", "token"),
     ("node.registered", "credential"),
     ("node.registered", "join_token"),
+    ("job.repinned", "secrets"),
+    ("secret.rekeyed", "key"),
 }
 
 

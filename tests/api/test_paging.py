@@ -18,7 +18,7 @@ from api.routes import ROUTES, Row
 from api.wire import encode
 from heroctl.domain.errors import Invalid
 from tests.api.rig import Reply, Rig
-from tests.api.specs import join, open_session, place, submit
+from tests.api.specs import batch, join, open_session, place, submit
 
 LISTS: Final = [row for row in ROUTES if row.order]
 MARKS: Final = Marks(b"k" * KEY_BYTES)
@@ -43,8 +43,15 @@ async def world(api: Rig) -> None:
         await api.post("/v1/acl/policies", {"name": f"policy-{number}", "rules": []})
 
 
+async def launched(api: Rig) -> None:
+    """A batch job, three times."""
+    await api.post("/v1/jobs", batch("daily"))
+    for _ in range(2):
+        await api.post("/v1/jobs/daily/dispatch")
+
+
 def path_of(row: Row) -> str:
-    return row.path.replace("{name}", "job-1")
+    return row.path.replace("{name}", "daily" if row.path.endswith("/launches") else "job-1")
 
 
 async def walk(api: Rig, path: str) -> AsyncIterator[Reply]:
@@ -69,6 +76,7 @@ async def everything(api: Rig, path: str) -> list[Any]:
 @pytest.mark.parametrize("limit", [1, 2, 1000])
 async def test_all_pages_together_are_the_list(api: Rig, row: Row, limit: int) -> None:
     await world(api)
+    await launched(api)
     path = path_of(row)
     whole = (await api.get(path)).body
     assert whole

@@ -96,7 +96,7 @@ USES = {"env": {"DB": "${service.db.app.http}"}, "ports": {}}
 
 
 async def ask(api: Rig, token: str, **body: object) -> Reply:
-    return await api.post("/v1/agent/services", body, token=token)
+    return await api.post("/v1/agent/services", {"known": "", **body}, token=token)
 
 
 async def test_an_agent_is_told_of_what_its_allocations_refer_to_and_of_nothing_else(api: Rig) -> None:

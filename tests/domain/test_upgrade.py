@@ -163,12 +163,12 @@ def test_a_spec_of_tomorrow_survives_in_the_state_of_today() -> None:
     wanted = jobs.submit_job(world.state, spec(), "tester").events[0]
     tag, schema, data = encode(wanted)
     tree = msgspec.json.decode(data)
-    tree["spec"]["tasks"][0]["constraints"] = [{"attribute": "rack", "value": "r1"}]
+    tree["spec"]["tasks"][0]["of_tomorrow"] = [{"attribute": "rack", "value": "r1"}]
     tree["tasks"][0].append("of tomorrow")
     world.add(decode(tag, schema, msgspec.json.encode(tree)))
     job = world.state.job("default", "web")
     assert job is not None
-    assert msgspec.json.decode(job.current.spec)["tasks"][0]["constraints"][0]["value"] == "r1"
+    assert msgspec.json.decode(job.current.spec)["tasks"][0]["of_tomorrow"][0]["value"] == "r1"
     assert specs.decode(job.current.spec) == spec()
 
 
