@@ -90,6 +90,7 @@ async def test_all_pages_together_are_the_list(api: Rig, row: Row, limit: int) -
 async def test_a_list_is_in_its_order(api: Rig, row: Row) -> None:
     """Pages are cut by it: were it another, things would be left out."""
     await world(api)
+    await launched(api)
     whole = (await api.get(path_of(row))).body
     names = [name.lstrip("-") for name in row.order]
     first = -1 if row.order[0].startswith("-") else 1
