@@ -87,3 +87,14 @@ def test_a_user_in_numbers(said: str, user: User) -> None:
 def test_a_user_who_is_not_there_is_named(said: str) -> None:
     with pytest.raises(NoSuchUser, match=said.rpartition(":")[2]):
         named(said, PASSWD, GROUP)
+
+
+@pytest.mark.parametrize("number", ["2147483648", "4294967295", "9" * 30, "9" * 5000])
+def test_a_number_that_no_file_can_be_given_to_is_nobodys(number: str) -> None:
+    assert plain(f"{number}:{number}") is None
+    with pytest.raises(NoSuchUser):
+        named(number, "", "")
+    with pytest.raises(NoSuchUser):
+        named("app", f"app:x:{number}:0:", "")
+    with pytest.raises(NoSuchUser):
+        named(f"1:{number}", "", "")
