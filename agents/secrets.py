@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import ClassVar, Final
 
@@ -149,16 +150,19 @@ def _hiding(values: Mapping[str, bytes]) -> Iterator[None]:
         yield
     except StartFault as error:
         error.fault = Fault(
-            error.fault.kind, error.fault.reason, _without(error.fault.message, values), error.fault.port
+            error.fault.kind, error.fault.reason, without(error.fault.message, values), error.fault.port
         )
         raise
     except RuntimeFault as error:
-        raise type(error)(_without(str(error), values)) from None
+        raise type(error)(without(str(error), values)) from None
 
 
-def _without(message: str, values: Mapping[str, bytes]) -> str:
-    for value in values.values():
-        text = value.decode(errors="replace").strip()
-        if len(text) >= _LEAST:
-            message = message.replace(text, _HIDDEN)
+def without(message: str, values: Mapping[str, bytes]) -> str:
+    """Hide values as they are, as they stand in quotes, and line by line; the longest first: one may hold another."""
+    texts = {value.decode(errors="replace").strip() for value in values.values()}
+    forms = texts | {json.dumps(text, ensure_ascii=False)[1:-1] for text in texts}
+    forms |= {line.strip() for text in texts for line in text.splitlines()}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= _LEAST:
+            message = message.replace(form, _HIDDEN)
     return message

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from agents.client import Away
 from agents.fake_runtime import Script
 from agents.login import Login
-from agents.secrets import Secrets, SecretUnavailable, Waiting
+from agents.secrets import Secrets, SecretUnavailable, Waiting, without
 from heroctl.domain.assignment import Assigned, SecretsReply
 from heroctl.domain.spec import File
 from tests.agents.control import refusal
@@ -159,6 +159,12 @@ async def test_what_a_runtime_says_of_a_failure_is_told_without_them(there: Rig)
     assert there.control.seen["a1"].message == "cannot set PASSWORD=<***>"
     assert VALUE not in str(there.control.history) + str(logs)
     assert VALUE.encode() not in on_disk(there)
+
+
+def test_what_is_hidden_leaves_no_part_of_a_value() -> None:
+    values = {"short": b"open", "long": b"open-sesame", "key": b'first "line"\nsecond line'}
+    said = 'open-sesame; "first \\"line\\"\\nsecond line"; second line; open'
+    assert without(said, values) == '***; "***"; ***; ***'
 
 
 async def test_an_image_is_pulled_as_whoever_a_secret_says(there: Rig) -> None:
