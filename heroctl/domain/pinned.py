@@ -65,10 +65,12 @@ def _task(state: State, alloc: Alloc) -> TaskSummary | None:
     The two may differ in what only pulls the image.
     """
     job = state.jobs.get(alloc.uid)
-    versions = (job.current, job.version(alloc.version)) if job is not None else ()
-    found = [version.task(alloc.task) for version in versions if version is not None]
-    same = (task for task in found if task is not None and task.content == alloc.content)
-    return next(same, found[-1] if found else None)
+    if job is None:
+        return None
+    now, own = job.current.task(alloc.task), job.version(alloc.version)
+    if now is not None and now.content == alloc.content:
+        return now
+    return own.task(alloc.task) if own is not None else None
 
 
 def _kept(state: State, alloc: Alloc, name: str, number: int) -> SecretVersion | None:

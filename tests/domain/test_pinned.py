@@ -67,6 +67,15 @@ def test_what_was_not_there_or_is_gone_is_missing_even_beside_what_is() -> None:
     assert pins_of(world.state, node.id, gone.id) == "missing"
 
 
+def test_what_is_of_a_version_that_nobody_remembers_is_not_given_the_present_ones() -> None:
+    world = World()
+    node = world.node("n1")
+    write(world)
+    alloc = world.place(using(world, ("db", 1)), node, 0)
+    world.state.allocs[alloc.id] = replace(world.state.allocs[alloc.id], version=99, content="another")
+    assert pins_of(world.state, node.id, alloc.id) == "missing"
+
+
 def test_a_task_without_secrets_is_given_nothing() -> None:
     world = World()
     node = world.node("n1")
