@@ -89,6 +89,10 @@ class Passwords:
         """Compare; takes as long where there is nothing to compare with. Raises `busy` when too many wait."""
         return await self._run(passwords.fits, kept or self._nobody, password) and kept is not None
 
+    async def stretched(self, data: bytes, salt: bytes) -> bytes:
+        """Return what may be kept to compare other data with. Raises `busy` when too many wait."""
+        return await self._run(passwords.stretched, data, salt)
+
     async def _run(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         if self._waiting >= _MOST_WAITING:
             raise Unavailable("busy", "too many logins at once: try again", retry_after=2)

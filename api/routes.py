@@ -76,6 +76,7 @@ class Row(Struct, frozen=True, eq=False):
     read: Reader | None = None
     do: Action = _nothing
     again: Again | None = None
+    hides: bool = False  # whether its body holds a secret that somebody chose
     order: tuple[str, ...] = ()  # of a list: the fields that it is sorted by, `-`: backwards
 
     @property
@@ -113,9 +114,17 @@ def lists(path: str, access: Access, reader: Reader, order: str, *args: str) -> 
     return Row("GET", path, access, (*args, *PAGING, *WAITING), read=reader, order=tuple(order.split()))
 
 
-def do(method: str, path: str, access: Access, action: Action, *args: str, again: Again | None = None) -> Row:
+def do(
+    method: str,
+    path: str,
+    access: Access,
+    action: Action,
+    *args: str,
+    again: Again | None = None,
+    hides: bool = False,
+) -> Row:
     """Make a row for anything else."""
-    return Row(method, path, access, args, do=action, again=again)
+    return Row(method, path, access, args, do=action, again=again, hides=hides)
 
 
 ROUTES: Final[tuple[Row, ...]] = (
@@ -134,9 +143,11 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("GET", "/v1/acl/keys", may("acl:read"), rotation.listing),
     do("POST", "/v1/acl/keys/rotate", may("acl:write"), rotation.rotate),
     do("GET", "/v1/acl/self", ANYONE, whoami.show),
-    do("POST", "/v1/acl/self/password", ANYONE, users.change_own_password, again=users.own_password_changed),
+    do(
+        "POST", "/v1/acl/self/password", ANYONE, users.change_own_password, again=users.own_password_changed, hides=True
+    ),
     lists("/v1/acl/users", may("acl:read"), users.listing, "name"),
-    do("POST", "/v1/acl/users", may("acl:write"), users.create, again=users.created),
+    do("POST", "/v1/acl/users", may("acl:write"), users.create, again=users.created, hides=True),
     read("/v1/acl/users/{name}", may("acl:read"), users.detail),
     do("PUT", "/v1/acl/users/{name}", may("acl:write"), users.update),
     do("DELETE", "/v1/acl/users/{name}", may("acl:write"), users.delete),
@@ -243,7 +254,9 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("GET", "/v1/audit", may("audit:read"), audit.listing, *audit.FILTERS, *PAGING, *WAITING),
     # secrets
     lists("/v1/secrets", may("secret:list"), secrets.listing, "namespace name", "namespace"),
-    do("POST", "/v1/secrets", may("secret:write"), secret_writes.put, *GUARDED, again=secret_writes.written),
+    do(
+        "POST", "/v1/secrets", may("secret:write"), secret_writes.put, *GUARDED, again=secret_writes.written, hides=True
+    ),
     do("POST", "/v1/secrets/rekey", may("cluster:rekey"), rekey.rekey),
     do("GET", "/v1/secrets/{name}", may("secret:read"), secrets.show, "namespace", "version"),
     do("DELETE", "/v1/secrets/{name}", may("secret:write"), secret_writes.delete, *GUARDED, "force"),

@@ -7,10 +7,12 @@ from typing import Final
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import hash_secret_raw
 
 SHORTEST: Final = 12  # characters; no other rule makes a password better
 LONGEST: Final = 256
-_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+_TIME, _MEMORY, _LANES = 2, 19 * 1024, 1
+_HASHER: Final = PasswordHasher(_TIME, _MEMORY, _LANES, type=Type.ID)
 
 
 def wrong(password: str) -> str | None:
@@ -36,6 +38,11 @@ def fits(kept: bytes, password: str) -> bool:
 def outdated(kept: bytes) -> bool:
     """Tell whether this was made with other parameters than are used today."""
     return _HASHER.check_needs_rehash(kept.decode())
+
+
+def stretched(data: bytes, salt: bytes) -> bytes:
+    """Return 32 bytes that stand for others, and cost whoever guesses at those as much as a password does."""
+    return hash_secret_raw(data, salt, _TIME, _MEMORY, _LANES, 32, Type.ID)
 
 
 def drawn() -> str:

@@ -252,6 +252,25 @@ async def test_events_that_are_not_kept_cannot_be_told(api: Rig) -> None:
     assert (await Ask("/v1/jobs", spec()).of(api)).error == "already_done"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "dear"),
+    [
+        ("/v1/secrets", {"name": "pin", "value": "1234"}, True),
+        ("/v1/acl/users", {"name": "ann", "password": "a long pass phrase", "roles": []}, True),
+        ("/v1/jobs", spec(), False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_guessing_at_a_secret_that_was_sent_under_a_key_is_dear(
+    api: Rig, path: str, body: dict[str, Any], *, dear: bool
+) -> None:
+    await api.post(path, body, headers=UNDER)
+    [(_, (kept, _, _))] = api.log._keys.items()
+    scope = ["user:admin", path, UNDER["Idempotency-Key"]]
+    cheap = api.parts.marks.key(scope, [[], []], json.dumps(body).encode()).body
+    assert (kept != cheap) == dear
+
+
 async def test_nothing_of_a_key_or_a_body_can_be_told_from_what_is_kept(api: Rig) -> None:
     await Ask("/v1/jobs", spec()).of(api)
     [(name, (body, _, _))] = api.log._keys.items()
