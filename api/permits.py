@@ -143,14 +143,12 @@ class Bucket:
         """Put the chunk at hand away, and make the question for the next."""
         self._close(now)
         told = tuple(self._tell(self._untold, now))
-        recent = self.size.window * (1 - _MARGIN)
-        mine = sum(chunk.spent for chunk in self._past if now - chunk.last < recent)
-        return Draw(next(self._numbers), want, told, mine)
+        return Draw(next(self._numbers), want, told, self._mine(now))
 
     def again(self, draw: Draw, now: float) -> Draw:
         """Make the question anew for a ledger that has forgotten: with everything."""
         told = self._tell([*self._past, *(chunk for chunk in self._untold if not chunk.spent)], now)
-        return draw._replace(told=tuple(told))
+        return draw._replace(told=tuple(told), mine=self._mine(now))
 
     def take(self, draw: Draw, grant: Grant, sent: float, now: float) -> None:
         """Take in an answer. The chunk is good from when it was asked for; it may come too late."""
@@ -199,6 +197,11 @@ class Bucket:
             self._past.popleft()
         gone = now - self.size.window - self.size.lease  # of no more interest to the ledger
         self._untold = [chunk for chunk in self._untold if chunk.until > gone]
+
+    def _mine(self, now: float) -> int:
+        """Count what was spent here and the ledger must know of still."""
+        recent = self.size.window * (1 - _MARGIN)
+        return sum(chunk.spent for chunk in self._past if now - chunk.last < recent)
 
     @staticmethod
     def _tell(chunks: Iterable[Chunk], now: float) -> Iterable[Told]:

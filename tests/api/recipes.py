@@ -215,7 +215,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
     "POST /v1/agent/secrets": _secrets,
-    "POST /v1/agent/services": lambda fuzz: {"json": {}, "token": fuzz.node},
+    "POST /v1/agent/services": lambda fuzz: {"json": {"known": ""}, "token": fuzz.node},
 }
 
 

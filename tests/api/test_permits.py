@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from api.permits import Bucket, Chunk, Draw, Grant, Size, Told
@@ -174,7 +174,13 @@ def test_never_more_than_the_limit_and_never_refused_below_nine_tenths(
     assert most_in_a_window(world.passed) <= limit
 
 
+# An answer after a whole window, to a question that tells of what was spent before.
+_MORE = ("request", 0, 200)
+_LATE: list[tuple[Any, ...]] = [_MORE, ("settle",), _MORE, ("settle",), _MORE, ("pass", WINDOW)]
+
+
 @BENIGN
+@example(100, 1, _LATE)
 @given(st.sampled_from([100, 400]), st.integers(1, 4), st.lists(st.one_of(WELL + ILL), min_size=20, max_size=250))
 def test_whatever_goes_wrong_no_process_lets_more_through_and_it_heals(
     limit: int, processes: int, deeds: list[tuple[Any, ...]]

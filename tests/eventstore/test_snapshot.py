@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventstore import codec, snapshot
@@ -185,12 +185,18 @@ BYTES = b"".join(ROWS)
 
 
 @settings(deadline=None, max_examples=300)
+@example(1, 95)
 @given(st.integers(0, len(BYTES) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(at: int, flip: int) -> None:
+    """It is refused; or, where it says how hard the packer tried, which nothing hangs on, it is the same state."""
     damaged = bytearray(BYTES)
     damaged[at] ^= flip
-    with pytest.raises(Unreadable):
-        snapshots.read([bytes(damaged)])
+    try:
+        read = snapshots.read([bytes(damaged)])[0]
+    except Unreadable:
+        return
+    assert at == 1
+    assert read == whole()
 
 
 @settings(deadline=None, max_examples=300)
