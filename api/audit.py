@@ -25,6 +25,7 @@ from eventstore.refusals import Refused
 from heroctl.domain import moment
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.events import Opaque, Record, payload
+from heroctl.domain.ids import event_id
 from heroctl.domain.moment import Ago, Instant
 
 FILTERS: Final = ("actor", "type", "namespace", "job", "request_id", "address", "from", "to", "outcome")
@@ -243,7 +244,7 @@ def _act(tag: str, record: Record, incarnation: str) -> AuditRecord:
     namespace = log.namespace_of(event, tag)
     target = _target(tag, fields, namespace)
     return AuditRecord(
-        id=f"evt_{incarnation}_{record.index}",
+        id=event_id(incarnation, record.index),
         index=record.index,
         time=stamp(record.time),
         actor=meta.actor or "system",

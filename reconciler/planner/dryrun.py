@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -32,6 +32,7 @@ from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.state import State
 from reconciler.planner.check import Ledger, check
 from reconciler.planner.draft import Draft
+from reconciler.planner.pausing import whole
 from reconciler.planner.place import Fleet
 from reconciler.planner.plan import MAX_EVALUATIONS, MAX_PLACEMENTS
 from reconciler.planner.rollout import decide
@@ -131,12 +132,7 @@ def _with_own(records: dict[int, dict[K, V]], uids: Iterable[int]) -> dict[int, 
 
 def dry_run(state: State, namespace: str, name: str, events: Sequence[Event], now: int) -> Outlook:
     """Tell what events on a job would lead to, from a moment (ms) on. The state is the caller's own, and used up."""
-    running = steps(state, namespace, name, events, now)
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            return cast("Outlook", end.value)
+    return whole(steps(state, namespace, name, events, now))
 
 
 def steps(state: State, namespace: str, name: str, events: Sequence[Event], now: int) -> Generator[None, None, Outlook]:

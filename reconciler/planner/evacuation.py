@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -67,13 +67,3 @@ def _departure(state: State, job: Job, node: str, task: str, replicas: int, *, o
     nodes = outlook.tasks[task].nodes if task in outlook.tasks else {}
     why: Why = "" if not left else "not_looked_at" if outlook.truncated or outlook.fault is not None else "no_room"
     return Departure(job.uid, task, replicas, nodes, left, why, outlook.blocked if left else ())
-
-
-def forecast(state: State, node: str, events: Sequence[Event], now: int, *, ignore_system: bool) -> list[Departure]:
-    """As `evacuation`, without a pause."""
-    running = evacuation(state, node, events, now, ignore_system=ignore_system)
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            return cast("list[Departure]", end.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Mapping
-from typing import Final, cast
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from reconciler.planner.check import Ledger, check
 from reconciler.planner.drain import drains
 from reconciler.planner.filters import Ask
 from reconciler.planner.liveness import Heard, brake, liveness, members
+from reconciler.planner.pausing import whole
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.place import Fleet
 from reconciler.planner.rebalance import begin
@@ -82,12 +83,7 @@ def plan(
     live: Iterable[Member] | None = None,
 ) -> Plan:
     """Plan one pass. `now` is the log's time in ms; `live` are the members with fresh rows, None: not known."""
-    passing = steps(state, beats, now, memo or Memo(), live)
-    while True:
-        try:
-            next(passing)
-        except StopIteration as end:
-            return cast("Plan", end.value)
+    return whole(steps(state, beats, now, memo or Memo(), live))
 
 
 def steps(

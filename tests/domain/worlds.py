@@ -62,7 +62,7 @@ class World:
         self.add(NodeUp(node_id, name))
         return self.state.nodes[node_id]
 
-    def place(self, job: Job, node: Node, slot: int = 0, task: str = "main", launch: int = 0) -> Alloc:
+    def place(self, job: Job, node: Node, slot: int = 0, task: str = "main", **more: Any) -> Alloc:  # noqa: ANN401 - fields of the event
         """Place one slot, as the coordinator would."""
         job = self.state.jobs[job.uid]
         summary = job.current.task(task)
@@ -84,7 +84,7 @@ class World:
                 256_000_000,
                 300_000_000,
                 deployment=job.deployment,
-                launch=launch,
+                **more,
             )
         )
         return self.state.allocs[alloc]

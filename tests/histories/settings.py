@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
-from heroctl.domain.ids import allocation_id
 from heroctl.domain.intents.settings import set_settings
 from tests.domain.worlds import World
 
@@ -23,23 +22,4 @@ def tell(world: World) -> None:
 
 def _kept(world: World, node: str) -> None:
     job = world.submit(job="keeper", volumes=[{"source": "data", "target": "data"}])
-    task = job.current.tasks[0]
-    world.add(
-        e.AllocPlaced(
-            id=allocation_id(world.state.incarnation, job.uid, 1),
-            uid=job.uid,
-            n=1,
-            namespace="default",
-            job="keeper",
-            task=task.name,
-            slot=0,
-            version=1,
-            content=task.content,
-            node=node,
-            cpu=0.5,
-            memory=256_000_000,
-            disk=300_000_000,
-            volumes=("default/data",),
-            deployment=job.deployment,
-        )
-    )
+    world.place(job, world.state.nodes[node], volumes=("default/data",))

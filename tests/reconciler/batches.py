@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from heroctl.domain.assignment import Report
+from heroctl.domain.events import Event
 from heroctl.domain.evolve.launches import running
 from heroctl.domain.intents import jobs, launches
 from heroctl.domain.records import Alloc, Job, Launch
@@ -12,9 +13,16 @@ from heroctl.domain.state import job_status
 from tests.domain.worlds import spec
 from tests.reconciler.cluster import Cluster
 
+NODES: Final = ("n1", "n2", "n3")
+_E = TypeVar("_E", bound=Event)
+
 
 class Batches(Cluster):
     """`behaviour` by first argument: `ends` (at once, with 0), `fails`; any other runs for ever."""
+
+    def told(self, kind: type[_E]) -> list[_E]:
+        """Give all events of a kind."""
+        return [record.event for record in self.records if isinstance(record.event, kind)]
 
     def batch(self, name: str = "import", args: str = "ends", **fields: Any) -> Job:  # noqa: ANN401 - a spec's fields
         """Submit a batch job of one process task."""
@@ -66,3 +74,12 @@ def ending(alloc: Alloc, code: int) -> Report:
     if not code:
         return Report(alloc.id, attempt, "complete", exit_code=0)
     return Report(alloc.id, attempt, "failed", failed_attempt=attempt, reason="exited", exit_code=code)
+
+
+def up(*nodes: str) -> Batches:
+    """Bring nodes up, three unless they are named."""
+    cluster = Batches()
+    for node in nodes or NODES:
+        cluster.join(node)
+    cluster.decide()
+    return cluster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import pytest
 
@@ -11,33 +11,17 @@ from heroctl.domain.errors import Conflict
 from heroctl.domain.events import (
     AllocPlaced,
     DeploymentFinished,
-    Event,
     JobDeployed,
     JobFailed,
     NodeDrainStarted,
 )
 from heroctl.domain.intents.jobs import rollback_job, scale_job, stop_alloc, submit_job
 from tests.domain.worlds import spec
-from tests.reconciler.batches import Batches
-
-NODES: Final = ("n1", "n2", "n3")
-_E = TypeVar("_E", bound=Event)
-
-
-def _cluster(*nodes: str) -> Batches:
-    cluster = Batches()
-    for node in nodes or NODES:
-        cluster.join(node)
-    cluster.decide()
-    return cluster
-
-
-def _told(cluster: Batches, kind: type[_E]) -> list[_E]:
-    return [record.event for record in cluster.records if isinstance(record.event, kind)]
+from tests.reconciler.batches import up
 
 
 def test_a_launch_is_complete_when_each_replica_has_ended_with_0() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(count=3, args="works")
     cluster.settle()
     assert cluster.status() == "running"
@@ -52,16 +36,16 @@ def test_a_launch_is_complete_when_each_replica_has_ended_with_0() -> None:
 
 
 def test_a_batch_job_has_no_deployment_and_is_never_said_to_be_deployed() -> None:
-    cluster = _cluster()
+    cluster = up()
     job = cluster.batch()
     cluster.settle()
     assert job.deployment == ""
     assert cluster.state.job_deployments.get(job.uid, ()) == ()
-    assert not _told(cluster, DeploymentFinished) + _told(cluster, JobDeployed) + _told(cluster, JobFailed)
+    assert not cluster.told(DeploymentFinished) + cluster.told(JobDeployed) + cluster.told(JobFailed)
 
 
 def test_what_fails_is_tried_once_more_on_another_node_and_then_the_launch_has_failed() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.behaviour["works"] = "fails"
     cluster.batch(args="works", count=2)
     cluster.decide()
@@ -80,13 +64,13 @@ def test_what_fails_is_tried_once_more_on_another_node_and_then_the_launch_has_f
     assert launch.reason.startswith(f"main[{again.slot}] failed with exit code 3")
     assert cluster.live("import") == [], "what is left of it is stopped"
     assert cluster.status() == "failed"
-    placed = len(_told(cluster, AllocPlaced))
+    placed = len(cluster.told(AllocPlaced))
     cluster.settle()
-    assert len(_told(cluster, AllocPlaced)) == placed
+    assert len(cluster.told(AllocPlaced)) == placed
 
 
 def test_one_that_fails_after_hours_is_not_tried_for_ever() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works")
     for _ in range(2):
         cluster.settle()
@@ -98,7 +82,7 @@ def test_one_that_fails_after_hours_is_not_tried_for_ever() -> None:
 
 
 def test_what_has_ended_well_does_not_run_again_whatever_becomes_of_the_others() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works", count=2)
     cluster.settle()
     [one, other] = cluster.live("import")
@@ -108,12 +92,12 @@ def test_what_has_ended_well_does_not_run_again_whatever_becomes_of_the_others()
     cluster.hush(cluster.state.nodes[cluster.live("import")[0].node].name)
     cluster.wait(30_000)
     cluster.settle()
-    slots = Counter(event.slot for event in _told(cluster, AllocPlaced))
+    slots = Counter(event.slot for event in cluster.told(AllocPlaced))
     assert slots == {one.slot: 1, other.slot: 3}
 
 
 def test_one_that_ended_with_0_because_it_was_stopped_has_not_ended_well() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works")
     cluster.settle()
     [alloc] = cluster.live("import")
@@ -124,7 +108,7 @@ def test_one_that_ended_with_0_because_it_was_stopped_has_not_ended_well() -> No
 
 
 def test_a_change_of_what_it_is_made_from_launches_it_again_once_the_one_before_is_gone() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works")
     cluster.settle()
     cluster.batch(args="other")
@@ -138,7 +122,7 @@ def test_a_change_of_what_it_is_made_from_launches_it_again_once_the_one_before_
 
 @pytest.mark.parametrize("change", [{"meta": {"a": "b"}}, {"restart": {"attempts": 1}}, {"count": 3}])
 def test_other_changes_are_made_in_place(change: dict[str, Any]) -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works")
     cluster.settle()
     cluster.batch(args="works", **change)
@@ -149,7 +133,7 @@ def test_other_changes_are_made_in_place(change: dict[str, Any]) -> None:
 
 
 def test_a_change_in_place_does_not_run_again_what_is_complete() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch()
     cluster.settle()
     cluster.batch(meta={"a": "b"}, count=3)
@@ -159,7 +143,7 @@ def test_a_change_in_place_does_not_run_again_what_is_complete() -> None:
 
 
 def test_an_equal_spec_changes_nothing_and_a_restart_launches_again() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch()
     cluster.settle()
     index = cluster.state.index
@@ -174,7 +158,7 @@ def test_an_equal_spec_changes_nothing_and_a_restart_launches_again() -> None:
 
 
 def test_fewer_replicas_are_stopped_while_it_runs() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works", count=3)
     cluster.settle()
     cluster.do(scale_job(cluster.job(), "main", 1, "tester"))
@@ -186,7 +170,7 @@ def test_fewer_replicas_are_stopped_while_it_runs() -> None:
 
 
 def test_a_stop_ends_the_launch_and_a_submit_launches_again() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works")
     cluster.settle()
     cluster.stop("import")
@@ -198,7 +182,7 @@ def test_a_stop_ends_the_launch_and_a_submit_launches_again() -> None:
 
 
 def test_a_rollback_launches_what_was_before() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="ends")
     cluster.settle()
     cluster.batch(args="fails")
@@ -209,7 +193,7 @@ def test_a_rollback_launches_what_was_before() -> None:
 
 
 def test_a_job_stays_what_it_is() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch()
     with pytest.raises(Conflict) as refused:
         submit_job(cluster.state, spec(job="import"), "tester")
@@ -217,7 +201,7 @@ def test_a_job_stays_what_it_is() -> None:
 
 
 def test_what_fits_nowhere_waits_with_its_reason_and_starts_when_there_is_room() -> None:
-    cluster = _cluster("n1")
+    cluster = up("n1")
     cluster.batch(count=2, resources={"cpu": 3})
     cluster.decide()
     assert cluster.status() == "blocked"
@@ -227,7 +211,7 @@ def test_what_fits_nowhere_waits_with_its_reason_and_starts_when_there_is_room()
 
 
 def test_several_tasks_are_complete_together() -> None:
-    cluster = _cluster()
+    cluster = up()
     tasks = [{"name": name, "driver": "process", "command": ["x"], "args": ["works"]} for name in ("a", "b")]
     cluster.do(submit_job(cluster.state, spec(job="import", type="batch", tasks=tasks), "tester"))
     cluster.settle()
@@ -241,7 +225,7 @@ def test_several_tasks_are_complete_together() -> None:
 
 
 def test_a_task_that_waits_for_another_begins_when_that_has_ended_well() -> None:
-    cluster = _cluster()
+    cluster = up()
     task = {"driver": "process", "command": ["x"], "args": ["works"]}
     later = {"name": "later", "depends_on": [{"task": "first", "condition": "complete"}], **task}
     tasks = [{"name": "first", **task}, later]
@@ -260,7 +244,7 @@ def test_a_task_that_waits_for_another_begins_when_that_has_ended_well() -> None
 
 
 def test_a_replica_works_on_a_drained_node_until_the_deadline_and_then_elsewhere() -> None:
-    cluster = _cluster("n1", "n2")
+    cluster = up("n1", "n2")
     cluster.batch(args="works")
     cluster.settle()
     [alloc] = cluster.live("import")
@@ -276,14 +260,14 @@ def test_a_replica_works_on_a_drained_node_until_the_deadline_and_then_elsewhere
 
 
 def test_no_replicas_are_a_launch_that_is_complete() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(count=0)
     cluster.settle()
     assert cluster.status() == "complete"
 
 
 def test_a_dispatch_is_a_launch_beside_others_with_what_it_brings() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works", dispatch={"payload": "required", "meta_required": ["key"]})
     cluster.settle()
     assert (cluster.status(), cluster.launches()) == ("pending", ())
@@ -301,7 +285,7 @@ def test_a_dispatch_is_a_launch_beside_others_with_what_it_brings() -> None:
 
 
 def test_a_new_version_of_a_dispatched_job_lets_what_runs_go_on_as_it_was() -> None:
-    cluster = _cluster()
+    cluster = up()
     cluster.batch(args="works", dispatch={})
     cluster.dispatch()
     cluster.settle()
@@ -317,7 +301,7 @@ def test_a_new_version_of_a_dispatched_job_lets_what_runs_go_on_as_it_was() -> N
 
 
 def test_deleting_a_job_ends_what_runs_and_forgets_it() -> None:
-    cluster = _cluster()
+    cluster = up()
     uid = cluster.batch(args="works", count=2).uid
     cluster.settle()
     cluster.end(cluster.live("import")[0])

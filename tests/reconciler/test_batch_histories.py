@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, TypeVar
+from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heroctl.domain.events import (
     AllocReported,
-    Event,
     JobLaunchFinished,
 )
 from heroctl.domain.intents.jobs import stop_alloc
 from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.state import State
 from reconciler.planner.plan import Memo
-from tests.reconciler.batches import Batches
-
-NODES: Final = ("n1", "n2", "n3")
-_E = TypeVar("_E", bound=Event)
-
-
-def _cluster(*nodes: str) -> Batches:
-    cluster = Batches()
-    for node in nodes or NODES:
-        cluster.join(node)
-    cluster.decide()
-    return cluster
-
-
-def _told(cluster: Batches, kind: type[_E]) -> list[_E]:
-    return [record.event for record in cluster.records if isinstance(record.event, kind)]
-
+from tests.reconciler.batches import NODES, Batches, up
 
 WORDS: Final = ("end", "fail", "stop_alloc", "stop_alloc", "silence", "return", "submit", "restart", "wait", "forget")
 STEPS: Final = st.lists(st.sampled_from([*["plan"] * 4, *["act"] * 3, *WORDS]), min_size=20, max_size=40)
@@ -82,7 +65,7 @@ def _sound(state: State, uid: int) -> None:
 @settings(max_examples=150, deadline=None)
 @given(steps=STEPS, seeds=st.lists(st.integers(0, 99), min_size=40, max_size=40))
 def test_each_slot_is_filled_once_whatever_happens_and_all_comes_to_an_end(steps: list[str], seeds: list[int]) -> None:
-    cluster = _cluster()
+    cluster = up()
     uid = cluster.batch(args="works-0", count=2).uid
     for word, number in zip(steps, seeds, strict=False):
         _step(cluster, word, number)
@@ -95,8 +78,8 @@ def test_each_slot_is_filled_once_whatever_happens_and_all_comes_to_an_end(steps
     assert cluster.status() in {"complete", "failed"}
     assert all(not launch.running for launch in cluster.launches())
     assert all(alloc.terminal for alloc in cluster.allocs("import"))
-    ends = Counter(event.launch for event in _told(cluster, JobLaunchFinished))
+    ends = Counter(event.launch for event in cluster.told(JobLaunchFinished))
     assert all(count == 1 for count in ends.values())
-    reports = (event.report for event in _told(cluster, AllocReported))
+    reports = (event.report for event in cluster.told(AllocReported))
     last = Counter(report.alloc for report in reports if report.phase in TERMINAL)
     assert all(count == 1 for count in last.values())

@@ -6,7 +6,8 @@ import pytest
 
 from heroctl.domain.intents import drains
 from heroctl.domain.records import Node
-from reconciler.planner.evacuation import Departure, forecast
+from reconciler.planner.evacuation import Departure, evacuation
+from reconciler.planner.pausing import whole
 from tests.reconciler.cluster import Cluster
 
 
@@ -18,7 +19,7 @@ def _ahead(cluster: Cluster, name: str, *, ignore_system: bool = False) -> list[
     node = _node(cluster, name)
     events = drains.drain_node(node, None, ignore_system=ignore_system).events
     before = (cluster.state.index, dict(cluster.state.allocs), dict(cluster.state.nodes), dict(cluster.state.usage))
-    found = forecast(cluster.state, node.id, events, cluster.clock, ignore_system=ignore_system)
+    found = whole(evacuation(cluster.state, node.id, events, cluster.clock, ignore_system=ignore_system))
     after = (cluster.state.index, cluster.state.allocs, cluster.state.nodes, cluster.state.usage)
     assert after == before, "it only looks"
     return found
