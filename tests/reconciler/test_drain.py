@@ -28,6 +28,16 @@ def _drain_of(cluster: Cluster, name: str) -> Drain:
     return drain
 
 
+def _up(*nodes: str, **task: Any) -> Cluster:  # noqa: ANN401 - a spec's fields
+    """Run a job on nodes until all is calm."""
+    cluster = Cluster()
+    for node in nodes:
+        cluster.join(node)
+    cluster.run(**task)
+    cluster.settle()
+    return cluster
+
+
 def _told(pieces: list[Piece]) -> list[str]:
     return [event.TAG for piece in pieces for event in piece.events]
 
@@ -51,10 +61,7 @@ def test_an_empty_node_is_drained_at_once_and_stays_ineligible() -> None:
 
 def test_at_the_deadline_what_is_left_is_stopped_and_it_is_over_when_that_has_ended() -> None:
     """Nowhere else is room, so that nothing can leave before."""
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run(count=2)
-    cluster.settle()
+    cluster = _up("n1", count=2)
     _drain(cluster, "n1", 60)
     cluster.decide()
     cluster.wait(59_999)
@@ -81,11 +88,7 @@ def test_the_planner_wakes_at_the_next_deadline() -> None:
 
 
 def test_a_deadline_of_nothing_stops_all_at_once() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.join("n2")
-    cluster.run(count=2)
-    cluster.settle()
+    cluster = _up("n1", "n2", count=2)
     _drain(cluster, "n1", 0)
     there = len(_on(cluster, "n1"))
     assert _told(cluster.decide()).count("alloc.stopping") == there
@@ -95,10 +98,7 @@ def test_a_deadline_of_nothing_stops_all_at_once() -> None:
 
 
 def test_without_a_deadline_nothing_is_ever_forced() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run(count=1)
-    cluster.settle()
+    cluster = _up("n1", count=1)
     _drain(cluster, "n1", None)
     cluster.wait(30 * 24 * 3600 * 1000)
     assert "alloc.stopping" not in _told(cluster.decide())
@@ -106,10 +106,7 @@ def test_without_a_deadline_nothing_is_ever_forced() -> None:
 
 
 def test_a_cancel_leaves_what_is_there() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run(count=2)
-    cluster.settle()
+    cluster = _up("n1", count=2)
     _drain(cluster, "n1", 60)
     cluster.decide()
     cluster.do(drains.cancel_drain(_node(cluster, "n1"), eligible=True))
@@ -119,10 +116,7 @@ def test_a_cancel_leaves_what_is_there() -> None:
 
 
 def test_a_later_deadline_counts_from_when_it_was_said() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run()
-    cluster.settle()
+    cluster = _up("n1")
     _drain(cluster, "n1", 60)
     cluster.wait(50_000)
     _drain(cluster, "n1", 60)
@@ -134,11 +128,7 @@ def test_a_later_deadline_counts_from_when_it_was_said() -> None:
 
 def test_a_node_that_goes_down_is_drained_when_it_is_back_or_removed() -> None:
     """Nobody knows before that its containers are gone."""
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.join("n2")
-    cluster.run(count=1, resources={"cpu": 3})
-    cluster.settle()
+    cluster = _up("n1", "n2", count=1, resources={"cpu": 3})
     [alloc] = cluster.live("web")
     [home] = [name for name in ("n1", "n2") if _node(cluster, name).id == alloc.node]
     cluster.hush(home)
@@ -156,10 +146,7 @@ def test_a_node_that_goes_down_is_drained_when_it_is_back_or_removed() -> None:
 
 
 def test_a_removed_node_is_drained_no_more() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run()
-    cluster.settle()
+    cluster = _up("n1")
     _drain(cluster, "n1", 60)
     cluster.decide()
     cluster.remove("n1")
@@ -168,10 +155,7 @@ def test_a_removed_node_is_drained_no_more() -> None:
 
 
 def test_who_is_stopped_by_its_user_has_left_by_itself() -> None:
-    cluster = Cluster()
-    cluster.join("n1")
-    cluster.run(count=2)
-    cluster.settle()
+    cluster = _up("n1", count=2)
     _drain(cluster, "n1", 60)
     cluster.decide()
     cluster.do(jobs.stop_job(cluster.state, "default", "web"))
