@@ -232,11 +232,14 @@ class TaskRollout:
         return False
 
     def _is_first(self, slot: Slot) -> bool:
-        """Tell whether a slot has not had the wanted version yet: who runs, or was lost, is replaced in any case."""
+        """Tell whether a slot has not had the wanted version yet.
+
+        Who runs or was lost with it is replaced in any case, and so is who has been stopped to make room for it.
+        """
         if slot.fresh is not None or (slot.last_fresh is not None and cause(slot.last_fresh) != "stopped"):
             return False
         last = None if slot.old is not None else slot.last
-        return last is None or (cause(last) == "stopped" and last.why != "updated")
+        return last is None or last.why != "updated"
 
     def _standing(self, slot: Slot) -> list[Need]:
         """Say what a slot needs whose old replica stays for now."""

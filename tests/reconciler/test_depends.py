@@ -100,6 +100,24 @@ def test_the_way_back_waits_for_nobody() -> None:
     assert [alloc.health for alloc in made.live("shop")] == ["healthy"]
 
 
+def test_what_never_got_so_far_is_no_way_round_for_the_next_version() -> None:
+    made = cluster()
+    submit(made, "db", args=["d1"])
+    submit(made, args=["v1"], depends_on=[{"job": "db"}])
+    made.decide()
+    made.step()
+    made.decide()
+    made.sicken(made.live("db")[0])
+    made.fail(made.live("shop")[0])
+    submit(made, args=["v2"], depends_on=[{"job": "db"}])
+    made.decide()
+    assert [alloc.version for alloc in made.live("shop")] == []
+    assert submit(made, args=["v2"], depends_on=[{"job": "db"}]).blocked == ("waits for db.main to be healthy",)
+    made.sick.clear()
+    made.settle()
+    assert [alloc.version for alloc in made.live("shop")] == [2]
+
+
 # ── other jobs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
