@@ -22,6 +22,8 @@ JSON ?=
 # make test, make torture: a path, a node id or any pytest flag. WORKERS=0 runs all tests in one process.
 TESTS ?=
 WORKERS ?= auto
+# make explore: how often each property is tried, with new examples every time.
+ROUNDS ?= 10
 
 .PHONY: help
 help: ## Show the targets
@@ -61,6 +63,11 @@ dev: $(VENV)/.installed ## Start a whole cluster here (DEMO=0: without the demo;
 test: $(VENV)/.installed-test ## Run all tests (TESTS=path narrows)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
+.PHONY: explore
+explore: $(VENV)/.installed-test ## Look for examples that break a property, ROUNDS times (TESTS=path narrows)
+	@for round in $$(seq $(ROUNDS)); do \
+		HEROCTL_EXPLORE=1 $(BIN)/pytest -q -n $(WORKERS) -m hypothesis $(TESTS) || exit 1; done
+
 .PHONY: check
 check: $(VENV)/.installed-test ## Lint, format, types and import floors
 	@$(BIN)/ruff check .
@@ -87,7 +94,7 @@ torture: $(VENV)/.installed-test ## Break things on purpose, for an hour at most
 	@timeout --kill-after=30 3600 $(BIN)/pytest -p no:xdist tests/torture $(TESTS)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra dev --group build
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra dev --extra otlp --group build
 
 .PHONY: lock
 lock: $(VENV)/.installed-test ## Pin the newest allowed versions anew (see docs/decisions/0001)

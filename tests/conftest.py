@@ -7,8 +7,15 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests import image, keeper, needs, servers
+
+
+# A change is judged by the same examples every time, here and elsewhere; `make explore` looks for new ones.
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("explore", derandomize=False, print_blob=True)
+settings.load_profile("explore" if "HEROCTL_EXPLORE" in os.environ else "gate")
 
 
 def pytest_configure(config: pytest.Config) -> None:
