@@ -11,7 +11,6 @@ from hypothesis import settings
 
 from tests import image, keeper, needs, servers
 
-
 # A change is judged by the same examples every time, here and elsewhere; `make explore` looks for new ones.
 settings.register_profile("gate", derandomize=True)
 settings.register_profile("explore", derandomize=False, print_blob=True)
