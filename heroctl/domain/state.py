@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import JobStatus
-from heroctl.domain.records import Alloc, Deployment, Job, Launch, Member, Node, Secret, Usage
+from heroctl.domain.records import QUARANTINED_AFTER, Alloc, Deployment, Job, Launch, Member, Node, Secret, Usage
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def job_status(state: State, job: Job) -> JobStatus:
     """Return the one word that people see for a job."""
     if not job.wanted:
         return "stopped"
-    if job.blocked:
+    if job.blocked and not _serves(state, job):
         return "blocked"
     if job.type == "batch":
         return _launch_status(state, job)
@@ -104,6 +104,16 @@ def job_status(state: State, job: Job) -> JobStatus:
     if all(task.count == 0 for task in job.current.tasks):
         return "running"
     return "running" if any(alloc.status == "running" for alloc in state.allocs_of(job.uid)) else "pending"
+
+
+def _serves(state: State, job: Job) -> bool:
+    """Tell whether all replicas of the present version run, whatever keeps them from moving to other nodes."""
+    if job.type != "service" or job.plan_failures >= QUARANTINED_AFTER:
+        return False
+    running = {
+        (alloc.task, alloc.content, alloc.slot) for alloc in state.allocs_of(job.uid) if alloc.status == "running"
+    }
+    return all((task.name, task.content, slot) in running for task in job.current.tasks for slot in range(task.count))
 
 
 def find_launch(state: State, uid: int, number: int) -> Launch | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from heroctl.domain.state import job_status
 from tests.reconciler.cluster import Cluster
 from tests.reconciler.test_explain import alone, case_of, cluster, job_of, only, standings
 
@@ -80,7 +81,17 @@ def test_who_has_a_volume_of_its_own_says_that_it_stays_until_the_deadline() -> 
 def test_what_waits_to_move_is_told_as_long_as_it_waits_only() -> None:
     there = drained()
     there.decide()
-    assert job_of(there).blocked == ("to move: 1 node: 1 not eligible",)
+    job = job_of(there)
+    assert job.blocked == ("to move: 1 node: 1 not eligible",)
+    assert job_status(there.state, job) == "running", "it serves"
+    there.fail(there.live("web")[0])
+    there.decide()
+    assert job_status(there.state, job_of(there)) == "blocked"
+
+
+def test_what_waited_to_move_is_told_no_more_once_it_need_not() -> None:
+    there = drained()
+    there.decide()
     there.cancel_drain("n0")
     there.decide()
     assert job_of(there).blocked == ()
