@@ -214,7 +214,7 @@ def _failure(seen: Seen, wanted: Wanted, status: str, reason: str) -> Verdict:
         "failed": f"{label} failed",
         "reverted": f"{label} failed",
         "cancelled": f"{label} was cancelled",
-        "superseded": f"{label} was superseded before it was healthy: another was submitted, or a secret of it changed",
+        "superseded": f"{label} was superseded before it was healthy: another was submitted",
         "stopped": f"{wanted.name} is stopped",
     }.get(status, f"{label} ended as {status}")
     return _ended_badly(seen, wanted, f"{told} ({reason})" if reason else told)

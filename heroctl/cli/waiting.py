@@ -39,16 +39,26 @@ class Outcome(NamedTuple):
 
 
 def follow(client: Client, wanted: Wanted, *, timeout: float, quiet: float = QUIET_S) -> Outcome:
-    """Wait until what was begun has an end, and, where it failed, the way back; at most `timeout` seconds."""
+    """Wait until what was begun has an end, and, where it failed, the way back; at most `timeout` seconds.
+
+    A version that a changed secret puts in the place of what is waited for is the same spec, and is waited for instead.
+    """
     began = time.monotonic()
+
+    def follow_next(one: Wanted) -> Outcome:
+        left = max(1.0, timeout - (time.monotonic() - began))
+        return _follow(client, one, timeout=left, quiet=quiet)
+
     verdict, seen, _ = _follow(client, wanted, timeout=timeout, quiet=quiet)
+    while verdict.code == FAILED and not seen.gone and (renewed := _with_new_secrets(client, wanted)) is not None:
+        output.note(f"a secret of {wanted.name} changed: version {renewed.version} takes its place")
+        wanted = wanted._replace(version=renewed.version, deployment=renewed.id)
+        verdict, seen, _ = follow_next(wanted)
     if verdict.code != HEALTHY and not seen.gone:
         back = _way_back(client, wanted) if verdict.code == FAILED else None
         if back is not None:
             output.note(f"{verdict.message}; going back, as version {back.version}")
-            then = Wanted(wanted.name, wanted.namespace, back.version, back.id)
-            left = max(1.0, timeout - (time.monotonic() - began))
-            after, seen, _ = _follow(client, then, timeout=left, quiet=quiet)
+            after, seen, _ = follow_next(wanted._replace(version=back.version, deployment=back.id))
             verdict = rollout.returned(verdict, after, back)
         elif seen.deployment is not None and seen.deployment.status == "reverted":
             verdict = verdict._replace(message=f"{verdict.message}; the version before it is back")
@@ -172,12 +182,24 @@ def _in_full(client: Client, alloc: Allocation) -> Allocation:
 
 def _way_back(client: Client, wanted: Wanted) -> Deployment | None:
     """Find the deployment that goes back from one that failed: it began in the moment of the failure, or never."""
+    known = _deployments(client, wanted)
+    return next((each for each in known if wanted.deployment and each.revert_of == wanted.deployment), None)
+
+
+def _with_new_secrets(client: Client, wanted: Wanted) -> Deployment | None:
+    """Find the deployment that took the place of one that it superseded, for the same spec with other secrets."""
+    known = {each.version: each for each in _deployments(client, wanted)}
+    before, after = known.get(wanted.version), known.get(wanted.version + 1)
+    superseded = before is not None and before.id == wanted.deployment and before.status == "superseded"
+    return after if superseded and after is not None and after.kind == "secret" else None
+
+
+def _deployments(client: Client, wanted: Wanted) -> tuple[Deployment, ...]:
     try:
         answer = client.get(path("deployments"), {"job": wanted.name, "namespace": wanted.namespace})
-        known = decode(answer, tuple[Deployment, ...], client.caller)
+        return decode(answer, tuple[Deployment, ...], client.caller)
     except (Refused, Unreachable):
-        return None
-    return next((each for each in known if wanted.deployment and each.revert_of == wanted.deployment), None)
+        return ()
 
 
 def _with_reason(client: Client, wanted: Wanted, verdict: Verdict) -> Verdict:

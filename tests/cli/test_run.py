@@ -345,3 +345,26 @@ def test_the_way_back_is_waited_for_and_ends_with_2(
     assert (result.code, result.out) == (FAILED, "")
     assert "web version 2 failed (replica_failed); going back, as version 3\n" in result.err
     assert f"error: {told}\n" in result.err
+
+
+def test_a_version_with_other_secrets_is_waited_for_instead(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    end(api, "superseded", version=1)
+    renewed = samples.deployment("successful", id="d0000002", version=2, kind="secret", previous_version=1)
+    api.page("/v1/deployments", [renewed, samples.deployment("superseded", version=1)], 60)
+    api.page("/v1/deployments/d0000002", {**renewed, "status": "running"}, 60)
+    api.page("/v1/deployments/d0000002", renewed, 70)
+    api.page("/v1/jobs/web", samples.job(version=2), 70)
+    result = heroctl_here("job", "run", spec)
+    assert result.code == 0, result.err
+    assert "a secret of web changed: version 2 takes its place\n" in result.err
+    assert result.out.startswith("web version 2 is healthy: 2/2 replicas")
+
+
+def test_a_version_that_somebody_else_submitted_is_not_waited_for(heroctl_here: Run, api: FakeApi, spec: str) -> None:
+    begin(api)
+    end(api, "superseded", version=1)
+    other = samples.deployment("successful", id="d0000002", version=2, kind="submit", previous_version=1)
+    api.page("/v1/deployments", [other, samples.deployment("superseded", version=1)], 60)
+    result = heroctl_here("job", "run", spec)
+    assert (result.code, "was superseded before it was healthy: another was submitted" in result.err) == (FAILED, True)
