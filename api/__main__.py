@@ -8,10 +8,10 @@ from pathlib import Path
 
 import uvloop
 
-from api.master import WrongKeys
 from api.requestlog import configure
 from api.serve import serve
 from api.settings import Settings
+from eventstore.master import WrongKeys
 from eventstore.snapshots import gone_start
 from heroctl.domain.settings import Ended, begin
 

@@ -16,9 +16,9 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.gate import UNSEEN
-from api.master import Master
-from api.seal import Place
 from eventstore.log import LogUnavailable
+from eventstore.master import Master
+from eventstore.seal import Place
 from heroctl.domain.assignment import SecretsReply, SecretsRequest
 from heroctl.domain.errors import Conflict, Invalid, Problem
 from heroctl.domain.intents import nodes as intents

@@ -13,10 +13,10 @@ import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.master import MASTER_KEY, given
-from api.seal import key_of
 from api.settings import Settings
 from eventstore import doctor as postgres
+from eventstore.master import MASTER_KEY, given
+from eventstore.seal import key_of
 from heroctl.domain.finding import Finding, fail, ok, skip, warn
 from heroctl.domain.settings import Ended, begin
 

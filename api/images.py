@@ -13,13 +13,13 @@ from typing import Final
 from msgspec import Struct
 
 from api import registry
-from api.outside import Outside, Unanswered
 from api.registry import Listed
 from heroctl.domain import spec as specs
 from heroctl.domain.diff import Difference
 from heroctl.domain.errors import Problem
 from heroctl.domain.image import Reference, parse, read
 from heroctl.domain.records import Job
+from heroctl.outside import Outside, Unanswered
 
 PATIENCE: Final = 3.0  # seconds for all images of a spec
 SPARED: Final = 10.0  # seconds for which a registry that was waited for in vain is not asked again

@@ -16,9 +16,9 @@ from typing import Final, Protocol
 
 import structlog
 
-from api.strength import weakness
 from api.tokens import KEY_BYTES, MARGIN, Claims, Keys, Refresh, SigningKey
 from eventstore.sessions import LIFE as SESSION_LIFE
+from eventstore.strength import weakness
 from eventstore.vault import SIGNING_KEY, Kept, Vault
 from heroctl.domain.errors import Conflict, Refusal
 

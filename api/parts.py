@@ -17,7 +17,6 @@ from api.gate import Gate
 from api.idempotency import Marks
 from api.images import Images
 from api.limits import Limits, Sizes
-from api.master import Master
 from api.past import Archive
 from api.prover import Prover
 from api.pulse import Pulse
@@ -30,6 +29,7 @@ from api.wait import Outcome as Ended
 from api.world import World
 from api.write import CATCH_UP, Writer
 from eventstore.log import Log
+from eventstore.master import Master
 from eventstore.sessions import Sessions
 from eventstore.vault import Vault
 from eventstore.view import STALE_AFTER, View

@@ -16,10 +16,10 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from api.outside import Outside, Response, Unanswered
 from heroctl.domain.addresses import is_loopback
 from heroctl.domain.image import DOCKER_HUB, Reference, is_digest
 from heroctl.domain.pattern import matches
+from heroctl.outside import Outside, Response, Unanswered
 
 # Indexes first: what they name is the image for every kind of machine.
 MANIFESTS: Final = (

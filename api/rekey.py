@@ -16,8 +16,8 @@ from msgspec import Struct
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
-from api.master import InUse, Master
-from api.seal import MasterKey, Unopened, key_of, rewrap
+from eventstore.master import InUse, Master
+from eventstore.seal import MasterKey, Unopened, key_of, rewrap
 from eventstore.vault import Kept, Vault
 from heroctl.domain.credentials import SEALED
 from heroctl.domain.events import SecretsRekeyed

@@ -10,11 +10,11 @@ from msgspec import Struct
 from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
-from api.master import Master
 from api.reads import Query, Reading
-from api.seal import Place
 from api.wire import encode, stamp
 from api.world import World
+from eventstore.master import Master
+from eventstore.seal import Place
 from heroctl.domain.errors import not_found
 from heroctl.domain.events import SecretRead
 from heroctl.domain.intents import secrets as intents

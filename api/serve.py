@@ -28,8 +28,6 @@ from api.gate import Gate
 from api.images import Images
 from api.keys import FileKeys, VaultKeys, keyring
 from api.limits import Counters, Limits
-from api.master import Master, given
-from api.outside import Outside
 from api.parts import Parts
 from api.past import Archive, Historians, Teller
 from api.prover import ProverProcess
@@ -50,6 +48,7 @@ from eventstore.beats import PostgresBeats
 from eventstore.database import Database
 from eventstore.lease import PostgresLeases
 from eventstore.log import LogUnavailable
+from eventstore.master import Master, given
 from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
@@ -63,6 +62,7 @@ from eventstore.view import View
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import Meta
 from heroctl.domain.records import Member
+from heroctl.outside import Outside
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from api import cors
 from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
-from api.master import given
 from api.registry import Listed
+from eventstore.master import given
 from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe

@@ -18,7 +18,6 @@ from api.front import Front
 from api.gate import Gate
 from api.keys import VaultKeys, keyring
 from api.limits import Limits, Sizes
-from api.master import Master, Read, given
 from api.parts import Parts
 from api.past import Archive
 from api.pulse import Pulse
@@ -32,6 +31,7 @@ from eventstore.acts import MemoryActs
 from eventstore.beats import MemoryBeats
 from eventstore.lease import MemoryLeases
 from eventstore.log import Append
+from eventstore.master import Master, Read, given
 from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.refusals import MemoryRefusals

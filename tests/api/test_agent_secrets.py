@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from api.master import given
+from eventstore.master import given
 from heroctl.domain.events import AllocStopping
 from tests.api.rig import Reply, Rig, rig
 from tests.api.sealed import VALUE, pinned, put

@@ -12,9 +12,9 @@ import pytest
 
 from agents import doctor as node
 from api import doctor as server
-from api.master import Master, given
 from eventstore import doctor as postgres
 from eventstore.database import Database
+from eventstore.master import Master, given
 from eventstore.migrate import migrate
 from eventstore.vault import PostgresVault
 from heroctl.domain.finding import Finding

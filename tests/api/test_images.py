@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from api.images import Images
-from api.outside import Outside
 from api.registry import Listed
 from api.settings import Settings
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import ImagePinned
 from heroctl.domain.settings import SettingsError
+from heroctl.outside import Outside
 from tests.api import registries
 from tests.api.registries import Fake
 from tests.api.rig import Reply, Rig

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from api.__main__ import main
 from api.keys import FileKeys, Keyring, VaultKeys, keyring
-from api.strength import weakness
 from api.tokens import LIFE, MARGIN, Claims, SigningKey
 from eventstore.log import LogUnavailable
 from eventstore.sessions import LIFE as SESSION_LIFE
 from eventstore.sessions import MemorySessions
+from eventstore.strength import weakness
 from eventstore.vault import Kept, MemoryVault
 from heroctl.domain.errors import Conflict, Unauthenticated, Unavailable
 from tests import house

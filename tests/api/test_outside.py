@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from api.outside import Names, Unanswered
+from heroctl.outside import Names, Unanswered
 
 
 async def test_names_that_got_no_thread_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api import outside
 from api.images import SPARED, Images
-from api.outside import Outside, Unanswered
 from api.registry import Listed, digest, find
+from heroctl import outside
 from heroctl.domain import spec as specs
 from heroctl.domain import validate
 from heroctl.domain.addresses import networks
 from heroctl.domain.image import Reference, parse
+from heroctl.outside import Outside, Unanswered
 from tests.api import registries
 from tests.api.registries import Asked, Fake, Registry, Told
 from tests.cli import certificate

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from api import rekey as rekeying
-from api.master import Read, given
-from api.seal import key_of
 from eventstore.log import LogUnavailable
+from eventstore.master import Read, given
+from eventstore.seal import key_of
 from eventstore.vault import HANDFUL, MemoryVault
 from tests.api.rig import MASTER_KEYS, Rig, beside, rig
 

@@ -13,9 +13,9 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 from msgspec import structs
 
-from api.master import MASTER_KEY, Master, Read, WrongKeys, given
-from api.seal import MasterKey, NoKey, Place, Unopened, key_of, keys_of, open_sealed, rewrap, seal
 from api.settings import Settings
+from eventstore.master import MASTER_KEY, Master, Read, WrongKeys, given
+from eventstore.seal import MasterKey, NoKey, Place, Unopened, key_of, keys_of, open_sealed, rewrap, seal
 from eventstore.vault import MemoryVault
 from heroctl.domain.errors import Conflict, Unavailable
 from heroctl.domain.settings import SettingsError
@@ -106,7 +106,7 @@ def test_no_two_seals_share_a_key_and_a_nonce(monkeypatch: pytest.MonkeyPatch) -
         data_keys.add(key)
         return AESGCM(key)
 
-    monkeypatch.setattr("api.seal.AESGCM", watched)
+    monkeypatch.setattr("eventstore.seal.AESGCM", watched)
     nonces = {seal(KEY, HOME, b"")[9:21] for _ in range(SEALS)}
     assert len(nonces) == len(data_keys) == SEALS
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.master import given
 from eventstore.log import LogUnavailable
+from eventstore.master import given
 from heroctl.domain.events import SecretWritten
 from heroctl.domain.intents.secrets import secret_stream
 from reconciler.sweep import Sweep

@@ -6,7 +6,7 @@ import base64
 import os
 from pathlib import Path
 
-from api.seal import keys_of
+from eventstore.seal import keys_of
 from tests.api.process import Api, api
 from tests.e2e.parts import Part
 from tests.servers import free_port

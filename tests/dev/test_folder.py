@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from api.seal import keys_of
+from eventstore.seal import keys_of
 from heroctl.dev.folder import Folder, Report, Trouble
 
 

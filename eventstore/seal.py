@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from api.strength import weakness
+from eventstore.strength import weakness
 
 KEY_BYTES: Final = 32
 FORMAT: Final = b"\x01"

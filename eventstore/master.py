@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from api.seal import MasterKey, NoKey, Place, Unopened, key_of, keys_of, open_sealed, rewrap, seal
+from eventstore.seal import MasterKey, NoKey, Place, Unopened, key_of, keys_of, open_sealed, rewrap, seal
 from eventstore.vault import Vault, new_id
 from heroctl.domain.credentials import SEALED
 from heroctl.domain.errors import Conflict, Refusal, Unavailable
