@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -14,7 +15,7 @@ from api.access import Principal
 from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, empty
 from api.call import Call, arguments
 from api.errors import answer_to
-from api.front import Exchange, Front, page_key
+from api.front import Exchange, Front, Make, page_key
 from api.historian import Question, name_of
 from api.idempotency import perform
 from api.parts import Parts
@@ -27,18 +28,21 @@ from eventstore.view import Change
 from heroctl.domain.policy import placed
 from heroctl.domain.topics import ACL
 
-Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
-
 
 def build(parts: Parts, log: RequestLog) -> Front:
     """Put the application together."""
-    router = Litestar([], openapi_config=None, logging_config=None, exception_handlers={Exception: _refuse})
-    front = Front(router, parts, log)
+    front = Front(_router(), parts, log)
     for row in ROUTES:
-        make = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
-        router.register(_handler(row, make))
+        front.makes[row] = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
     parts.view.subscribe(lambda change: _follow(parts, front, change))
     return front
+
+
+@cache
+def _router() -> Litestar:
+    """Make the router, one for all applications: it knows the routes, and the front who answers them."""
+    handlers = [_handler(row) for row in ROUTES]
+    return Litestar(handlers, openapi_config=None, logging_config=None, exception_handlers={Exception: _refuse})
 
 
 def _follow(parts: Parts, front: Front, change: Change) -> None:
@@ -53,9 +57,10 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
         parts.waiters.end(parts.gate.still)
 
 
-def _handler(row: Row, make: Make) -> HTTPRouteHandler:
+def _handler(row: Row) -> HTTPRouteHandler:
     async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
         exchange: Exchange = request.scope["state"]["exchange"]
+        make: Make = request.scope["state"]["makes"][row]
         try:
             exchange.answer = await make(request, exchange)
         except Exception as error:  # noqa: BLE001 - all become answers; bugs are logged in full there

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.exceptions import HTTPException
 from litestar.utils import normalize_path
 
@@ -74,8 +75,11 @@ class Exchange:
             self.refusal.__traceback__ = self.refusal.__context__ = self.refusal.__cause__ = None
 
 
+Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
+
+
 class Front:
-    """Stands before the router. `ready` says which paths it may answer itself; the router fills it.
+    """Stands before the router. `ready` says which paths it may answer itself; who `makes` the rows' answers fills it.
 
     `open` counts the requests that are being answered.
     """
@@ -84,6 +88,7 @@ class Front:
         self.open = 0
         self._quiet = asyncio.Event()
         self.ready: dict[str, Row] = {}
+        self.makes: dict[Row, Make] = {}
         self._router = router
         self._parts = parts
         self._log = log
@@ -213,7 +218,7 @@ class Front:
         try:
             await self._admit(scope, exchange)
             if exchange.answer is None:
-                scope.setdefault("state", {})["exchange"] = exchange
+                scope.setdefault("state", {}).update(exchange=exchange, makes=self.makes)
                 await self._router(scope, receive, self._stamped(send, exchange, scope))
                 self._not_for_ever(exchange.row)  # it may have waited long
         except Exception as error:  # whatever it is becomes an answer; bugs are logged in full there
