@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Literal, ParamSpec, TypeVar
+from typing import Final, Literal
 
 import structlog
 from msgspec import UNSET, Struct, UnsetType
@@ -23,16 +20,11 @@ from eventstore.sessions import LIFE as SESSION_LIFE
 from eventstore.sessions import Session
 from eventstore.view import View
 from heroctl.domain.credentials import good
-from heroctl.domain.errors import Invalid, Problem, Unauthenticated, Unavailable
+from heroctl.domain.errors import Invalid, Problem, Unauthenticated
 from heroctl.domain.events import Event, Meta, SessionEnded, SessionOpened
 from heroctl.domain.holders import User
 from heroctl.domain.intents.change import Change
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-AT_ONCE: Final = 4  # threads
-_MOST_WAITING: Final = 100
 _NOBODY: Final = "nobody"  # no row of the vault: what is looked for where there is no user
 _log: Final = structlog.get_logger(__name__)
 
@@ -71,36 +63,6 @@ class Ended(Struct, frozen=True):
     """What became of the session."""
 
     session: Literal["ended"]
-
-
-class Passwords:
-    """Hashes and checks passwords in threads of its own, few of them: logins exhaust neither memory nor cores."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(AT_ONCE, "password")
-        self._waiting = 0
-        self._nobody = passwords.hashed(tokens.new_secret())
-
-    async def hashed(self, password: str) -> bytes:
-        """Return what the vault keeps of a password. Raises `busy` when too many wait."""
-        return await self._run(passwords.hashed, password)
-
-    async def match(self, kept: bytes | None, password: str) -> bool:
-        """Compare; takes as long where there is nothing to compare with. Raises `busy` when too many wait."""
-        return await self._run(passwords.fits, kept or self._nobody, password) and kept is not None
-
-    async def stretched(self, data: bytes, salt: bytes) -> bytes:
-        """Return what may be kept to compare other data with. Raises `busy` when too many wait."""
-        return await self._run(passwords.stretched, data, salt)
-
-    async def _run(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        if self._waiting >= _MOST_WAITING:
-            raise Unavailable("busy", "too many logins at once: try again", retry_after=2)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*given, **named))
-        finally:
-            self._waiting -= 1
 
 
 @tells(

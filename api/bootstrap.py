@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from api.auth import Passwords
 from api.idempotency import KEY_BYTES as MARK_BYTES
 from api.idempotency import Marks
+from api.passwords import Passwords
 from eventstore.log import Append, Conflicted, Log
 from eventstore.passwords import drawn
 from eventstore.vault import Vault

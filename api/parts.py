@@ -10,13 +10,13 @@ from typing import Final, Literal
 
 from api.access import Access, Principal, check, expired
 from api.aside import Aside
-from api.auth import Passwords
 from api.bounds import Bounds
 from api.cors import Cors
 from api.gate import Gate
 from api.idempotency import Marks
 from api.images import Images
 from api.limits import Limits, Sizes
+from api.passwords import Passwords
 from api.past import Archive
 from api.prover import Prover
 from api.pulse import Pulse

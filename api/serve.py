@@ -20,7 +20,6 @@ import structlog
 
 from api import bootstrap, rotation
 from api.app import build
-from api.auth import Passwords
 from api.cors import Cors
 from api.disk import Disk
 from api.front import Front
@@ -29,6 +28,7 @@ from api.images import Images
 from api.keys import FileKeys, VaultKeys, keyring
 from api.limits import Counters, Limits
 from api.parts import Parts
+from api.passwords import Passwords
 from api.past import Archive, Historians, Teller
 from api.prover import ProverProcess
 from api.pulse import Pulse

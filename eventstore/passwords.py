@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from base64 import b64encode
 from typing import Final
 
-from argon2 import PasswordHasher, Type
+from argon2 import DEFAULT_HASH_LENGTH, DEFAULT_RANDOM_SALT_LENGTH, PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import hash_secret_raw
 
 SHORTEST: Final = 12  # characters; no other rule makes a password better
 LONGEST: Final = 256
 _TIME, _MEMORY, _LANES = 2, 19 * 1024, 1
+_SIZES: Final = DEFAULT_RANDOM_SALT_LENGTH, DEFAULT_HASH_LENGTH
 _HASHER: Final = PasswordHasher(_TIME, _MEMORY, _LANES, type=Type.ID)
 
 
@@ -25,6 +27,12 @@ def wrong(password: str) -> str | None:
 def hashed(password: str) -> bytes:
     """Return what the vault keeps of a password."""
     return _HASHER.hash(password).encode()
+
+
+def unknown() -> bytes:
+    """Return what might be kept of a password that nobody knows: to compare with it takes as long as with any."""
+    salt, of_nobody = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in _SIZES)
+    return f"$argon2id$v=19$m={_MEMORY},t={_TIME},p={_LANES}${salt}${of_nobody}".encode()
 
 
 def fits(kept: bytes, password: str) -> bool:

@@ -8,17 +8,17 @@ import gzip
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 from api import bootstrap
 from api.app import build
-from api.auth import Passwords
 from api.bounds import Bounds
 from api.front import Front
 from api.gate import Gate
 from api.keys import VaultKeys, keyring
 from api.limits import Limits, Sizes
 from api.parts import Parts
+from api.passwords import Passwords
 from api.past import Archive
 from api.pulse import Pulse
 from api.reads import Pages
@@ -99,6 +99,22 @@ class Reply:
         assert isinstance(body["message"], str)
         assert body["message"]
         return str(body["error"])
+
+
+class Remembered(Passwords):
+    """Passwords that are hashed once for all rigs of a run, and known again: else that is most of what tests do."""
+
+    known: ClassVar[dict[str, bytes]] = {}
+
+    async def hashed(self, password: str) -> bytes:
+        """As it was hashed before, or anew."""
+        if password not in self.known:
+            self.known[password] = await super().hashed(password)
+        return self.known[password]
+
+    async def match(self, kept: bytes | None, password: str) -> bool:
+        """Compare; what was hashed here is known."""
+        return (kept is not None and self.known.get(password) == kept) or await super().match(kept, password)
 
 
 class More(TypedDict, total=False):
@@ -354,7 +370,7 @@ async def _made(
         sessions=sessions,
         gate=gate,
         marks=await bootstrap.marks(vault),
-        passwords=Passwords(),
+        passwords=Remembered(),
         pulse=pulse,
         world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
         pages=Pages(view.topic_index, clock.monotonic),

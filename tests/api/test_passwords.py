@@ -7,8 +7,9 @@ import threading
 
 import pytest
 from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
 
-from api.auth import AT_ONCE
+from api.passwords import AT_ONCE
 from eventstore import passwords
 from heroctl.domain.errors import Unavailable
 from tests.api.rig import PASSWORD, Reply, Rig
@@ -17,6 +18,15 @@ from tests.waiting import eventually
 
 async def log_in(api: Rig) -> Reply:
     return await api.post("/v1/auth/login", {"username": "admin", "password": PASSWORD}, token="")
+
+
+def test_what_nobody_knows_is_compared_as_if_somebody_did() -> None:
+    unknown = passwords.unknown()
+    assert not passwords.outdated(unknown)
+    assert [len(part) for part in unknown.split(b"$")] == [len(part) for part in passwords.hashed("x").split(b"$")]
+    assert not passwords.fits(unknown, "x")
+    with pytest.raises(VerifyMismatchError):  # it was computed: what cannot be read is another error
+        PasswordHasher().verify(unknown, "x")
 
 
 async def test_an_unknown_user_costs_a_hash_as_well(api: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 import uvloop
 
-from api.auth import Passwords
 from api.limits import Counters, Limits, Sizes
+from api.passwords import Passwords
 from tests import servers
 from tests.bench import product, wrk
 from tests.bench.product import Cluster, Server
