@@ -21,6 +21,7 @@ TABLES: Final[dict[str, str]] = {
     "floor": "SELECT",
     "incarnations": "",
     "cursors": _ROWS,
+    "deliveries": _ROWS,
     "streams": "SELECT",
     "batches": "SELECT",
     "keys": "SELECT",
@@ -33,6 +34,13 @@ TABLES: Final[dict[str, str]] = {
     "uses": _ROWS,
     "snapshots": _ROWS,
     "snapshot_rows": "SELECT, INSERT, DELETE",
+    "sampled": _ROWS,
+    "samples": _ROWS,
+    "samples_10s": "SELECT, INSERT",
+    "samples_1m": "SELECT, INSERT",
+    "samples_5m": "SELECT, INSERT",
+    "samples_rolled": "SELECT, UPDATE",
+    "expositions": _ROWS,
     "_yoyo_migration": "SELECT",  # a process looks whether the database is of its release
     "_yoyo_log": "",
     "_yoyo_version": "",
@@ -43,6 +51,7 @@ CALLED: Final = frozenset(
         "append",
         "begin_cursor",
         "begin_log",
+        "drop_samples",
         "elect",
         "hold",
         "kept",
@@ -53,13 +62,16 @@ CALLED: Final = frozenset(
         "prune_keys",
         "raise_level",
         "redraw",
+        "roll_blocks",
+        "roll_samples",
+        "sample_partition",
     }
 )  # functions
 INTERNAL: Final = frozenset({"append_one", "raise_floor"})  # called by others, with their owner's rights
 
 TABLE: Final = """
     SELECT relname::text FROM pg_class WHERE relnamespace = 'heroctl'::regnamespace AND relkind IN ('r', 'p')
-    AND NOT starts_with(relname::text, 'events_') ORDER BY relname"""
+    AND NOT relispartition AND NOT starts_with(relname::text, 'events_') ORDER BY relname"""
 FUNCTION: Final = "SELECT proname::text FROM pg_proc WHERE pronamespace = 'heroctl'::regnamespace ORDER BY proname"
 _CLEAR: Final = (
     "REVOKE ALL ON SCHEMA heroctl FROM {0}",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from heroctl.domain.records import Webhook
 from heroctl.domain.state import State
 
 # Kinds of rows that live by being named. Rows of any other kind, such as the signing key, are nobody's to remove.
-SEALED: Final = "secret"  # the kind of a secret's version
+SEALED: Final = "secret"  # the kind of a secret's version, and of what signs for a webhook
 KINDS: Final = ("join_token", "node", "password", SEALED, "token")
 
 
@@ -49,10 +50,16 @@ def good(state: State, login: Login, session: str) -> bool:
 
 
 def named(state: State) -> set[str]:
-    """Give the id of every row that a credential, or a version of a secret, is kept under."""
+    """Give the id of every row that a credential, a version of a secret, or what signs webhooks is kept under."""
     holders = (state.users, state.tokens, state.nodes, state.join_tokens)
     credentials = {one.credential for records in holders for one in records.values()}
-    return credentials.union(version.row for secret in state.secrets.values() for version in secret.versions)
+    versions = (version.row for secret in state.secrets.values() for version in secret.versions)
+    return credentials.union(versions, *(rows_of(hook, state.time) for hook in state.webhooks.values()))
+
+
+def rows_of(hook: Webhook, now: int) -> tuple[str, ...]:
+    """Give the rows of the secrets that sign for a webhook at a time (ms), the present one first."""
+    return (hook.row, hook.old_row) if hook.old_row and now < hook.old_until else (hook.row,)
 
 
 def orphans(state: State, rows: Iterable[str]) -> list[str]:

@@ -293,6 +293,27 @@ class Secret(Struct, frozen=True, gc=False):
         return next((version for version in self.versions if version.version == number), None)
 
 
+class Webhook(Struct, frozen=True, gc=False):
+    """Where events are told, signed. `user` and `token`: whom it reads for; no user: nobody any more."""
+
+    id: str
+    namespace: str  # `*`: of all
+    url: str
+    events: tuple[str, ...]
+    row: str  # of its secret
+    user: str
+    token: str
+    description: str
+    enabled: bool
+    since: int  # index of the event that made it or last switched it on: what was before is not told
+    created_at: int  # ms
+    create_index: int
+    modify_index: int
+    reason: str = ""  # why the cluster switched it off
+    old_row: str = ""  # of the secret before
+    old_until: int = 0  # ms: until then that one signs, too
+
+
 class Deployment(Struct, frozen=True, gc=False):
     """One version of a job being rolled out."""
 

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 
 from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import JobStatus
-from heroctl.domain.records import QUARANTINED_AFTER, Alloc, Deployment, Job, Launch, Member, Node, Secret, Usage
+from heroctl.domain.records import (
+    QUARANTINED_AFTER,
+    Alloc,
+    Deployment,
+    Job,
+    Launch,
+    Member,
+    Node,
+    Secret,
+    Usage,
+    Webhook,
+)
 
 
 @dataclass(slots=True)
@@ -54,6 +65,7 @@ class State:
     roles: dict[str, Role] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)  # by namespace and name
+    webhooks: dict[str, Webhook] = field(default_factory=dict)
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"default": Namespace("default")})
     settings: dict[str, str | bool] = field(default_factory=dict)  # of the cluster, those that were ever set
     volumes: dict[str, dict[tuple[str, str, int], str]] = field(default_factory=dict)  # see `volume_of`
@@ -65,9 +77,11 @@ class State:
         return None if uid is None else self.jobs[uid]
 
     def occupied(self, namespace: str) -> bool:
-        """Tell whether a namespace holds secrets, jobs, or replicas of deleted ones that have not stopped yet."""
-        return any(job.namespace == namespace for job in self.jobs.values()) or any(
-            each == namespace for each, _ in self.secrets
+        """Tell whether a namespace holds secrets, webhooks, jobs, or what has not stopped yet of deleted ones."""
+        return (
+            any(job.namespace == namespace for job in self.jobs.values())
+            or any(each == namespace for each, _ in self.secrets)
+            or any(hook.namespace == namespace for hook in self.webhooks.values())
         )
 
     def allocs_of(self, uid: int) -> Iterator[Alloc]:

@@ -14,12 +14,13 @@ PEERS: Final = "peers"
 ACL: Final = "acl"
 NAMESPACES: Final = "namespaces"
 SECRETS: Final = "secrets"
+WEBHOOKS: Final = "webhooks"
 SETTINGS: Final = "settings"
 SERVICES: Final = "services"
 FLEET: Final = "fleet"  # moves when a node comes, goes, or may be something else than before; not with its use
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
 COLLECTIONS: Final = frozenset(
-    {JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, SETTINGS, SERVICES}
+    {JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, WEBHOOKS, SETTINGS, SERVICES}
 )
 
 
@@ -86,3 +87,8 @@ def assignment_topic(node: str) -> str:
 def secret_topic(namespace: str, name: str) -> str:
     """Name the topic of one secret: of its name and its versions, never of what they hold."""
     return f"{SECRETS}:{namespace}/{name}"
+
+
+def webhook_topic(webhook: str) -> str:
+    """Name the topic of one webhook; what is delivered to it moves none."""
+    return f"{WEBHOOKS}:{webhook}"

@@ -88,6 +88,16 @@ from heroctl.domain.events.nodes import (
 from heroctl.domain.events.schemas import STEPS, TooNew, earlier, upcast
 from heroctl.domain.events.secrets import SecretDeleted, SecretRead, SecretsRekeyed, SecretWritten
 from heroctl.domain.events.sessions import SessionEnded, SessionOpened, SigningKeyRotated
+from heroctl.domain.events.webhooks import (
+    DisableReason,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookDisabled,
+    WebhookPinged,
+    WebhookRedelivered,
+    WebhookRotated,
+    WebhookUpdated,
+)
 from heroctl.domain.level import FIELDS
 from heroctl.domain.spec import decode_hook, encode_hook
 
@@ -112,6 +122,7 @@ __all__ = [
     "DeploymentPromoted",
     "DeploymentResumed",
     "DeploymentStepped",
+    "DisableReason",
     "Event",
     "ImagePinned",
     "IncarnationDrawn",
@@ -173,6 +184,13 @@ __all__ = [
     "UserDeleted",
     "UserPasswordChanged",
     "UserUpdated",
+    "WebhookCreated",
+    "WebhookDeleted",
+    "WebhookDisabled",
+    "WebhookPinged",
+    "WebhookRedelivered",
+    "WebhookRotated",
+    "WebhookUpdated",
     "Writer",
     "decode",
     "decode_meta",

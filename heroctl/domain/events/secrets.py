@@ -21,12 +21,13 @@ class SecretWritten(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class SecretDeleted(Event, frozen=True, gc=False, omit_defaults=True):
-    """A secret is no more, with all its versions; `forced`: though jobs still name it."""
+    """A secret is no more, with all its versions, of which `version` was the newest; `forced`: jobs still name it."""
 
     TAG: ClassVar[str] = "secret.deleted"
     namespace: str
     name: str
     forced: bool = False
+    version: int = 0
 
 
 class SecretRead(Event, frozen=True, gc=False, omit_defaults=True):

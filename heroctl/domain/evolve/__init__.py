@@ -20,6 +20,7 @@ from heroctl.domain.evolve import (
     rebalance,
     secrets,
     sessions,
+    webhooks,
 )
 from heroctl.domain.evolve.touch import Fold, Touch
 
@@ -41,6 +42,7 @@ FOLDS: dict[type[Event], Fold] = {
     **nodes.FOLDS,
     **secrets.FOLDS,
     **rebalance.FOLDS,
+    **webhooks.FOLDS,
 }
 
 

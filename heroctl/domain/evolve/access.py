@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
 from heroctl.domain.evolve.touch import Fold, Touch
+from heroctl.domain.evolve.webhooks import forget_reader
 from heroctl.domain.holders import JoinToken, Policy, Role, Token, User
 from heroctl.domain.state import State
 from heroctl.domain.topics import ACL
@@ -37,6 +38,7 @@ def _user_deleted(state: State, event: e.UserDeleted, touch: Touch) -> None:
     for token in [token.id for token in state.tokens.values() if token.user == event.name]:
         del state.tokens[token]
     state.users.pop(event.name, None)
+    forget_reader(state, touch, user=event.name)
     touch.add(ACL)
 
 
@@ -58,6 +60,7 @@ def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
 
 def _token_deleted(state: State, event: e.TokenDeleted, touch: Touch) -> None:
     state.tokens.pop(event.id, None)
+    forget_reader(state, touch, token=event.id)
     touch.add(ACL)
 
 

@@ -36,7 +36,7 @@ def update_namespace(state: State, name: str, description: str) -> Change:
 
 
 def delete_namespace(state: State, name: str) -> Change:
-    """Remove a namespace without jobs and secrets. Raises `namespace_not_empty`.
+    """Remove a namespace without jobs, secrets and webhooks. Raises `namespace_not_empty`.
 
     One may still come into it at the same time: then the event changes nothing, and whoever appended it looks again.
     """
@@ -58,6 +58,11 @@ def refuse_occupied(state: State, name: str) -> None:
     secrets = sorted(secret for namespace, secret in state.secrets if namespace == name)
     if secrets:
         raise Conflict("namespace_not_empty", f"namespace '{name}' holds secrets ({_some(secrets)}): delete them first")
+    webhooks = sorted(hook.id for hook in state.webhooks.values() if hook.namespace == name)
+    if webhooks:
+        raise Conflict(
+            "namespace_not_empty", f"namespace '{name}' holds webhooks ({_some(webhooks)}): delete them first"
+        )
 
 
 def _some(names: list[str]) -> str:

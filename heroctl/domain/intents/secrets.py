@@ -74,7 +74,8 @@ def write_secret(state: State, event: SecretWritten, check_index: int | None = N
 
 def delete_secret(state: State, namespace: str, name: str, *, force: bool = False) -> Change:
     """Remove a secret with all its versions. Refuses, unless `force`, with `secret_pinned` while jobs need it."""
-    find_secret(state, namespace, name)
+    secret = find_secret(state, namespace, name)
     if users(state, namespace, name) and not force:
         raise Conflict("secret_pinned", f"secret '{name}' is used by jobs that are to run")
-    return Change((SecretDeleted(namespace, name, force),), (secret_stream(namespace, name),))
+    event = SecretDeleted(namespace, name, force, secret.current.version)
+    return Change((event,), (secret_stream(namespace, name),))
