@@ -31,7 +31,7 @@ from heroctl.domain.topics import ACL
 
 def build(parts: Parts, log: RequestLog) -> Front:
     """Put the application together."""
-    front = Front(_router(), parts, log)
+    front = Front(_router(ROUTES), parts, log)
     for row in ROUTES:
         front.makes[row] = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
     parts.view.subscribe(lambda change: _follow(parts, front, change))
@@ -39,9 +39,9 @@ def build(parts: Parts, log: RequestLog) -> Front:
 
 
 @cache
-def _router() -> Litestar:
+def _router(rows: tuple[Row, ...]) -> Litestar:
     """Make the router, one for all applications: it knows the routes, and the front who answers them."""
-    handlers = [_handler(row) for row in ROUTES]
+    handlers = [_handler(row, rows) for row in rows]
     return Litestar(handlers, openapi_config=None, logging_config=None, exception_handlers={Exception: _refuse})
 
 
@@ -57,7 +57,7 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
         parts.waiters.end(parts.gate.still)
 
 
-def _handler(row: Row) -> HTTPRouteHandler:
+def _handler(row: Row, rows: Sequence[Row]) -> HTTPRouteHandler:
     async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
         exchange: Exchange = request.scope["state"]["exchange"]
         make: Make = request.scope["state"]["makes"][row]
@@ -67,7 +67,7 @@ def _handler(row: Row) -> HTTPRouteHandler:
             exchange.fail(error)
         return _sent_by_the_front
 
-    path = _paths(row, ROUTES)
+    path = _paths(row, rows)
     return HTTPRouteHandler(path, http_method=row.method, status_code=200, opt={"row": row})(serve)  # type: ignore[arg-type] # any method
 
 
