@@ -7,14 +7,20 @@ each mixture; and they are dumped item by item, while the head row's queue grows
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.adapt import Dumper
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
-_BIGINT, _INTEGER, _TEXT, _BYTEA = 20, 23, 25, 17  # the elements' oids
+_BIGINT, _INTEGER, _TEXT, _BYTEA, _REAL = 20, 23, 25, 17, 700  # the elements' oids
+_REALS: Final = 1021
+_HEADER: Final = 20  # bytes before the elements of an array of one dimension
+_SWAPS: Final = sys.byteorder == "little"
 _HEAD: Final = struct.Struct("!iiIii").pack  # dimensions, whether NULLs, element's oid, length, lower bound
 _EMPTY: Final = struct.Struct("!iiI").pack
 _LENGTH: Final = struct.Struct("!i").pack
@@ -43,6 +49,36 @@ class Texts(_Array):
 
 class Blobs(_Array):
     """A `bytea[]` of bytes."""
+
+
+class Reals(_Array):
+    """A `real[]` of floats; NaN stands for none."""
+
+
+class _RealsDumper(Dumper):
+    format = Format.BINARY
+    oid = _REALS
+
+    def dump(self, obj: Reals) -> bytes:
+        if not obj.values:
+            return _EMPTY(0, 0, _REAL)
+        words = array("I", [4]) * (2 * len(obj.values))
+        words[1::2] = array("I", array("f", obj.values).tobytes())
+        if _SWAPS:
+            words.byteswap()
+        return _HEAD(1, 0, _REAL, len(obj.values), 1) + words.tobytes()
+
+
+class _RealsLoader(Loader):
+    """A `real[]` without NULLs as an array of floats, without making a number of each."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> array[float]:
+        words = array("I", bytes(data[_HEADER:]))
+        if _SWAPS:
+            words.byteswap()
+        return array("f", words[1::2].tobytes())
 
 
 class _BigintsDumper(Dumper):
@@ -84,6 +120,8 @@ def register(connection: AsyncConnection) -> None:
     adapters.register_dumper(Integers, _IntegersDumper)
     adapters.register_dumper(Texts, _TextsDumper)
     adapters.register_dumper(Blobs, _BlobsDumper)
+    adapters.register_dumper(Reals, _RealsDumper)
+    adapters.register_loader(_REALS, _RealsLoader)
 
 
 def _numbers(element: int, size: int, values: Sequence[int]) -> bytes:

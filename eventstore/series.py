@@ -1,0 +1,119 @@
+"""Series: which resolution answers a question about the past, and points made of what was kept. Pure.
+
+Ten seconds are kept for six hours, minutes for two days, five minutes for a week. A point stands for the `step` that
+begins at its time; where nothing was sampled there is none.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from heroctl.domain.metrics import STEP
+
+Aggregation = Literal["avg", "max"]
+Point = tuple[int, float]  # seconds since the epoch, value
+
+USUAL: Final = 360  # points of a series, about, where nobody asked for a step
+MOST: Final = 11_000  # points of a series
+_STEPS: Final = (10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
+
+
+class Tier(Struct, frozen=True):
+    """A resolution (s), in which table it stands, how long a block is, a partition, and how long both are kept (s)."""
+
+    resolution: int
+    table: str
+    block: int
+    span: int
+    kept: int
+
+
+TIERS: Final = (
+    Tier(10, "samples_10s", 600, 3_600, 6 * 3_600),
+    Tier(60, "samples_1m", 3_600, 21_600, 48 * 3_600),
+    Tier(300, "samples_5m", 21_600, 86_400, 7 * 86_400),
+)
+KEPT: Final = TIERS[-1].kept
+
+
+class Run(Struct, frozen=True, gc=False):
+    """Values of one subject, `resolution` seconds apart from `start` on; NaN: none. `peak`: the greatest in each."""
+
+    subject: int
+    start: int
+    resolution: int
+    mean: array[float]
+    peak: array[float]
+
+
+def step_of(begin: int, end: int, now: int, wanted: int | None) -> int:
+    """Return the step to answer in: what was wanted, or what suits; never finer than what is kept from `begin` on."""
+    finest = next((tier.resolution for tier in TIERS if begin >= now - tier.kept), TIERS[-1].resolution)
+    if wanted is None:
+        wanted = next((step for step in _STEPS if (end - begin) / step <= USUAL), _STEPS[-1])
+    return -(-max(wanted, finest) // finest) * finest
+
+
+def tiers_of(step: int) -> tuple[Tier, ...]:
+    """Return the tiers that points of a step are made of, coarsest first: what is not in one yet is in the next."""
+    return tuple(reversed([tier for tier in TIERS if step % tier.resolution == 0]))
+
+
+def parts_of(begin: int, end: int, step: int, until: dict[int, int]) -> list[tuple[Tier | None, int, int]]:
+    """Cut a time into what each tier has: `until` tells how far each is complete; None: samples as they came."""
+    parts: list[tuple[Tier | None, int, int]] = []
+    at = begin
+    for tier in tiers_of(step):
+        stop = min(end, until[tier.resolution])
+        if stop > at:
+            parts.append((tier, at, stop))
+            at = stop
+    return [*parts, (None, at, end)] if end > at else parts
+
+
+def points(runs: Iterable[Run], begin: int, end: int, step: int, how: Aggregation) -> list[Point]:
+    """Make one series of one subject's runs: a point for each step in which there was a sample."""
+    found: dict[int, tuple[float, float]] = {}  # step -> sum and weight, or peak and 1
+    for run in runs:
+        values, every = (run.peak if how == "max" else run.mean), run.resolution
+        first = max(0, -(-(begin - run.start) // every))
+        last = min(len(values), -(-(end - run.start) // every))
+        while first < last:
+            at = (run.start + first * every) // step * step
+            stop = min(last, -(-(at + step - run.start) // every))
+            _add(found, at, values[first:stop], every, how)
+            first = stop
+    return [(at, total / weight) for at, (total, weight) in sorted(found.items())]
+
+
+def _add(found: dict[int, tuple[float, float]], at: int, values: array[float], every: int, how: Aggregation) -> None:
+    total, count = (max(values) if how == "max" else sum(values)), len(values)
+    if total != total or how == "max":  # noqa: PLR0124 - NaN: one of them is none
+        there = [value for value in values if value == value]  # noqa: PLR0124 - see above
+        if not there:
+            return
+        total, count = (max(there) if how == "max" else sum(there)), len(there)
+    old = found.get(at)
+    if how == "max":
+        found[at] = (total if old is None else max(old[0], total), 1.0)
+    else:
+        weight = float(count * every)
+        found[at] = (total * every, weight) if old is None else (old[0] + total * every, old[1] + weight)
+
+
+def summed(series: Iterable[list[Point]]) -> list[Point]:
+    """Add series up: at each step what all of them together have there."""
+    totals: dict[int, float] = {}
+    for each in series:
+        for at, value in each:
+            totals[at] = totals.get(at, 0.0) + value
+    return sorted(totals.items())
+
+
+def slot(seconds: float) -> int:
+    """Return the time under which a sample taken then is kept."""
+    return int(seconds) // STEP * STEP

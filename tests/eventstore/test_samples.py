@@ -1,0 +1,186 @@
+"""Samples: kept as they came and in blocks, in memory and in Postgres alike; and points made of them."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore.database import Database
+from eventstore.samples import LATE, Exposed, MemorySamples, PostgresSamples, Sampled, Samples, Subject, Wanted
+from eventstore.series import TIERS, Point, Run, parts_of, points, step_of, summed
+from heroctl.domain.metrics import METRICS, NONE, row
+
+BEGIN = 1_790_035_200  # where blocks of every length begin
+HOUR = 3_600
+NODE = Subject("node", "node-1", "node-1")
+ALLOC = Subject("alloc", "a1", "node-1", "default", "web", "app")
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def samples(request: pytest.FixtureRequest) -> AsyncIterator[Samples]:
+    """Samples of each kind."""
+    if request.param == "memory":
+        yield MemorySamples()
+        return
+    async with Database(request.getfixturevalue("dsn")) as database:
+        yield PostgresSamples(database)
+
+
+def of(cpu: float, **more: float) -> list[float]:
+    return row({"cpu": cpu} | more)
+
+
+async def series(samples: Samples, subject: int, span: tuple[int, int], step: int, metric: str = "cpu") -> list[Point]:
+    begin, end = span
+    parts = parts_of(begin, end, step, await samples.rolled())
+    return points(await samples.read([subject], metric, parts), begin, end, step, "avg")
+
+
+async def test_a_subject_keeps_its_number_and_is_found_by_what_it_is(samples: Samples) -> None:
+    assert BEGIN % TIERS[-1].span == 0
+    first = await samples.register([NODE, ALLOC], BEGIN)
+    other = Subject("alloc", "a2", "node-2", "other", "web", "app")
+    again = await samples.register([ALLOC, other], BEGIN + 60)
+    assert again[ALLOC.key] == first[ALLOC.key]
+    assert len({*first.values(), *again.values()}) == 3
+
+    async def names(wanted: Wanted, since: int = 0) -> list[str]:
+        return [each.name for each in await samples.find(wanted, since)]
+
+    assert await names(Wanted("node")) == ["node-1"]
+    assert await names(Wanted("alloc", job="web")) == ["a1", "a2"]
+    assert await names(Wanted("alloc", job="web", namespace="other")) == ["a2"]
+    assert await names(Wanted("alloc", node="node-1")) == ["a1"]
+    assert await names(Wanted("alloc", job="nobody")) == []
+    assert await names(Wanted("node"), BEGIN + 1) == []
+
+
+async def test_what_came_last_counts_and_the_latest_is_told(samples: Samples) -> None:
+    numbers = await samples.register([NODE, ALLOC], BEGIN)
+    node, alloc = numbers[NODE.key], numbers[ALLOC.key]
+    await samples.write([Sampled(node, BEGIN, of(1.0)), Sampled(node, BEGIN + 10, of(2.0))])
+    await samples.write([Sampled(node, BEGIN + 10, of(3.0, memory=7.0)), Sampled(alloc, BEGIN, of(0.5))])
+    latest = {each.name: each for each in await samples.latest(BEGIN)}
+    assert (latest["node-1"].at, latest["node-1"].values[0], latest["node-1"].values[2]) == (BEGIN + 10, 3.0, 7.0)
+    assert math.isnan(latest["node-1"].values[1])
+    assert [each.name for each in await samples.latest(BEGIN + 10)] == ["node-1"]
+    assert await series(samples, node, (BEGIN, BEGIN + 60), 10) == [(BEGIN, 1.0), (BEGIN + 10, 3.0)]
+    assert await series(samples, node, (BEGIN, BEGIN + 60), 20) == [(BEGIN, 2.0)]
+
+
+async def test_series_are_the_same_before_and_after_they_are_rolled_up(samples: Samples) -> None:
+    """With a hole of some minutes, a metric that some never have, and a subject that comes in the middle of a block."""
+    numbers = await samples.register([NODE, ALLOC], BEGIN)
+    node, alloc = numbers[NODE.key], numbers[ALLOC.key]
+    span = 7 * HOUR
+    rows = [
+        Sampled(node, BEGIN + at, of(float(at % 370), load=1.0)) for at in range(0, span, 10) if not 1_980 <= at < 2_880
+    ]
+    rows += [Sampled(alloc, BEGIN + at, of(0.5, memory=float(at))) for at in range(3_900, 4_800, 10)]
+    await samples.write(rows)
+    steps = (300, 600, 1800)
+    before = [await series(samples, each, (BEGIN, BEGIN + span), step) for each in (node, alloc) for step in steps]
+    await samples.roll(BEGIN + span + LATE)
+    after = [await series(samples, each, (BEGIN, BEGIN + span), step) for each in (node, alloc) for step in steps]
+    for one, other in zip(before, after, strict=True):
+        assert [at for at, _ in one] == [at for at, _ in other]
+        assert [value for _, value in one] == pytest.approx([value for _, value in other], rel=1e-3)
+    assert await series(samples, alloc, (BEGIN, BEGIN + span), 300, "load") == []
+    assert len(await series(samples, alloc, (BEGIN, BEGIN + span), 300, "memory")) == 3
+    assert await samples.roll(BEGIN + span + LATE) == 0, "nothing is left to do"
+
+
+async def test_rolled_up_samples_leave_and_late_ones_are_dropped(dsn: str, admin: psycopg.Connection) -> None:
+    async with Database(dsn) as database:
+        samples = PostgresSamples(database)
+        node = (await samples.register([NODE], BEGIN))[NODE.key]
+        await samples.write([Sampled(node, BEGIN + at, of(1.0)) for at in range(0, 1_200, 10)])
+        assert await samples.roll(BEGIN + 600 + LATE - 1) == 0
+        assert await samples.roll(BEGIN + 600 + LATE) == 1
+        await samples.write([Sampled(node, BEGIN + 300, of(9.0))])
+        assert admin.execute("SELECT count(*), min(at) FROM heroctl.samples").fetchone() == (60, BEGIN + 600)
+        assert await series(samples, node, (BEGIN, BEGIN + 1_200), 1_200) == [(BEGIN, 1.0)]
+
+
+async def test_each_resolution_goes_at_its_time_and_partitions_with_it(dsn: str, admin: psycopg.Connection) -> None:
+    days = 8 * 86_400
+    async with Database(dsn) as database:
+        samples = PostgresSamples(database)
+        node = (await samples.register([NODE], BEGIN + days))[NODE.key]
+        for day in range(9):
+            at = BEGIN + day * 86_400
+            await samples.write([Sampled(node, at + each, of(float(day))) for each in range(0, 600, 10)])
+            await samples.roll(at + 21_600 + LATE)
+        left = {
+            table: [start for (start,) in admin.execute(f"SELECT DISTINCT start FROM heroctl.{table} ORDER BY 1")]
+            for table in ("samples_10s", "samples_1m", "samples_5m")
+        }
+        now = BEGIN + days + 21_600 + LATE
+        assert all(start >= now - tier.kept - tier.span - tier.block for tier in TIERS for start in left[tier.table])
+        assert [len(left[tier.table]) for tier in TIERS] == [1, 3, 8]
+        week = await series(samples, node, (now - 7 * 86_400, now), 86_400)
+        assert [value for _, value in week] == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+        tables = admin.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'heroctl.samples_5m'::regclass")
+        assert tables.fetchone() == (8,)
+
+
+async def test_what_is_exposed_is_the_newest_of_each(samples: Samples) -> None:
+    await samples.expose([Exposed("alloc", "a1", BEGIN, b"old"), Exposed("process", "api-1", BEGIN, b"p")])
+    await samples.expose([Exposed("alloc", "a1", BEGIN + 5, b"new")])
+    assert await samples.exposed(BEGIN) == [
+        Exposed("alloc", "a1", BEGIN + 5, b"new"),
+        Exposed("process", "api-1", BEGIN, b"p"),
+    ]
+    assert await samples.exposed(BEGIN + 1) == [Exposed("alloc", "a1", BEGIN + 5, b"new")]
+
+
+def test_the_step_is_what_was_asked_for_or_suits_and_never_finer_than_what_is_kept() -> None:
+    now = BEGIN + 8 * 86_400
+    assert step_of(now - HOUR, now, now, None) == 10
+    assert step_of(now - 86_400, now, now, None) == 300
+    assert step_of(now - 7 * 86_400, now, now, None) == 1_800
+    assert step_of(now - HOUR, now, now, 60) == 60
+    assert step_of(now - 86_400, now, now, 10) == 60
+    assert step_of(now - 7 * 86_400, now, now, 10) == 300
+    assert step_of(now - 86_400, now, now, 90) == 120
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(0, 1e6, width=32)), min_size=1, max_size=100),
+    st.integers(0, 30),
+    st.integers(1, 100),
+    st.sampled_from([10, 20, 60, 70, 300]),
+)
+def test_points_are_the_plain_mean_and_peak_of_what_was_sampled(
+    values: list[float | None], skip: int, length: int, step: int
+) -> None:
+    begin = BEGIN + skip * 10
+    end = begin + length * 10
+    run_of = array("f", [NONE if value is None else value for value in values])
+    run = Run(1, BEGIN, 10, run_of, run_of)
+    expected: dict[int, list[float]] = {}
+    for place, value in enumerate(run_of):
+        at = BEGIN + place * 10
+        if begin <= at < end and not math.isnan(value):
+            expected.setdefault(at // step * step, []).append(value)
+    mean = points([run], begin, end, step, "avg")
+    assert [at for at, _ in mean] == sorted(expected)
+    assert [value for _, value in mean] == pytest.approx(
+        [sum(all_) / len(all_) for _, all_ in sorted(expected.items())]
+    )
+    peak = points([run], begin, end, step, "max")
+    assert peak == [(at, max(all_)) for at, all_ in sorted(expected.items())]
+
+
+def test_sums_take_what_is_there() -> None:
+    assert summed([[(0, 1.0), (10, 2.0)], [(10, 5.0)]]) == [(0, 1.0), (10, 7.0)]
+
+
+def test_every_metric_has_a_name_of_its_own_and_fits_the_rows() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS) == 13, "roll_samples unfolds so many"
