@@ -18,12 +18,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import curves, deploy, door, log, path, place, rows
+from tests.bench import curves, deploy, door, log, nodes, path, place, rows
 from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "path": path.CASES,
-    "placement": place.CASES,
+    "placement": place.CASES + nodes.CASES,
     "log": log.CASES,
     "door": door.CASES,
     "deploy": deploy.CASES,

@@ -1,0 +1,165 @@
+"""Many agents in one process, each with a session, a sync loop and a doorbell of its own: the agents' own code.
+
+`python -m tests.bench.fakes --api URL --nodes 200`, with an admin's token in BENCH_TOKEN. Only what is below is made
+up: containers start after a moment and stay healthy until they are told to stop. Nothing is kept on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+import httpx2
+import structlog
+import uvloop
+
+from agents.client import Client
+from agents.clock import RealClock
+from agents.desired import Desired, Heard, answered, forgotten, rung
+from agents.doorbell import Doorbell
+from agents.sync import Sync
+from heroctl.domain.assignment import (
+    Capacity,
+    Driver,
+    Inventory,
+    Outcome,
+    Report,
+    Ring,
+    SessionRequest,
+    SyncReply,
+)
+from heroctl.domain.lifecycle import Phase
+
+CORES: Final = 16.0  # of each node
+START: Final = 0.1  # seconds that a container takes to start, and to stop
+_STATS: Final = {"cpu": 0.21, "memory": 0.43, "disk": 0.12}
+
+
+class Fake:
+    """One node: what it was told to run, and in which phase each of that is."""
+
+    def __init__(self, number: int, client: Client, capacity: Capacity) -> None:
+        self._number = number
+        self._client = client
+        self._capacity = capacity
+        self._clock = RealClock()
+        self._doorbell = Doorbell(self._rang)
+        self._sync = Sync(client, self._clock, self._doorbell, self)
+        self._desired = Desired()
+        self._phases: dict[str, Phase] = {}
+        self._since: dict[str, float] = {}
+        self._boot = secrets.token_hex(16)
+
+    async def run(self, join_token: str) -> None:
+        """Join, and keep in step for ever."""
+        self._client.token = (await self._client.join(join_token, f"fake-{self._number:04}")).token
+        await self._sync.run()
+
+    def introduce(self) -> SessionRequest:
+        """Say what the node is and runs."""
+        incarnation, index = self.held()
+        drivers = {"docker": Driver(healthy=True, version="1")}
+        inventory = Inventory(self.reports(self._phases))
+        return SessionRequest(
+            self._boot,
+            inventory,
+            self._capacity,
+            drivers,
+            address=f"10.1.{self._number // 250}.{self._number % 250 + 1}",
+            incarnation=incarnation,
+            index=index,
+        )
+
+    def reports(self, allocs: Iterable[str]) -> list[Report]:
+        """Say how allocations are."""
+        return [self._report(alloc) for alloc in allocs if alloc in self._phases]
+
+    def _report(self, alloc: str) -> Report:
+        phase = self._phases[alloc]
+        if phase != "running":
+            return Report(alloc, 1, phase)
+        ran = round(self._clock.now() - self._since[alloc], 3)
+        return Report(alloc, 1, phase, "healthy", running_for=ran, healthy_for=ran, container=alloc[:12])
+
+    def held(self) -> tuple[str, int]:
+        """Say which assignment is held."""
+        return self._desired.incarnation, self._desired.index
+
+    def take(self, reply: SyncReply) -> bool:
+        """Do what is asked."""
+        heard = answered(self._desired, reply, self._clock.now())
+        self._apply(heard)
+        return heard.pull
+
+    def heard(self, report: Report, outcome: Outcome) -> None:
+        """Forget what is over."""
+        assert outcome == "ok", (report, outcome)
+        if report.phase == "complete":
+            del self._phases[report.alloc]
+            self._desired = forgotten(self._desired, {report.alloc})
+
+    def stats(self) -> dict[str, float]:
+        """Say what is used of the machine."""
+        return _STATS
+
+    def _rang(self, ring: Ring | None) -> None:
+        heard = Heard(self._desired, frozenset(), pull=True) if ring is None else rung(self._desired, ring)
+        self._apply(heard)
+        if heard.pull:
+            self._sync.pull()
+
+    def _apply(self, heard: Heard) -> None:
+        self._desired = heard.desired
+        for alloc in heard.touched:
+            assigned = heard.desired.allocs.get(alloc)
+            if assigned is None:
+                continue
+            if assigned.wanted == "run" and alloc not in self._phases:
+                self._enter(alloc, "starting", "running")
+            elif assigned.wanted == "stop" and self._phases.get(alloc) != "complete":
+                self._enter(alloc, "stopping", "complete")
+
+    def _enter(self, alloc: str, phase: Phase, then: Phase | None = None) -> None:
+        if phase == "running" and self._phases[alloc] != "starting":
+            return  # told to stop meanwhile
+        self._phases[alloc] = phase
+        self._since[alloc] = self._clock.now()
+        self._sync.told(alloc, passing=then is not None)
+        if then is not None:
+            asyncio.get_running_loop().call_later(START, self._enter, alloc, then)
+
+
+async def run(url: str, nodes: int, capacity: Capacity) -> None:
+    """Run so many agents until the process is ended."""
+    headers = {"Authorization": f"Bearer {os.environ['BENCH_TOKEN']}"}
+    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as http, asyncio.TaskGroup() as tasks:
+        for number in range(nodes):
+            answer = await http.post("/v1/cluster/join-tokens", json={})
+            token: str = answer.raise_for_status().json()["token"]
+            tasks.create_task(Fake(number, Client([url]), capacity).run(token))
+        gc.collect()
+        gc.freeze()
+
+
+def main(argv: list[str]) -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--api", required=True)
+    parser.add_argument("--nodes", type=int, required=True)
+    options = parser.parse_args(argv)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    uvloop.run(run(options.api, options.nodes, Capacity(CORES, 64 << 30, 1 << 40)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
