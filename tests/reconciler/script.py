@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from heroctl.domain import events as e
 from heroctl.domain.duration import Duration
-from heroctl.domain.intents import deployments, jobs
+from heroctl.domain.intents import balance, deployments, jobs
 from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.records import Alloc, Deployment, Job
 from heroctl.domain.state import job_status
@@ -56,6 +56,7 @@ class Script:
             "rescale": self._rescale,
             "restart": self._restart,
             "rollback": self._rollback,
+            "rebalance": lambda name: self.cluster.do(balance.rebalance_job(self._job(name))),
             "promote": self._promote,
             "pause": lambda name: self.cluster.do(deployments.pause(self._deployment(name))),
             "resume": lambda name: self.cluster.do(deployments.resume(self._deployment(name))),
@@ -125,6 +126,8 @@ class Script:
         if "moves" in fields or "moving" in fields:
             order = fields.pop("moving", "start-first")
             made["migrate"] = {"max_parallel": int(fields.pop("moves", "1")), "order": order}
+        if "silent" in fields:
+            made["on_disconnect"] = {"mode": fields.pop("silent"), "lost_after": fields.pop("lost_after", "0s")}
         made |= _wishes(fields)
         if "volume" in fields:
             made["volumes"] = [{"source": fields.pop("volume"), "target": "data"}]
@@ -239,6 +242,9 @@ class Script:
                 alloc = self.cluster.state.allocs[event.alloc]
                 verb = "stop" if isinstance(event, e.AllocStopping) else "give up"
                 return f"{event.job}: {verb} #{alloc.n} {_slot(alloc)} ({event.reason})"
+            case e.AllocMisplaced():
+                alloc = self.cluster.state.allocs[event.alloc]
+                return f"{event.job}: #{alloc.n} {_slot(alloc)} is better elsewhere"
             case e.NodeDrainFinished():
                 return f"node {event.name} drained: {event.moved} moved, {event.stopped} stopped"
             case e.NodeUp():
@@ -311,6 +317,10 @@ def _tell_job(event: e.Event) -> str:
             return f"{event.name}: v{event.version} is made with {', '.join(dict.fromkeys(pins))}"
         case e.JobReverted():
             return f"{event.name}: v{event.version} repeats v{event.of}"
+        case e.JobRebalanceBegun():
+            return f"{event.name}: to be balanced"
+        case e.JobRebalanced():
+            return f"{event.name}: balanced, {event.moved} moved"
         case e.DeploymentStepped():
             how = " and waits" if event.awaiting else ": promoted" if event.promoted else ""
             return f"{event.name}: step {event.step}{how}"
