@@ -80,7 +80,7 @@ async def test_series_are_the_same_before_and_after_they_are_rolled_up(samples: 
     node, alloc = numbers[NODE.key], numbers[ALLOC.key]
     span = 7 * HOUR
     rows = [
-        Sampled(node, BEGIN + at, of(float(at % 370), load=1.0)) for at in range(0, span, 10) if not 1_980 <= at < 2_880
+        Sampled(node, BEGIN + at, of(float(at % 370), load=1.0)) for at in range(0, span, 10) if not 2_100 <= at < 3_000
     ]
     rows += [Sampled(alloc, BEGIN + at, of(0.5, memory=float(at))) for at in range(3_900, 4_800, 10)]
     await samples.write(rows)
