@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -16,10 +17,34 @@ settings.register_profile("gate", derandomize=True)
 settings.register_profile("explore", derandomize=False, print_blob=True)
 settings.load_profile("explore" if "HEROCTL_EXPLORE" in os.environ else "gate")
 
+# Whole clusters and real processes: they wait more than they compute. Begun first, so that the others fill their pauses
+# and no worker is left alone with one at the end.
+_LONG: Final = (
+    "tests/dev/",
+    "tests/e2e/",
+    "tests/api/test_limits_process.py",
+    "tests/api/test_process.py",
+    "tests/api/test_canary.py",
+    "tests/api/test_past_process.py",
+    "tests/api/test_contract_fuzz.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Take one worker more than there are cores: on average each of them waits half of the time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items.sort(key=lambda item: next((at for at, long in enumerate(_LONG) if item.nodeid.startswith(long)), len(_LONG)))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let tests say what they need of the machine."""
     config.pluginmanager.register(needs, "heroctl-needs")
+    config.option.loadscopereorder = False  # the order is made here
     # A run in the background of a script is born deaf to Ctrl-C, and so would be every command that a test sends it to.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
