@@ -244,6 +244,14 @@ CODES: Final[dict[str, Code]] = {
     ),
     "deployment_over": Code(Conflict, "The deployment has ended.", "Read `status`; a new one begins with a submit."),
     "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
+    "webhook_disabled": Code(
+        Conflict,
+        "The webhook is switched off, and is told nothing.",
+        "Switch it on: `PATCH` it with `enabled: true`. `reason` says why the cluster switched it off.",
+    ),
+    "too_many_webhooks": Code(
+        Conflict, "The namespace has as many webhooks as it may have.", "Delete those that lead nowhere any more."
+    ),
     "secret_pinned": Code(
         Conflict,
         "Jobs that are to run use the secret: without it none of their replicas could be started anew.",

@@ -28,6 +28,7 @@ from api.wait import ClientLeft, Waiters
 from api.wait import Outcome as Ended
 from api.world import World
 from api.write import CATCH_UP, Writer
+from eventstore.deliveries import Deliveries
 from eventstore.log import Log
 from eventstore.master import Master
 from eventstore.sessions import Sessions
@@ -36,6 +37,7 @@ from eventstore.view import STALE_AFTER, View
 from heroctl.domain.addresses import Network
 from heroctl.domain.assignment import Outcome
 from heroctl.domain.errors import Problem, Refusal, Unavailable
+from heroctl.outside import Outside
 
 NO_COORDINATOR: Final = Problem(
     "", "no_coordinator", "no reconciler coordinates just now: this is kept, and will be acted upon when one does"
@@ -65,12 +67,14 @@ class Parts:
     prover: Prover
     trail: Trail
     master: Master
+    deliveries: Deliveries
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)
     aside: Aside = field(default_factory=Aside)
     cors: Cors = field(default_factory=Cors)
     images: Images = field(default_factory=Images)
+    receivers: Outside = field(default_factory=Outside)  # of webhooks
     secure: bool = False  # clients come by TLS
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(

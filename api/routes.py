@@ -43,6 +43,8 @@ from api import (
     services,
     users,
     versions,
+    webhook_writes,
+    webhooks,
     whoami,
 )
 from api.access import ANYONE, NODE, PUBLIC, Access, may
@@ -269,6 +271,30 @@ ROUTES: Final[tuple[Row, ...]] = (
         secret_writes.rollback,
         *GUARDED,
         again=secret_writes.written,
+    ),
+    # webhooks
+    lists("/v1/webhooks", may("webhook:read"), webhooks.listing, "create_index id", "namespace"),
+    do("POST", "/v1/webhooks", may("webhook:write"), webhook_writes.create, "namespace", hides=True),
+    read("/v1/webhooks/{id}", may("webhook:read"), webhooks.detail),
+    do("PATCH", "/v1/webhooks/{id}", may("webhook:write"), webhook_writes.update),
+    do("DELETE", "/v1/webhooks/{id}", may("webhook:write"), webhook_writes.delete),
+    do("POST", "/v1/webhooks/{id}/rotate", may("webhook:write"), webhook_writes.rotate, hides=True),
+    do("POST", "/v1/webhooks/{id}/ping", may("webhook:write"), webhook_writes.ping, again=webhook_writes.told),
+    do("GET", "/v1/webhooks/{id}/deliveries", may("webhook:read"), webhooks.deliveries, "state", *PAGING),
+    do("GET", "/v1/webhooks/{id}/deliveries/{n}", may("webhook:read"), webhooks.delivery),
+    do(
+        "POST",
+        "/v1/webhooks/{id}/deliveries/redeliver",
+        may("webhook:write"),
+        webhook_writes.redeliver,
+        again=webhook_writes.told,
+    ),
+    do(
+        "POST",
+        "/v1/webhooks/{id}/deliveries/{n}/redeliver",
+        may("webhook:write"),
+        webhook_writes.redeliver_one,
+        again=webhook_writes.told,
     ),
     # agents
     do("POST", "/v1/agent/session", NODE, agent.session),

@@ -46,6 +46,7 @@ from api.write import Writer
 from eventstore.acts import PostgresActs
 from eventstore.beats import PostgresBeats
 from eventstore.database import Database
+from eventstore.deliveries import PostgresDeliveries
 from eventstore.lease import PostgresLeases
 from eventstore.log import LogUnavailable
 from eventstore.master import Master, given
@@ -138,6 +139,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         await stack.enter_async_context(historians)
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians, master=master))
         stack.push_async_callback(parts.images.close)
+        stack.push_async_callback(parts.receivers.close)
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
@@ -213,6 +215,8 @@ async def _parts(
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         master=master,
+        deliveries=PostgresDeliveries(database),
+        receivers=Outside(networks(settings.webhook_networks)),
         images=Images(tuple(map(Listed.parse, settings.registries)), Outside(networks(settings.registry_networks))),
     )
 

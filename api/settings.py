@@ -131,6 +131,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             flag="registry_network",
         ),
     ] = ()
+    webhook_networks: Annotated[
+        tuple[str, ...],
+        describe(
+            "addresses or networks that webhooks may lead to though they are private, such as 10.0.0.0/8",
+            flag="webhook_network",
+        ),
+    ] = ()
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
     log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
@@ -247,6 +254,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             networks(self.registry_networks)
         except ValueError as error:
             return [f"--registry-network: {error}"]
+        try:
+            networks(self.webhook_networks)
+        except ValueError as error:
+            return [f"--webhook-network: {error}"]
         return []
 
     def _keys(self) -> list[str]:

@@ -38,6 +38,10 @@ class Unanswered(Exception):  # noqa: N818 - a temporary fault
         self.slow = slow
 
 
+class Barred(Unanswered):
+    """It has an address that may not be spoken to."""
+
+
 class Response(Struct, frozen=True):
     """What came back; names of headers in lower case. `body`: not more of it than was asked for."""
 
@@ -47,22 +51,32 @@ class Response(Struct, frozen=True):
 
 
 class Outside:
-    """Asks hosts. `listed`: networks that may be spoken to though they are not public."""
+    """Asks hosts. `listed`: networks that may be spoken to though they are not public.
 
-    def __init__(self, listed: Sequence[Network] = (), lookup: Lookup | None = None) -> None:
+    `patience`: seconds between two signs of life of an answer.
+    """
+
+    def __init__(
+        self, listed: Sequence[Network] = (), lookup: Lookup | None = None, *, patience: float = ANSWER
+    ) -> None:
         self._listed = tuple(listed)
         self._lookup = lookup or Names().find
+        self._patience = patience
         self._http: httpx2.AsyncHTTPTransport | None = None
 
-    async def ask(self, method: str, url: httpx2.URL, headers: Mapping[str, str], most: int = 0) -> Response:
+    async def look(self, url: httpx2.URL) -> None:
+        """Look whether a host may be spoken to, and speak to nobody. Raises Barred; and Unanswered: it is not known."""
+        await self._checked(url.host, _port(url))
+
+    async def ask(
+        self, method: str, url: httpx2.URL, headers: Mapping[str, str], most: int = 0, *, content: bytes = b""
+    ) -> Response:
         """Send one request and read at most `most` bytes of the answer. Raises Unanswered."""
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme)
-        if port is None or port > _LAST_PORT or not url.host:
-            raise Unanswered("is named by an address that cannot be asked")
         last: Exception | None = None
-        for address in await self._checked(url.host, port):
+        for address in await self._checked(url.host, _port(url)):
+            request = self._request(method, url, address, headers, content)
             try:
-                return await self._once(method, url, address, headers, most)
+                return await self._once(request, most)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 last = error
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -83,18 +97,21 @@ class Outside:
         refused = [address for address in addresses if not may_reach(address, self._listed)]
         if refused:
             _log.warning("address_refused", host=host, addresses=refused)
-            raise Unanswered("has an address that is neither public nor in a listed network")
+            raise Barred("has an address that is neither public nor in a listed network")
         return addresses[:_MOST_ADDRESSES]
 
-    async def _once(
-        self, method: str, url: httpx2.URL, address: str, headers: Mapping[str, str], most: int
-    ) -> Response:
-        request = httpx2.Request(
+    def _request(
+        self, method: str, url: httpx2.URL, address: str, headers: Mapping[str, str], content: bytes
+    ) -> httpx2.Request:
+        return httpx2.Request(
             method,
             url.copy_with(host=address),
             headers={**headers, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"},
-            extensions={"sni_hostname": url.host, "timeout": httpx2.Timeout(ANSWER, connect=CONNECT).as_dict()},
+            content=content or None,
+            extensions={"sni_hostname": url.host, "timeout": httpx2.Timeout(self._patience, connect=CONNECT).as_dict()},
         )
+
+    async def _once(self, request: httpx2.Request, most: int) -> Response:
         answer = await self._transport().handle_async_request(request)
         try:
             body = bytearray()
@@ -121,9 +138,11 @@ class Names:
     """Looks names up, each once however many ask for it at a time.
 
     In threads that nobody waits for: a resolver that hangs holds up neither others' work nor the end of the process.
+    `most`: threads at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MOST_LOOKUPS) -> None:
+        self._most = most
         self._asked: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
 
     async def find(self, host: str, port: int) -> list[str]:
@@ -131,7 +150,7 @@ class Names:
         place = (host, port)
         found = self._asked.get(place)
         if found is None:
-            if len(self._asked) >= _MOST_LOOKUPS:
+            if len(self._asked) >= self._most:
                 raise Unanswered("cannot be looked up: other names take too long", slow=True)
             found = asyncio.get_running_loop().create_future()
             try:
@@ -161,6 +180,13 @@ def _look_up(host: str, port: int, found: asyncio.Future[list[str]]) -> None:
         found.get_loop().call_soon_threadsafe(tell)
     except RuntimeError:
         return  # the loop has ended, and with it who asked
+
+
+def _port(url: httpx2.URL) -> int:
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    if port is None or port > _LAST_PORT or not url.host:
+        raise Unanswered("is named by an address that cannot be asked")
+    return port
 
 
 def _unanswered(error: Exception | None) -> Unanswered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from tests.api.hooks import hook, told
 from tests.api.rig import PASSWORD, Reply, Rig
 from tests.api.specs import NIGHTLY, batch, coordinated, join, open_session, place, spec, submit, trial
 
@@ -154,6 +155,16 @@ def _new(path: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: AN
     return begin
 
 
+def _a_webhook(verb: str, name: str, **body: Any) -> Callable[[Rig], Awaitable[Ask]]:  # noqa: ANN401 - fields of a body
+    async def begin(api: Rig) -> Ask:
+        identity = (await hook(api)).body["id"]
+        await told(api, identity)
+        return Ask(f"/v1/webhooks/{identity}/{verb}", body)
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
 def _of_a_secret(value: str, name: str, *before: str) -> Callable[[Rig], Awaitable[Ask]]:
     async def begin(api: Rig) -> Ask:
         for each in before:
@@ -223,6 +234,9 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
         _of_a_secret("two", "secret_not_changed", "one", "two"),
     ),
     "/v1/secrets/{name}/rollback": (_back_to(1, "secret_rolled_back"), _back_to(2, "secret_rolled_nowhere")),
+    "/v1/webhooks/{id}/ping": (_a_webhook("ping", "pinged"),),
+    "/v1/webhooks/{id}/deliveries/redeliver": (_a_webhook("deliveries/redeliver", "redelivered", first=1, last=9),),
+    "/v1/webhooks/{id}/deliveries/{n}/redeliver": (_a_webhook("deliveries/1/redeliver", "redelivered_one"),),
     "/v1/acl/users": (_new("/v1/acl/users", password="a long enough one", roles=["viewer"]),),
     "/v1/acl/roles": (_new("/v1/acl/roles", policies=["viewer"]),),
     "/v1/acl/policies": (_new("/v1/acl/policies", rules=[_RULE]),),

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from heroctl.domain.events import AllocPlaced, DeploymentStepped
 from heroctl.domain.ids import allocation_id
+from tests.api.hooks import told
 from tests.api.rig import Reply, Rig, rig
 from tests.api.specs import NIGHTLY, batch, coordinated, join, spec
 
@@ -60,14 +61,14 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     """Say what to ask for a line, of things in a namespace."""
     node = NODES[place]
     match line.method, line.route.split("/")[2:]:
-        case "GET", ["jobs"]:
-            return Question("/v1/jobs", shows=("namespace", place))
-        case "GET", ["deployments" | "allocations" | "services" | "secrets" as noun]:
+        case "GET", ["jobs" | "deployments" | "allocations" | "services" | "secrets" | "webhooks" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
         case "GET", ["nodes"]:
             return Question("/v1/nodes", shows=("name", node))
         case _, ["secrets", *rest] if rest != ["rekey"]:
             return Question(f"{line.route.replace('{name}', 'db')}?namespace={place}", _BODIES.get(line.name))
+        case _, ["webhooks", *_]:
+            return _of_webhooks(line, place, ids)
         case "GET", ["namespaces"]:
             return Question("/v1/namespaces", shows=("name", place))
         case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
@@ -87,10 +88,21 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
             return _of_the_cluster(line, ids)
 
 
+def _of_webhooks(line: Line, place: str, ids: dict[str, str]) -> Question:
+    if line.name == "POST /v1/webhooks":
+        return Question(f"{line.route}?namespace={place}", HOOK)
+    path = line.route.replace("{id}", ids[f"webhooks {place}"]).replace("{n}", "1")
+    return Question(path, _BODIES.get(line.name))
+
+
+HOOK: Final = {"url": "https://8.8.8.8/", "events": ["*"]}
 _SECRET: Final = {"name": "db", "value": "x"}
 _BODIES: Final[dict[str, Any]] = {
     "POST /v1/secrets": _SECRET,
     "POST /v1/secrets/{name}/rollback": {"version": 1},
+    "PATCH /v1/webhooks/{id}": {"description": "said anew"},
+    "POST /v1/webhooks/{id}/rotate": {},
+    "POST /v1/webhooks/{id}/deliveries/redeliver": {"first": 1, "last": 1},
     "POST /v1/acl/users": {"name": "new", "password": PASSWORD, "roles": ["viewer"]},
     "PUT /v1/acl/users/{name}": {"roles": ["deployer"]},
     "PUT /v1/acl/users/{name}/password": {"password": PASSWORD},
@@ -140,6 +152,10 @@ class Cast:
                 await self._node(place)
             if (place, "db") not in self.api.parts.view.state.secrets:
                 await _made(self.api.post(f"/v1/secrets?namespace={place}", _SECRET))
+            if self.ids.get(f"webhooks {place}") not in self.api.parts.view.state.webhooks:
+                made = await _made(self.api.post(f"/v1/webhooks?namespace={place}", HOOK))
+                self.ids[f"webhooks {place}"] = made.body["id"]
+                await told(self.api, made.body["id"])
             job = self.api.parts.view.state.job(place, "web")
             if job is None or job.stopped:
                 await _made(self.api.post("/v1/jobs", spec(namespace=place)))

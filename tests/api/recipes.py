@@ -11,7 +11,9 @@ import requests
 
 from api.refusals import caches
 from api.routes import ROUTES, Row
+from eventstore.cursors import PostgresCursors
 from eventstore.database import Database
+from eventstore.deliveries import CURSOR, Attempt, New, PostgresDeliveries
 from eventstore.lease import PostgresLeases
 from eventstore.log import Append
 from eventstore.postgres import open_log
@@ -33,6 +35,7 @@ _SESSION: Final[dict[str, Any]] = {
     "drivers": {"process": {"healthy": True, "version": "1"}},
     "address": "192.0.2.9",
 }
+_HOOK: Final = {"url": "https://8.8.8.8/", "events": ["*"]}
 _RULE: Final = {"resource": "job", "capabilities": ["read"], "namespace": "*"}
 
 
@@ -54,6 +57,8 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
     fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
+    fuzz.live["webhooks"] = [_made(fuzz, "webhooks")]
+    asyncio.run(_delivered(dsn, fuzz.live["webhooks"][0]))
     fuzz.live |= {"policies": ["viewer"], "secrets": [_made(fuzz, "secrets")], "services": ["web", "shop"]}
     return fuzz
 
@@ -91,6 +96,17 @@ async def _decide(dsn: str, node: str) -> str:
     return alloc
 
 
+async def _delivered(dsn: str, webhook: str) -> None:
+    """Note that a webhook was told of an event."""
+    async with Database(dsn) as database, open_log(database) as log:
+        rows, cursors, epoch = PostgresDeliveries(database), PostgresCursors(database), (await log.head()).epoch
+        await cursors.begin(CURSOR, 1)
+        new = New(webhook, 2, "evt_a_2", "job.deployed", b"{}", b"{}", 0)
+        assert await rows.enqueue(epoch, (await cursors.listed())[CURSOR], 2, 0, new=[new])
+        [row] = await rows.first(webhook, 1)
+        await rows.settle(row, Attempt("delivered", 0, 0, 1, 204))
+
+
 def joined(fuzz: Fuzz) -> tuple[str, str]:
     """Let a server join; return its id and token."""
     join = fuzz.ask("POST", "/v1/cluster/join-tokens", json={}).json()["token"]
@@ -122,7 +138,8 @@ def _path(fuzz: Fuzz, row: Row) -> str:
         return filled(row, _LAUNCHED[row.path])
     noun = next(before for before, word in itertools.pairwise(row.words) if word.startswith("{"))
     goes = row.method == "DELETE" or (row.method == "PUT" and noun != "namespaces")
-    return filled(row, _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0])
+    word = _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0]
+    return filled(row, word).replace(f"/deliveries/{word}", "/deliveries/2")
 
 
 def _made(fuzz: Fuzz, noun: str) -> str:
@@ -131,6 +148,8 @@ def _made(fuzz: Fuzz, noun: str) -> str:
         return joined(fuzz)[0]
     if noun == "tokens":
         return str(fuzz.ask("POST", "/v1/acl/tokens", json={"name": name, "roles": ["viewer"]}).json()["id"])
+    if noun == "webhooks":
+        return str(fuzz.ask("POST", "/v1/webhooks", json=_HOOK).json()["id"])
     where = f"/v1/{noun}" if noun in ("jobs", "namespaces", "secrets") else f"/v1/acl/{noun}"
     made = fuzz.ask("POST", where, json=spec(name) if noun == "jobs" else _body(noun, name))
     assert made.status_code == 201, made.text
@@ -197,6 +216,10 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/namespaces": lambda _: {"json": _body("namespaces", new("space"))},
     "POST /v1/secrets": lambda _: {"json": _body("secrets", new("secret"))},
     "POST /v1/secrets/rekey": lambda _: {"json": {}},
+    "POST /v1/webhooks": lambda _: {"json": _HOOK},
+    "PATCH /v1/webhooks/{id}": lambda _: {"json": {"description": "said anew"}},
+    "POST /v1/webhooks/{id}/rotate": lambda _: {"json": {}},
+    "POST /v1/webhooks/{id}/deliveries/redeliver": lambda _: {"json": {"first": 1, "last": 9}},
     "POST /v1/secrets/{name}/rollback": lambda _: {"json": {"version": 1}},
     "PUT /v1/acl/users/{name}/password": lambda _: {"json": {"password": _PASSWORD[::-1]}},
     "PUT /v1/acl/users/{name}": lambda _: _changed("users"),

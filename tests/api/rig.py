@@ -29,11 +29,13 @@ from api.world import World
 from api.write import Writer
 from eventstore.acts import MemoryActs
 from eventstore.beats import MemoryBeats
+from eventstore.cursors import MemoryCursors
 from eventstore.lease import MemoryLeases
 from eventstore.log import Append
 from eventstore.master import Master, Read, given
 from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
+from eventstore.memory_deliveries import MemoryDeliveries
 from eventstore.refusals import MemoryRefusals
 from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
@@ -342,7 +344,7 @@ async def _made(
     leases: MemoryLeases,
     master: Master,
 ) -> Rig:
-    beats, members = MemoryBeats(), MemoryMembers(clock.monotonic)
+    beats, members, cursors = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryCursors()
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0, waiters=PLENTY)
 
@@ -384,6 +386,7 @@ async def _made(
         bounds=Bounds(connections=PLENTY),
         trail=Trail(MemoryActs(log), MemoryRefusals(clock.wall), clock.wall),
         master=master,
+        deliveries=MemoryDeliveries(cursors, lambda: log.epoch),
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()

@@ -41,6 +41,8 @@ NOT_AGAIN: Final = {
     "/v1/auth/logout",
     "/v1/acl/keys/rotate",
     "/v1/secrets/rekey",
+    "/v1/webhooks",
+    "/v1/webhooks/{id}/rotate",
 }
 
 every_ask = pytest.mark.parametrize(
@@ -104,6 +106,8 @@ async def test_asked_once_more_when_all_is_gone(api: Rig, begin: Callable[[Rig],
         assert (await api.do("PUT", "/v1/acl/users/admin", {"namespaces": ["default"]})).status == 200
     elif ask.path.startswith("/v1/secrets"):
         assert (await api.do("DELETE", "/v1/secrets/db")).status == 200
+    elif ask.path.startswith("/v1/webhooks"):
+        assert (await api.do("DELETE", "/".join(ask.path.split("/")[:4]))).status == 200
     elif ask.path.startswith(("/v1/acl", "/v1/namespaces")):
         assert (await api.do("DELETE", f"{ask.path}/new")).status == 200
     elif not ask.path.startswith(("/v1/nodes", "/v1/cluster")):
