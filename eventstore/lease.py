@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from eventstore.database import Database
-from eventstore.log import Append, Lease, LogUnavailable
+from eventstore.log import Append, Appended, Lease, LogUnavailable
 from eventstore.memory import MemoryLog
 from heroctl.domain.events import CoordinatorElected, encode
 
@@ -137,6 +137,11 @@ class MemoryLeases:
         self._holder, self._epoch, self._expires = holder, self._log.epoch + 1, now + seconds
         self._log.elect(Append((CoordinatorElected(holder, self._epoch),), epoch=self._epoch))
         return self._epoch
+
+    def give(self, holder: str, seconds: float, append: Append) -> Appended:
+        """Let another hold the lease, under the epoch of an append that says so."""
+        self._holder, self._epoch, self._expires = holder, self._log.epoch + 1, self._clock() + seconds
+        return self._log.elect(append)
 
     async def hold(self, holder: str, epoch: int, uid: int) -> bool:
         """See Leases.hold."""

@@ -65,6 +65,7 @@ CALLED: Final = frozenset(
         "roll_blocks",
         "roll_samples",
         "sample_partition",
+        "transfer",
     }
 )  # functions
 INTERNAL: Final = frozenset({"append_one", "raise_floor"})  # called by others, with their owner's rights

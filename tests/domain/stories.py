@@ -278,6 +278,13 @@ def _keep(world: World, which: int, how: int) -> None:
             world.add(e.SecretRead("default", name, how), e.SecretsRekeyed(f"key-{how}"))
 
 
+def _hand_over(world: World, which: int, how: int) -> None:
+    """Another reconciler coordinates, elected or given it."""
+    source, target = f"r{which % 3}", f"r{how % 3}"
+    elected = e.CoordinatorElected(target, world.state.epoch + 1)
+    world.add(*((e.CoordinatorTransferred(source, target),) if how % 2 else ()), elected)
+
+
 def _set(world: World, which: int, how: int) -> None:
     given = {"placement": ("binpack", "spread")[which % 2], "preemption": how % 2 == 0, "auto_rebalance": how % 3 == 0}
     world.do(set_settings(world.state, given))
@@ -314,4 +321,5 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _part,
     _keep,
     _set,
+    _hand_over,
 )

@@ -18,6 +18,8 @@ def tell(world: World) -> None:
     world.add(e.AllocStopping(weak.id, "default", "low", "preempted", "default/high"))
     world.report(node, Report(weak.id, attempt=1, phase="complete", exit_code=0))
     _kept(world, node.id)
+    world.add(e.CoordinatorTransferred("r1", "r2"), e.CoordinatorElected("r2", world.state.epoch + 1))
+    world.add(e.CoordinatorTransferred("r2", "r1"), e.CoordinatorElected("r1", world.state.epoch + 1))
 
 
 def _kept(world: World, node: str) -> None:

@@ -32,6 +32,14 @@ class CoordinatorElected(Event, frozen=True, gc=False, omit_defaults=True):
     epoch: int
 
 
+class CoordinatorTransferred(Event, frozen=True, gc=False, omit_defaults=True):
+    """An administrator handed coordination from one reconciler to another: the election stands beside it."""
+
+    TAG: ClassVar[str] = "coordinator.transferred"
+    source: str
+    target: str
+
+
 class LevelRaised(Event, frozen=True, gc=False, omit_defaults=True):
     """Every process can fold the events of this level: from here on they may be written. It is never lowered."""
 

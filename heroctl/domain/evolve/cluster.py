@@ -29,6 +29,10 @@ def _elected(state: State, event: e.CoordinatorElected, touch: Touch) -> None:
     touch.add(CLUSTER, PEERS)
 
 
+def _transferred(state: State, event: e.CoordinatorTransferred, touch: Touch) -> None:
+    """It is the election beside it that makes the coordinator."""
+
+
 def _level_raised(state: State, event: e.LevelRaised, touch: Touch) -> None:
     state.level = max(state.level, event.level)
     touch.add(CLUSTER, PEERS)
@@ -71,6 +75,7 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.ClusterCreated: _created,
     e.IncarnationDrawn: _drawn,
     e.CoordinatorElected: _elected,
+    e.CoordinatorTransferred: _transferred,
     e.LevelRaised: _level_raised,
     e.MemberJoined: _joined,
     e.MemberLeft: _left,
