@@ -27,6 +27,7 @@ from agents.agent import About, Agent
 from agents.client import Away, Client, Refused
 from agents.clock import RealClock
 from agents.container import Container, Node
+from agents.counters import Machine
 from agents.disk import Disk
 from agents.docker_images import Images
 from agents.docker_runtime import DEFAULT_URL, DockerRuntime
@@ -146,7 +147,7 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         disk=disk,
         client=client,
         clock=clock,
-        stats=machine.Usage(folder).measure,
+        whole=Machine(folder),
         ca_cert=settings.ca_cert,
     )
 

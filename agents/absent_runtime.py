@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from agents.container import Container, Description
+from agents.counters import Counters
+from agents.health import Probe
 from agents.login import Login
-from agents.runtime import DriverMissing, Gone, Ran
+from agents.runtime import DriverMissing, Gone, Ran, Runtime
 from heroctl.domain.assignment import Driver
 
 
@@ -64,6 +66,11 @@ class AbsentRuntime:
         del container
         return ""
 
+    async def usage(self, container: str) -> Counters:
+        """Have nothing that uses anything."""
+        del container
+        return Counters()
+
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Have nothing to reach."""
         raise Gone(f"{container} {port}")
@@ -72,3 +79,12 @@ class AbsentRuntime:
         """Have nothing to tell."""
         yield ""
         await asyncio.Event().wait()
+
+
+def absent(driver: str) -> tuple[Runtime, Probe]:
+    """Make one, and what would look at the health of its workloads."""
+
+    async def probe(*_: object) -> str:
+        return ""
+
+    return AbsentRuntime(driver), probe

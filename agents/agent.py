@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from agents.absent_runtime import AbsentRuntime
+from agents.absent_runtime import absent
 from agents.bridge import Bridge
 from agents.client import Client
 from agents.clock import Clock
@@ -23,6 +23,7 @@ from agents.journal import Journal
 from agents.ports import Ports
 from agents.record import Record
 from agents.runtime import Runtime, RuntimeFault
+from agents.samples import Sampler, Whole, running
 from agents.secrets import Secrets
 from agents.services import Services
 from agents.silence import SHORT, released
@@ -77,7 +78,7 @@ class Agent:
         runtimes: Mapping[str, tuple[Runtime, Probe]],
         client: Client,
         clock: Clock,
-        stats: Callable[[], dict[str, float]],
+        whole: Whole,
         ca_cert: str = "",
         disk: Disk | None = None,
         bridge: Callable[[], Awaitable[Bridge | None]] | None = None,
@@ -88,7 +89,6 @@ class Agent:
         self._journal = journal
         self._runtimes = runtimes
         self._clock = clock
-        self.stats = stats
         self.workers: dict[str, Worker] = {}
         self._drivers = {name: Driver(healthy=False) for name in runtimes}
         self._looked: set[str] = set()  # runtimes that have been looked at
@@ -101,6 +101,14 @@ class Agent:
         self._secrets = Secrets(lambda allocs: client.secrets(SecretsRequest(self.sync.session, allocs)))
         keep = journal.keep_services
         self._services = Services(node.id, ports, client.services, clock=clock, keep=keep, bridge=bridge)
+        self._sampler = Sampler(
+            node.id,
+            whole,
+            lambda: running(self.workers.values(), self._room.desired),
+            client.samples,
+            clock=clock,
+            session=lambda: self.sync.session,
+        )
         self._room = Room(node, clock, journal, ports, self.sync.told, self._secrets, self._services, Desired())
 
     async def run(self, asked: asyncio.Event, *, halt: bool = False) -> None:
@@ -120,7 +128,7 @@ class Agent:
 
     async def _work(self, asked: asyncio.Event) -> None:
         await self._beside(
-            *(self.sync.run(), asked.wait(), self._services.run()),
+            *(self.sync.run(), asked.wait(), self._services.run(), self._sampler.run()),
             *(self._every(HEALTH, self._examine), self._every(TIDY, self._tidy)),
         )
 
@@ -191,7 +199,7 @@ class Agent:
         self._services.want(assigned for assigned in known if assigned is not None)
 
     def _worker(self, alloc: str, driver: str, record: Record | None = None) -> Worker:
-        runtime, probe = self._runtimes.get(driver) or _absent(driver)
+        runtime, probe = self._runtimes.get(driver) or absent(driver)
         looked = driver in self._looked or driver not in self._runtimes
         worker = Worker(record or Record(alloc), self._room, runtime, probe, containers=[] if looked else None)
         self.workers[alloc] = worker
@@ -385,10 +393,3 @@ class Agent:
             _log.info("report_not_taken", alloc=report.alloc, outcome=outcome, phase=report.phase)
         if worker is not None:
             worker.heard = True
-
-
-def _absent(driver: str) -> tuple[Runtime, Probe]:
-    async def probe(*_: object) -> str:
-        return ""
-
-    return AbsentRuntime(driver), probe

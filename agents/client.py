@@ -19,6 +19,7 @@ from heroctl.domain.assignment import (
     SyncRequest,
 )
 from heroctl.domain.endpoints import ServicesReply, ServicesRequest
+from heroctl.domain.sampling import SamplesReply, SamplesRequest
 from heroctl.domain.spec import decode_hook
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ _SESSION: Final = msgspec.json.Decoder(SessionReply, dec_hook=decode_hook)
 _SECRETS: Final = msgspec.json.Decoder(SecretsReply)
 _SYNC: Final = msgspec.json.Decoder(SyncReply, dec_hook=decode_hook)
 _SERVICES: Final = msgspec.json.Decoder(ServicesReply)
+_SAMPLES: Final = msgspec.json.Decoder(SamplesReply)
 _IDENTITY: Final = msgspec.json.Decoder(Identity)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, ValueError)
 
@@ -83,6 +85,10 @@ class Client:
     async def services(self, request: ServicesRequest) -> ServicesReply:
         """Ask where the services are found that allocations refer to."""
         return await self._post("/v1/agent/services", request, _SERVICES, ANSWER + request.wait)
+
+    async def samples(self, request: SamplesRequest) -> SamplesReply:
+        """Tell what the node and its allocations use."""
+        return await self._post("/v1/agent/samples", request, _SAMPLES, ANSWER)
 
     async def secrets(self, request: SecretsRequest) -> SecretsReply:
         """Ask what the secrets of allocations hold, just before they are started."""

@@ -23,10 +23,12 @@ from agents import container_user, descendants
 from agents.bridge import Bridge, bridge_of
 from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.container_user import NoSuchUser, User
+from agents.counters import Counters
 from agents.docker_config import config
 from agents.docker_engine import CALL, LONG_CALL, Engine, calling, not_started, shown
 from agents.docker_images import Images
 from agents.docker_streams import heard, unframed, unpacked
+from agents.docker_usage import DockerUsage
 from agents.gate import Gate
 from agents.ground import Ground, Laid
 from agents.host_paths import grounded
@@ -65,6 +67,7 @@ class DockerRuntime:
     ) -> None:
         self._engine = Engine(url or os.environ.get("DOCKER_HOST") or DEFAULT_URL)
         self._images = images(self._engine)
+        self._usage = DockerUsage(self._engine)
         self._labels = {CLUSTER: cluster, NODE: node}
         self._publish = publish
         self._allowance = allowance
@@ -270,6 +273,7 @@ class DockerRuntime:
             except Gone:
                 pass
         self._running.pop(container, None)
+        self._usage.forget(container)
         await self._cleared(self._keys.pop(container, ""))
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
@@ -300,6 +304,10 @@ class DockerRuntime:
             ):
                 return last_lines(await unframed(response.content))
         return ""
+
+    async def usage(self, container: str) -> Counters:
+        """Read what the kernel counts; see DockerUsage."""
+        return await self._usage.of(container)
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the container's own address where the engine is on this machine: its proxy says yes for everyone."""

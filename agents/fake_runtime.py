@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from agents.clock import Clock
 from agents.container import Container, Description, identified
+from agents.counters import Counters
 from agents.login import Login
 from agents.output import last_lines
 from agents.runtime import Gone, ImageAbsent, ImageAuthFailed, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
@@ -175,6 +176,14 @@ class FakeRuntime:
         """Return what the script says."""
         known = container in self._images and not self.away
         return last_lines(self._script(self._images[container]).says.encode()) if known else ""
+
+    async def usage(self, container: str) -> Counters:
+        """Say what a workload has used that is at a tenth of what it may, all the time."""
+        description, made = self.started.get(container), self.containers.get(container)
+        if description is None or made is None or made.state != "running" or made.started_at is None:
+            return Counters()
+        ran = max(0.0, self._clock.now() - made.started_at)
+        return Counters(ran * description.cpu / 10, description.memory / 10, ran * 1e3, ran * 2e3, 0.0, ran * 1e2)
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the host port."""

@@ -72,33 +72,6 @@ def address(urls: Iterable[str]) -> str:
     return _LOOPBACK
 
 
-class Usage:
-    """What the whole machine uses: cores (since last asked), bytes of memory, bytes of the data's disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._last = _ticks()
-
-    def measure(self) -> dict[str, float]:
-        """Measure now."""
-        (busy, total), (busy_then, total_then) = now, then = _ticks(), self._last
-        self._last = now
-        share = (busy - busy_then) / (total - total_then) if total > then[1] else 0.0
-        memory = _memory()
-        return {
-            "cpu": round(share * (os.cpu_count() or 1), 3),
-            "memory": float(memory["MemTotal"] - memory.get("MemAvailable", memory["MemFree"])),
-            "disk": float(shutil.disk_usage(self._folder).used),
-        }
-
-
-def _ticks() -> tuple[int, int]:
-    """Return the ticks that all processors together were busy, and all there were."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    idle = fields[3] + fields[4]
-    return sum(fields) - idle, sum(fields)
-
-
 def _memory() -> dict[str, int]:
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1] == "kB"}

@@ -29,6 +29,7 @@ from agents import cgroup, process_files, waiter
 from agents.command import OUTPUT
 from agents.command import run as run_command
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
+from agents.counters import Counters, of_process
 from agents.gate import Gate
 from agents.ground import Ground
 from agents.login import Login
@@ -268,6 +269,14 @@ class ProcessRuntime:
         folder = self._folder / container
         said = [_end_of(folder / name) for name in ("stdout.log", "stderr.log")]
         return last_lines(b"\n".join(said))
+
+    async def usage(self, container: str) -> Counters:
+        """Read what the kernel counts of its groups, or of each of its processes."""
+        folder = self._folder / container
+        run, runs = _read(folder / "run.json"), _read(folder / "pid.json")
+        if not runs or not self._lives(runs):
+            return Counters()
+        return await asyncio.to_thread(of_process, runs["pid"], run.get("groups", ()))
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:
         """Return the host port on this machine."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple, Protocol
 
 from agents.container import Container, Description
+from agents.counters import Counters
 from agents.login import Login
 from agents.step import Fault
 from heroctl.domain.assignment import Driver
@@ -194,6 +195,10 @@ class Runtime(Protocol):
 
     async def output(self, container: str) -> str:
         """Return the last lines that the workload wrote, tidied; "" where they cannot be had soon. Never raises."""
+        ...
+
+    async def usage(self, container: str) -> Counters:
+        """Return what the workload has used so far; nothing where it does not run. Never raises."""
         ...
 
     async def endpoint(self, container: str, port: str) -> tuple[str, int]:

@@ -64,10 +64,6 @@ class Side(Protocol):
         """Hear that a report was answered; there is nothing newer to say of its allocation."""
         ...
 
-    def stats(self) -> dict[str, float]:
-        """Return what the machine uses."""
-        ...
-
 
 class Sync:
     """Keeps the control plane and this node in step, for ever. `run` ends only by Dismissed.
@@ -222,7 +218,6 @@ class Sync:
             index=0 if self._full else index,
             state_index=max(self._client.index, index),  # a ring may know more than any api has answered
             reports=reports,
-            stats=self._side.stats(),
             doorbell=self._doorbell.position,
             need_redis=self._needs_redis(),
             wait=self._every if idle else 0.0,

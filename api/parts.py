@@ -24,6 +24,7 @@ from api.reads import Pages
 from api.streams import Streams
 from api.throttle import Throttle
 from api.trail import Trail
+from api.usage import Usage
 from api.wait import ClientLeft, Waiters
 from api.wait import Outcome as Ended
 from api.world import World
@@ -58,6 +59,7 @@ class Parts:
     passwords: Passwords
     pulse: Pulse
     world: World
+    usage: Usage
     pages: Pages
     waiters: Waiters
     streams: Streams | None

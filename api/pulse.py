@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from api.keys import Keyring
 from api.streams import Streams
+from api.usage import Usage
 from eventstore.beats import Beat, Beats
 from eventstore.lease import Leases
 from eventstore.log import LogUnavailable
@@ -47,6 +48,7 @@ class Pulse:
         me: Present,
         clock: Callable[[], float],
         revoked: Callable[[frozenset[str]], None],
+        usage: Usage,
     ) -> None:
         self.members: list[Present] = [me]
         self.redis = streams is not None
@@ -60,9 +62,9 @@ class Pulse:
         self._me = me
         self._clock = clock
         self._revoked = revoked
+        self._usage = usage
         self._pending: dict[str, Beat] = {}
         self._written: asyncio.Future[None] | None = None
-        self._stats: dict[str, dict[str, float]] = {}
         self._heard: dict[str, Beat] = {}
         self._changed: dict[str, float] = {}
         self._lease_until = 0.0
@@ -84,8 +86,9 @@ class Pulse:
         return 0 if beat is None else beat.session
 
     def stats_of(self, node: str) -> dict[str, float]:
-        """Return what a node's agent measured last, as far as it told this process."""
-        return self._stats.get(node, {})
+        """Return what a node's agent measured last, whichever api it told."""
+        known = self._view.state.nodes.get(node)
+        return self._usage.of("node", known.name) if known is not None else {}
 
     def skew_of(self, node: str) -> int | None:
         """Return by how many ms a node's clock is ahead of the database's, as it said last; None: it has not."""
@@ -101,8 +104,6 @@ class Pulse:
 
     def beat(self, node: str, request: SyncRequest) -> asyncio.Future[None]:
         """Take a beat; the future is done once it is written, with LogUnavailable if it could not be."""
-        if request.stats:
-            self._stats[node] = request.stats
         self._pending[node] = Beat(
             request.session,
             _bounded(request.seq),
@@ -142,6 +143,11 @@ class Pulse:
         if self._streams is not None:
             self.redis = await self._streams.answers()
 
+    async def live(self) -> list[Present]:
+        """Look at who lives, and who coordinates, just now. Raises LogUnavailable."""
+        await self._look_at_members()
+        return self.members
+
     async def _look_at_members(self) -> None:
         asked = self._clock()
         lease = (await self._leases.look("", 0.0)).lease
@@ -161,9 +167,8 @@ class Pulse:
             if old is not None and (old.session, old.count) != (beat.session, beat.count):
                 self._changed[node] = now
         self._heard = beats
-        for known in (self._changed, self._stats):
-            for node in known.keys() - self._view.state.nodes.keys():
-                del known[node]
+        for node in self._changed.keys() - self._view.state.nodes.keys():
+            del self._changed[node]
 
     async def renew(self) -> None:
         """Say that this process lives. Raises LogUnavailable."""

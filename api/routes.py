@@ -15,6 +15,7 @@ from api import (
     acl,
     acl_tokens,
     agent,
+    agent_samples,
     agent_secrets,
     allocations,
     audit,
@@ -302,3 +303,4 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),
     do("POST", "/v1/agent/services", NODE, services.of_node),
 )
+    do("POST", "/v1/agent/samples", NODE, agent_samples.take),

@@ -40,6 +40,7 @@ from api.settings import Settings
 from api.streams import Streams
 from api.throttle import Throttle
 from api.trail import Trail
+from api.usage import Usage
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
@@ -55,6 +56,7 @@ from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
 from eventstore.refusals import PostgresRefusals
 from eventstore.sessions import PostgresSessions
+from eventstore.samples import PostgresSamples
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.uses import PostgresUses
@@ -143,7 +145,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
-        for work in (parts.pulse.run(), parts.trail.run(), uses):
+        for work in (parts.pulse.run(), parts.usage.run(), parts.trail.run(), uses):
             stack.callback(tasks.create_task(work).cancel)
         requests = RequestLog(to_stdout)
         stack.push_async_callback(parts.pulse.leave)
@@ -183,6 +185,7 @@ async def _parts(
             waiters.end(gate.still)
 
     pulse = Pulse(
+    usage = Usage(PostgresSamples(database), lambda: pulse.time(time.time()) / 1000 or time.time())
         view=view,
         beats=PostgresBeats(database),
         members=PostgresMembers(database),
@@ -194,6 +197,7 @@ async def _parts(
         clock=time.monotonic,
         revoked=revoked,
     )
+        usage=usage,
     await pulse.renew()
     await pulse.look()
     return Parts(
@@ -206,6 +210,7 @@ async def _parts(
         passwords=Passwords(),
         pulse=pulse,
         world=World(view, pulse, member.version, gate.uses, disk, need_keys=master.need),
+        usage=usage,
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,
         streams=streams,

@@ -143,7 +143,6 @@ class SyncRequest(Struct, frozen=True):
     state_index: int = 0  # the newest log index the agent has seen
     applied: int | None = None  # ingress nodes: the routes document served
     reports: list[Report] = field(default_factory=list)
-    stats: dict[str, float] = field(default_factory=dict)
     doorbell: str = ""  # id of the last stream entry read; "" when Redis is not used
     need_redis: bool = False  # ask for the Redis user again
     wait: float = 0.0  # seconds to wait for a newer assignment, where Redis is away

@@ -26,12 +26,14 @@ from heroctl.domain.assignment import (
 )
 from heroctl.domain.endpoints import Endpoint, ServiceEndpoints, ServicesReply, ServicesRequest, referred
 from heroctl.domain.lifecycle import Phase, supersedes
+from heroctl.domain.sampling import SamplesReply, SamplesRequest
 from heroctl.domain.spec import encode_hook
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=encode_hook)
 _SESSION: Final = msgspec.json.Decoder(SessionRequest)
 _SECRETS: Final = msgspec.json.Decoder(SecretsRequest)
 _SERVICES: Final = msgspec.json.Decoder(ServicesRequest)
+_SAMPLES: Final = msgspec.json.Decoder(SamplesRequest)
 _SYNC: Final = msgspec.json.Decoder(SyncRequest)
 
 Fault = Callable[[str], httpx2.Response | None]
@@ -71,6 +73,9 @@ class ControlPlane:
     asked_for: list[list[str]] = field(default_factory=list)  # the allocations of each question for secrets
     services: dict[str, list[Endpoint]] = field(default_factory=dict)  # by namespace and name
     services_asked: int = 0
+    samples: list[SamplesRequest] = field(default_factory=list)
+    samples_status: int = 200
+    again: float = 5.0  # seconds to the next sample, less each node's own offset
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
 
@@ -105,6 +110,9 @@ class ControlPlane:
         return httpx2.MockTransport(self.answer)
 
     async def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/agent/samples":  # beside everything else, and of no account to it
+            self.samples.append(_SAMPLES.decode(request.content))
+            return httpx2.Response(self.samples_status, content=_ENCODER.encode(SamplesReply(self.again)))
         self.headers.append(request.headers)
         self.hosts.append(request.url.host)
         path = request.url.path.rpartition("/")[2]

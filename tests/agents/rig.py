@@ -14,6 +14,7 @@ from agents.agent import About, Agent
 from agents.bridge import Bridge
 from agents.client import Client
 from agents.container import Container, Node
+from agents.counters import Counters
 from agents.disk import Disk
 from agents.fake_runtime import FakeRuntime
 from agents.health import Probe
@@ -66,6 +67,22 @@ class InlineJournal(Journal):
 
 
 @dataclass
+class FakeMachine:
+    """A machine of two cores, of which half a one is busy."""
+
+    clock: ManualClock
+    limits: tuple[float, float] = (2.0, 1e9)
+
+    def counters(self) -> Counters:
+        """Count."""
+        return Counters(self.clock.now() / 2, 5e8, 0.0, 0.0, 0.0, 0.0)
+
+    def gauges(self) -> dict[str, float]:
+        """Tell what else is so."""
+        return {"load": 0.5}
+
+
+@dataclass
 class Rig:
     """`start` an agent, `kill` it, `start` the next: the runtime, the folder and the control plane stay."""
 
@@ -101,7 +118,7 @@ class Rig:
             client=client,
             bridge=self.bridge,
             clock=self.clock,
-            stats=lambda: {"cpu": 0.5},
+            whole=FakeMachine(self.clock),
             disk=Disk(self.folder, usage=lambda _: (100, self.disk_used, 100 - self.disk_used)),
         )
         self.running = asyncio.create_task(self._run(self.agent, journal, client))

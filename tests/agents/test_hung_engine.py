@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents import agent as agents_agent
-from agents import docker_runtime
+from agents import counters, docker_runtime
 from agents import sync as agents_sync
 from agents.agent import About, Agent
 from agents.client import Client
@@ -130,7 +130,7 @@ async def there(test_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         runtimes={"docker": (runtime, Prober(runtime))},
         client=client,
         clock=clock,
-        stats=dict,
+        whole=counters.Machine(tmp_path),
     )
     await direct.open()
     asked = asyncio.Event()

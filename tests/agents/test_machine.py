@@ -59,13 +59,6 @@ def test_the_machine_tells_what_it_is(tmp_path: Path) -> None:
     assert (share.cpu, share.memory, share.disk) == (0.5, 10, 20)
 
 
-def test_usage_is_measured(tmp_path: Path) -> None:
-    usage = node.Usage(tmp_path)
-    measured = usage.measure()
-    assert set(measured) == {"cpu", "memory", "disk"}
-    assert all(value >= 0 for value in measured.values())
-
-
 def test_the_address_is_the_one_that_leads_to_the_api() -> None:
     assert node.address(["http://127.0.0.1:8080"]) == "127.0.0.1"
     assert node.address(["http://no-such-host.invalid", "http://127.0.0.1"]) == "127.0.0.1"

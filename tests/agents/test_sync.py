@@ -47,7 +47,6 @@ async def test_it_beats_every_two_seconds_with_numbers_in_order(node: Rig) -> No
     assert numbers == list(range(1, len(numbers) + 1))
     assert 9 <= len([sync for sync in node.control.syncs if not sync.reports]) <= 16
     assert {sync.session for sync in node.control.syncs} == {10}
-    assert node.control.syncs[-1].stats == {"cpu": 0.5}
 
 
 async def test_it_tells_how_far_its_clock_is_ahead_of_what_it_heard(node: Rig) -> None:

@@ -196,6 +196,12 @@ def _secrets(fuzz: Fuzz) -> dict[str, Any]:
     opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
     return {"json": {"session": opened, "allocs": fuzz.live["allocations"]}, "token": fuzz.node}
 
+def _samples(fuzz: Fuzz) -> dict[str, Any]:
+    session = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
+    taken = [{"age": 0.5, "samples": [{"values": {"cpu": 0.5, "memory": 1e9}}]}]
+    return {"json": {"session": session, "taken": taken}, "token": fuzz.node}
+
+
 
 def _changed(noun: str) -> dict[str, Any]:
     body = _body(noun, "")
@@ -243,6 +249,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
 
 
 def _given(fuzz: Fuzz, row: Row) -> dict[str, Any]:
+    "POST /v1/agent/samples": _samples,
     known = _GIVEN.get(f"{row.method} {row.path}")
     if known is not None:
         return known(fuzz)

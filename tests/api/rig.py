@@ -24,6 +24,7 @@ from api.pulse import Pulse
 from api.reads import Pages
 from api.requestlog import RequestLog
 from api.trail import Trail
+from api.usage import Usage
 from api.wait import Waiters
 from api.world import World
 from api.write import Writer
@@ -38,6 +39,7 @@ from eventstore.memory import MemoryLog
 from eventstore.memory_deliveries import MemoryDeliveries
 from eventstore.refusals import MemoryRefusals
 from eventstore.sessions import MemorySessions
+from eventstore.samples import MemorySamples
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
@@ -301,6 +303,7 @@ async def beside(api: Rig, *, keys: Read = MASTER) -> AsyncIterator[Rig]:
     """Start another process of the same cluster, or the same one anew."""
     async with _running(api.log, api.clock, api.parts.vault, api.sessions, leases=api.leases, keys=keys) as made:
         await made.parts.pulse.look()
+        made.parts.usage.samples = api.parts.usage.samples
         made.token = api.token
         yield made
 
@@ -353,6 +356,7 @@ async def _made(
             waiters.end(gate.still)
 
     pulse = Pulse(
+    usage = Usage(MemorySamples(), clock.wall)
         view=view,
         beats=beats,
         members=members,
@@ -364,6 +368,7 @@ async def _made(
         clock=clock.monotonic,
         revoked=revoked,
     )
+        usage=usage,
     teller, prover = MemoryTeller(log), MemoryProver(log)
     parts = Parts(
         view=view,
@@ -375,6 +380,7 @@ async def _made(
         passwords=Remembered(),
         pulse=pulse,
         world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
+        usage=usage,
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
         streams=None,

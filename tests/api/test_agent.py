@@ -38,6 +38,11 @@ class Agent:
         await self.api.parts.pulse.write()
         return await asking.reply()
 
+    async def measured(self, values: dict[str, float], alloc: str = "", age: float = 0.0) -> Reply:
+        """Tell what the node or an allocation of it uses."""
+        taken = [{"age": age, "samples": [{"values": values, "alloc": alloc}]}]
+        return await self.api.post("/v1/agent/samples", {"session": self.session, "taken": taken}, token=self.token)
+
 
 async def agent(api: Rig, name: str = "node-1") -> Agent:
     """Let a server join and its agent open a session."""
@@ -357,7 +362,7 @@ async def test_a_newer_agent_may_say_more(api: Rig) -> None:
     session = await open_session(api, token, colour="blue")
     assert session.status == 200
     first = Agent(api, node, token, session)
-    assert (await first.sync(mood="good", stats={"cpu": 0.5})).status == 200
+    assert (await first.sync(mood="good")).status == 200
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[", b"\xff", b"[" * 100_000, b'{"session": "x", "seq": 1}'])
@@ -376,8 +381,9 @@ async def test_nodes_show_what_their_agents_measured_and_when_they_beat(api: Rig
     assert shown["last_seen_s"] is None
     assert shown["cpu"] == {"total": 4.0, "reserved": 0.0, "used": 0}
     for _ in range(2):
-        await first.sync(stats={"cpu": 1.5, "memory": 2e9, "disk": 1e9})
+        await first.sync()
         await api.parts.pulse.look()
+    await first.measured({"cpu": 1.5, "memory": 2e9, "disk": 1e9})
     api.clock.ticks += 3
     shown = (await api.get("/v1/nodes/node-1")).body
     assert shown["last_seen_s"] == 3

@@ -11,6 +11,7 @@ from api.historian import READERS, name_of
 from api.routes import AT, ROUTES
 from heroctl.domain.assignment import SyncRequest
 from heroctl.domain.events import JobDeleted, NodeEligibilitySet
+from heroctl.domain.sampling import Measured, SamplesRequest, Taken
 from tests.api.rig import Rig
 from tests.api.specs import join, open_session, place, runs, submit
 from tests.waiting import eventually
@@ -142,10 +143,13 @@ async def test_todays_rights_judge_the_past(api: Rig) -> None:
 async def test_what_is_measured_today_does_not_stand_in_the_past(api: Rig) -> None:
     node = (await furnish(api))["node"]
     index = api.parts.view.index
-    beat = api.parts.pulse.beat(node, SyncRequest(index, 1, stats={"cpu": 1.5, "memory": 99.0}))
+    beat = api.parts.pulse.beat(node, SyncRequest(index, 1))
     await api.parts.pulse.write()
     await beat
     await api.parts.pulse.look()
+    taken = Taken(0.0, [Measured({"cpu": 1.5, "memory": 99.0})])
+    state = api.parts.view.state
+    await api.parts.usage.take(state.nodes[node], SamplesRequest(index, [taken]), state)
     now = (await api.get("/v1/nodes/node-1")).body
     assert now["cpu"]["used"] == 1.5
     then = (await api.get(at("/v1/nodes/node-1", index))).body

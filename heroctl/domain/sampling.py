@@ -1,0 +1,54 @@
+"""What an agent tells of use: samples of its node and allocations, and what applications say of themselves.
+
+The wire format of `POST /v1/agent/samples`. Fields and metrics that one side does not know are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct, field
+
+from heroctl.domain.exposition import Family
+
+Value = Annotated[float, Meta(ge=0, le=1e18)]
+Age = Annotated[float, Meta(ge=0, le=1e6)]
+
+MOST_SERIES: Final = 500  # of one allocation
+
+
+class Measured(Struct, frozen=True, omit_defaults=True):
+    """Values by metric, of an allocation; "": of the node itself."""
+
+    values: dict[str, Value]
+    alloc: str = ""
+
+
+class Taken(Struct, frozen=True):
+    """Samples that were taken together, `age` seconds before they are sent: an agent's clock is not trusted."""
+
+    age: Age
+    samples: list[Measured]
+
+
+class Scraped(Struct, frozen=True, omit_defaults=True):
+    """What an allocation's application said of itself. `up`: it answered; `dropped`: so many series were too many."""
+
+    alloc: str
+    up: bool
+    families: list[Family] = field(default_factory=list)
+    dropped: int = 0
+
+
+class SamplesRequest(Struct, frozen=True):
+    """Body of `POST /v1/agent/samples`."""
+
+    session: int
+    taken: list[Taken] = field(default_factory=list)
+    scraped: list[Scraped] = field(default_factory=list)
+
+
+class SamplesReply(Struct, frozen=True):
+    """The answer: when the next sample is to be taken, in seconds."""
+
+    again: float
