@@ -58,8 +58,8 @@ class Parts:
     marks: Marks
     passwords: Passwords
     pulse: Pulse
-    world: World
     usage: Usage
+    world: World
     pages: Pages
     waiters: Waiters
     streams: Streams | None

@@ -302,5 +302,5 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/agent/sync", NODE, agent.sync),
     do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),
     do("POST", "/v1/agent/services", NODE, services.of_node),
-)
     do("POST", "/v1/agent/samples", NODE, agent_samples.take),
+)

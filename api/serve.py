@@ -55,8 +55,8 @@ from eventstore.members import PostgresMembers, Present
 from eventstore.migrate import migrate
 from eventstore.postgres import PostgresLog, open_log
 from eventstore.refusals import PostgresRefusals
-from eventstore.sessions import PostgresSessions
 from eventstore.samples import PostgresSamples
+from eventstore.sessions import PostgresSessions
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.uses import PostgresUses
@@ -184,8 +184,8 @@ async def _parts(
         if gate.revoke(sessions):
             waiters.end(gate.still)
 
-    pulse = Pulse(
     usage = Usage(PostgresSamples(database), lambda: pulse.time(time.time()) / 1000 or time.time())
+    pulse = Pulse(
         view=view,
         beats=PostgresBeats(database),
         members=PostgresMembers(database),
@@ -196,8 +196,8 @@ async def _parts(
         me=Present(member, view.level),
         clock=time.monotonic,
         revoked=revoked,
-    )
         usage=usage,
+    )
     await pulse.renew()
     await pulse.look()
     return Parts(
@@ -209,8 +209,8 @@ async def _parts(
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        world=World(view, pulse, member.version, gate.uses, disk, need_keys=master.need),
         usage=usage,
+        world=World(view, pulse, member.version, gate.uses, disk, need_keys=master.need),
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,
         streams=streams,

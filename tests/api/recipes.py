@@ -192,15 +192,15 @@ def _sync(fuzz: Fuzz) -> dict[str, Any]:
     return {"json": {"session": opened, "seq": 1}, "token": fuzz.node}
 
 
-def _secrets(fuzz: Fuzz) -> dict[str, Any]:
-    opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
-    return {"json": {"session": opened, "allocs": fuzz.live["allocations"]}, "token": fuzz.node}
-
 def _samples(fuzz: Fuzz) -> dict[str, Any]:
     session = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
     taken = [{"age": 0.5, "samples": [{"values": {"cpu": 0.5, "memory": 1e9}}]}]
     return {"json": {"session": session, "taken": taken}, "token": fuzz.node}
 
+
+def _secrets(fuzz: Fuzz) -> dict[str, Any]:
+    opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
+    return {"json": {"session": opened, "allocs": fuzz.live["allocations"]}, "token": fuzz.node}
 
 
 def _changed(noun: str) -> dict[str, Any]:
@@ -244,12 +244,12 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
     "POST /v1/agent/secrets": _secrets,
+    "POST /v1/agent/samples": _samples,
     "POST /v1/agent/services": lambda fuzz: {"json": {"known": ""}, "token": fuzz.node},
 }
 
 
 def _given(fuzz: Fuzz, row: Row) -> dict[str, Any]:
-    "POST /v1/agent/samples": _samples,
     known = _GIVEN.get(f"{row.method} {row.path}")
     if known is not None:
         return known(fuzz)

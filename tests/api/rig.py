@@ -38,8 +38,8 @@ from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.memory_deliveries import MemoryDeliveries
 from eventstore.refusals import MemoryRefusals
-from eventstore.sessions import MemorySessions
 from eventstore.samples import MemorySamples
+from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
 from heroctl.domain.events import Event
@@ -302,8 +302,8 @@ async def rig(*, keys: Read = MASTER) -> AsyncIterator[Rig]:
 async def beside(api: Rig, *, keys: Read = MASTER) -> AsyncIterator[Rig]:
     """Start another process of the same cluster, or the same one anew."""
     async with _running(api.log, api.clock, api.parts.vault, api.sessions, leases=api.leases, keys=keys) as made:
-        await made.parts.pulse.look()
         made.parts.usage.samples = api.parts.usage.samples
+        await made.parts.pulse.look()
         made.token = api.token
         yield made
 
@@ -355,8 +355,8 @@ async def _made(
         if gate.revoke(ended):
             waiters.end(gate.still)
 
-    pulse = Pulse(
     usage = Usage(MemorySamples(), clock.wall)
+    pulse = Pulse(
         view=view,
         beats=beats,
         members=members,
@@ -367,8 +367,8 @@ async def _made(
         me=Present(Member("api-test", "api", "192.0.2.1:8080", "1.2.3")),
         clock=clock.monotonic,
         revoked=revoked,
-    )
         usage=usage,
+    )
     teller, prover = MemoryTeller(log), MemoryProver(log)
     parts = Parts(
         view=view,
@@ -379,8 +379,8 @@ async def _made(
         marks=await bootstrap.marks(vault),
         passwords=Remembered(),
         pulse=pulse,
-        world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
         usage=usage,
+        world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
         streams=None,
