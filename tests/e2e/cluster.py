@@ -21,6 +21,7 @@ from tests import servers
 from tests.e2e import history, leftovers
 from tests.e2e.address import Address
 from tests.e2e.client import Client, RefusedError
+from tests.e2e.network import Network
 from tests.e2e.observer import Observer
 from tests.e2e.parts import Part
 from tests.e2e.runtimes import Containers, Runtime, Workload
@@ -60,6 +61,7 @@ class Cluster:
     images: dict[str, str] = field(default_factory=dict)  # settings of the apis about registries of images
     address: Address | None = None  # where the parts find Postgres, if not at its own port
     pooler: Pooler | None = None  # what they reach it through, if not directly
+    network: Network | None = None  # in which each agent has a place of its own, if not on this machine's loopback
     parts: dict[str, Part] = field(default_factory=dict)
     id: str = ""
     postgres: servers.Postgres = field(init=False)
@@ -70,7 +72,8 @@ class Cluster:
     def start(self) -> None:
         """Start everything; return when every node is ready."""
         self.postgres = servers.Postgres(_made(self.folder / "postgres"), {"shared_buffers": "64MB"})
-        self.redis = servers.Redis(_made(self.folder / "redis"))
+        reached = {"bind": f"127.0.0.1 {self.host}", "protected-mode": "no"} if self.network else {}
+        self.redis = servers.Redis(_made(self.folder / "redis"), reached)
         self.postgres.start()
         if self.address is not None:
             self.address.lead(self.postgres.dsn())
@@ -91,9 +94,14 @@ class Cluster:
             self.add_agent(number)
         self.wait_nodes(self.size.agents)
 
+    @property
+    def host(self) -> str:
+        """The address at which agents find everything."""
+        return self.network.address if self.network else "127.0.0.1"
+
     def url(self, api: int = 1) -> str:
         """Where an api listens."""
-        return f"http://127.0.0.1:{self._api_ports[api - 1]}"
+        return f"http://{self.host}:{self._api_ports[api - 1]}"
 
     def close(self) -> list[str]:
         """End everything and remove the folder; return what ought not to have been there."""
@@ -249,9 +257,11 @@ class Cluster:
         return self.client.ready()
 
     def _api(self, number: int) -> Part:
-        flags = ("--listen", f"127.0.0.1:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret))
+        flags = ["--listen", f"{self.host}:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret)]
+        if self.network is not None:
+            flags += ["--behind-proxy", "--redis-advertise", self.redis.url.replace("127.0.0.1", self.host)]
         environ = {**self._stores, **_PLENTY, **self.images, "HEROCTL_SECRETS_KEYS": _MASTER_KEY}
-        return Part(f"api-{number}", self._module("api"), flags, self.folder, environ)
+        return Part(f"api-{number}", self._module("api"), tuple(flags), self.folder, environ)
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"
@@ -262,10 +272,11 @@ class Cluster:
         flags = ["--name", f"node-{number}", "--join-token", token, "--data", str(self.folder / name)]
         flags += [word for url in self.client.urls for word in ("--api", url)]
         flags += ["--runtime", self.runtime.name, "--ports", f"{first}-{first + PORTS_EACH - 1}"]
-        flags += ["--address", "127.0.0.1", "--publish", "127.0.0.1", "--cpu", "2", "--memory", "4GB", "--disk", "10GB"]
+        flags += ["--address", self.host, "--publish", self.host, "--cpu", "2", "--memory", "4GB", "--disk", "10GB"]
         if isinstance(self.runtime, Containers) and self.runtime.url:
             flags += ["--docker", self.runtime.url]
-        return Part(name, self._module("agents"), tuple(flags), self.folder)
+        within = self.network.join(name) if self.network else ()
+        return Part(name, self._module("agents"), tuple(flags), self.folder, within=within)
 
     def _module(self, name: str) -> str:
         return self.modules.get(name, name)
@@ -309,17 +320,19 @@ def cluster(
     images: dict[str, str] | None = None,
     address: Address | None = None,
     pooler: Pooler | None = None,
+    network: Network | None = None,
     tidy: bool = True,
 ) -> Iterator[Cluster]:
     """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays.
 
     `images`: what its apis are told of registries. `address`, `pooler`: its parts reach Postgres through there.
+    `network`: its agents each have a place of their own in it.
     `tidy`: what the test leaves behind makes it fail.
     """
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
     made = Cluster(folder, runtime, size or Size(), modules=modules or {}, images=images or {})
-    made.address, made.pooler = address, pooler
+    made.address, made.pooler, made.network = address, pooler, network
     try:
         made.start()
         yield made

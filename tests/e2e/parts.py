@@ -26,6 +26,7 @@ class Part:
     flags: tuple[str, ...]
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()  # the words before the command, which become it: its pid stays the one known here
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +51,7 @@ class Part:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self.flags],
+                [*self.within, sys.executable, "-m", self.module, *self.flags],
                 cwd=ROOT,
                 env={**kept, "PYTHONUNBUFFERED": "1", "HEROCTL_E2E": str(self.folder), **self.environ},
                 stdin=subprocess.DEVNULL,
