@@ -30,6 +30,7 @@ from api.wait import Outcome as Ended
 from api.world import World
 from api.write import CATCH_UP, Writer
 from eventstore.deliveries import Deliveries
+from eventstore.handover import Handovers
 from eventstore.log import Log
 from eventstore.master import Master
 from eventstore.sessions import Sessions
@@ -65,6 +66,7 @@ class Parts:
     streams: Streams | None
     clock: Callable[[], float]
     log: Log
+    handovers: Handovers
     archive: Archive
     prover: Prover
     trail: Trail

@@ -42,6 +42,7 @@ from api import (
     secret_writes,
     secrets,
     services,
+    transfer,
     users,
     versions,
     webhook_writes,
@@ -248,6 +249,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     read("/v1/cluster/settings", may("cluster:read"), cluster_settings.show),
     do("PUT", "/v1/cluster/settings", may("cluster:settings"), cluster_settings.update, "check_index"),
     do("POST", "/v1/cluster/brake", may("cluster:brake"), brake.brake, again=brake.asked),
+    do("POST", "/v1/raft/transfer-leadership", may("cluster:transfer"), transfer.transfer, again=transfer.transferred),
     lists("/v1/cluster/peers", may("cluster:read"), cluster.peers, "role id"),
     # the log
     do("GET", "/v1/log", may("cluster:log"), log.listing, "after", "limit", "wait"),

@@ -48,6 +48,7 @@ from eventstore.acts import PostgresActs
 from eventstore.beats import PostgresBeats
 from eventstore.database import Database
 from eventstore.deliveries import PostgresDeliveries
+from eventstore.handover import PostgresHandovers
 from eventstore.lease import PostgresLeases
 from eventstore.log import LogUnavailable
 from eventstore.master import Master, given
@@ -216,6 +217,7 @@ async def _parts(
         streams=streams,
         clock=time.time,
         log=log,
+        handovers=PostgresHandovers(database),
         archive=Archive(log, teller, time.time, patience=settings.past_timeout),
         prover=ProverProcess(settings.direct_dsn or settings.dsn),
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),

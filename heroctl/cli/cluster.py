@@ -1,4 +1,4 @@
-"""`heroctl status`, how the cluster is, and `heroctl cluster`, what is set for all of it."""
+"""`heroctl status`, how the cluster is, and `heroctl cluster`, the same, who runs it, and what is set for all of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from heroctl.cli.client import path
 from heroctl.cli.cluster_settings import settings
 from heroctl.cli.options import ACCESS, Access, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
+from heroctl.cli.peers import peers, transfer
 from heroctl.cli.reading import Page, read
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Cluster
 
 app = App(name="cluster")
 app.command(settings)
+app.command(peers)
+app.command(transfer)
 
 
 @app.command
@@ -42,6 +45,7 @@ def brake(
         output.note(f"brake {want}: what is on nodes that are down {does}; heroctl status")
 
 
+@app.command
 def status(*, watch: Watch = False, access: Access = ACCESS) -> None:
     """Show how the cluster is: its coordinator, its members, its nodes and what it checks."""
     page = Page(path("cluster", "status"), Cluster, sheet, lambda cluster: [cluster.incarnation or cluster.health])

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.api.hooks import hook, told
 from tests.api.rig import PASSWORD, Reply, Rig
-from tests.api.specs import NIGHTLY, batch, coordinated, join, open_session, place, spec, submit, trial
+from tests.api.specs import NIGHTLY, batch, candidates, coordinated, join, open_session, place, spec, submit, trial
 
 KEY: Final = "8f14e45f-ceea-467f-a187-1c0e3b2d6f9a"
 UNDER: Final = {"Idempotency-Key": KEY}
@@ -124,6 +124,16 @@ def _of_the_brake(name: str, *, on: bool) -> Callable[[Rig], Awaitable[Ask]]:
     return begin
 
 
+def _of_the_lease(name: str, target: str) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        await coordinated(api)
+        await candidates(api, "reconciler-1", "reconciler-2")
+        return Ask("/v1/raft/transfer-leadership", {"target": target} if target else None)
+
+    begin.__name__ = f"_{name}"
+    return begin
+
+
 async def _a_batch_job(api: Rig) -> Ask:
     await api.post("/v1/jobs", batch())
     return Ask("/v1/jobs/import/dispatch", {"payload": "row 1", "meta": {"k": "v"}})
@@ -227,6 +237,11 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
     ),
     "/v1/nodes/{id}/unknown/release": (_unknown_containers, _released_containers),
     "/v1/cluster/brake": (_of_the_brake("brake_on", on=True), _of_the_brake("brake_off_already", on=False)),
+    "/v1/raft/transfer-leadership": (
+        _of_the_lease("transferred", ""),
+        _of_the_lease("transferred_to_it", "reconciler-2"),
+        _of_the_lease("transferred_nowhere", "reconciler-1"),
+    ),
     "/v1/jobs/{name}/rebalance": (_a_job_out_of_balance, _a_job_being_balanced),
     "/v1/secrets": (
         _of_a_secret("one", "secret_made"),

@@ -12,7 +12,7 @@ from heroctl.domain.events import AllocPlaced, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api.hooks import told
 from tests.api.rig import Reply, Rig, rig
-from tests.api.specs import NIGHTLY, batch, coordinated, join, spec
+from tests.api.specs import NIGHTLY, batch, candidates, coordinated, join, spec
 
 CALLERS: Final = ("none", "node", "viewer", "deployer", "operator", "admin", "custom")
 OWN: Final = "default"
@@ -246,6 +246,7 @@ async def cast() -> AsyncIterator[Cast]:
     """Make an api, and everybody who asks it."""
     async with rig() as api:
         await coordinated(api)
+        await candidates(api, "reconciler-1", "reconciler-2")
         made = Cast(api)
         await made.introduce()
         await made.prepare()

@@ -187,6 +187,10 @@ def _join(fuzz: Fuzz) -> dict[str, Any]:
     return {"json": {"token": token, "name": new("node")}, "token": ""}
 
 
+def _to_itself(fuzz: Fuzz) -> dict[str, Any]:
+    return {"json": {"target": fuzz.ask("GET", "/v1/cluster/status").json()["coordinator"]}}
+
+
 def _sync(fuzz: Fuzz) -> dict[str, Any]:
     opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
     return {"json": {"session": opened, "seq": 1}, "token": fuzz.node}
@@ -240,6 +244,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/nodes/{id}/unknown/release": lambda _: {"json": {}},
     "PUT /v1/cluster/settings": lambda _: {"json": {"preemption": True}},
     "POST /v1/cluster/brake": lambda _: {"json": {"on": False}},
+    "POST /v1/raft/transfer-leadership": _to_itself,
     "POST /v1/nodes/join": _join,
     "POST /v1/agent/session": lambda fuzz: {"json": _SESSION, "token": fuzz.node},
     "POST /v1/agent/sync": _sync,
@@ -307,6 +312,8 @@ _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("DELETE", "/v1/jobs/web?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/stop?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/rollback?check_index=1", {}, 409),
+    ("POST", "/v1/raft/transfer-leadership", {}, 409),
+    ("POST", "/v1/raft/transfer-leadership", {"json": {"target": "nobody-there"}}, 404),
     ("POST", "/v1/jobs/web/rollback", {"json": {"version": 999}}, 404),
     ("POST", "/v1/secrets?check_index=1", {"json": {"name": "{new}", "value": "x"}}, 409),
     ("POST", "/v1/secrets?namespace=nowhere", {"json": {"name": "x", "value": "x"}}, 404),

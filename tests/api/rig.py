@@ -31,6 +31,7 @@ from api.write import Writer
 from eventstore.acts import MemoryActs
 from eventstore.beats import MemoryBeats
 from eventstore.cursors import MemoryCursors
+from eventstore.handover import MemoryHandovers
 from eventstore.lease import MemoryLeases
 from eventstore.log import Append
 from eventstore.master import Master, Read, given
@@ -386,6 +387,7 @@ async def _made(
         streams=None,
         clock=clock.wall,
         log=log,
+        handovers=MemoryHandovers(log, leases, members),
         archive=Archive(log, teller, clock.wall),
         prover=prover,
         limits=Limits(Sizes(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)),

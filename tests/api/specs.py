@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from eventstore.members import Present
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentFinished, DeploymentStepped
 from heroctl.domain.ids import allocation_id
+from heroctl.domain.records import Member
 from tests.api.rig import Reply, Rig
 
 INVENTORY: dict[str, list[object]] = {"reports": [], "unknown": []}
@@ -93,6 +95,12 @@ async def coordinated(api: Rig) -> None:
     """Let a reconciler coordinate, for as long as the test lasts."""
     assert await api.leases.take("reconciler-1", 10**6)
     await api.parts.pulse.look()
+
+
+async def candidates(api: Rig, *names: str) -> None:
+    """Let reconcilers live that could coordinate, as long as the clock stands."""
+    for name in names:
+        await api.members.renew(Present(Member(name, "reconciler", f"{name}.example", "1.2.3")))
 
 
 CANARY: dict[str, Any] = {"strategy": "canary", "canary": {"steps": [10, 50, 100]}}
