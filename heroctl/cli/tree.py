@@ -19,7 +19,7 @@ NOUNS: Final = {
     ),
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, empty them, remove them."),
     "service": ("heroctl.cli.services:app", "See where the healthy replicas of jobs take connections."),
-    "cluster": ("heroctl.cli.cluster:app", "Look at the cluster as a whole: how it is, which processes it is made of, what is set for all."),
+    "cluster": ("heroctl.cli.cluster:app", "Look at the cluster as a whole: its processes and its settings."),
     "log": ("heroctl.cli.log:app", "Read the cluster's history, prove it, and play it again."),
     "schema": ("heroctl.cli.schema:app", "Print the schemas that files are written by."),
     "secret": ("heroctl.cli.secrets:app", "Keep secrets: make, change, list, read, roll back and delete them."),
