@@ -89,9 +89,9 @@ def fleet(nodes: int = NODES, *, api: str = "api") -> Iterator[Fleet]:
         fakes = Part("fakes", "tests.bench.fakes", flags, cluster.folder, {"BENCH_TOKEN": server.token})
         cluster.parts.append(fakes)
         fakes.start()
-        client = server.client()
-        until(lambda: _ready(client, fakes) == nodes, timeout=_JOINED, what=f"{nodes} ready nodes")
-        yield Fleet(cluster, server, client, reconciler)
+        with contextlib.closing(server.client()) as client:
+            until(lambda: _ready(client, fakes) == nodes, timeout=_JOINED, what=f"{nodes} ready nodes")
+            yield Fleet(cluster, server, client, reconciler)
         assert fakes.runs, f"the agents ended:\n{fakes.tail()}"
 
 

@@ -47,17 +47,19 @@ class Row(NamedTuple):
 
 
 def write(rows: list[Row], day: dt.date, folder: Path = FOLDER) -> Path:
-    """Write the day's page; a scenario that ran again that day replaces its line, the others stay."""
+    """Write the day's page; a scenario that ran again that day replaces its line, the others and all notes stay."""
     page = folder / f"{day.isoformat()}.md"
     before = page.read_text() if page.exists() else ""
-    lines = {(found["scenario"], found["runtime"]): found[0] for found in _LINE.finditer(before)}
+    found = list(_LINE.finditer(before))
+    notes = before[found[-1].end() :].lstrip("\n") if found else ""
+    lines = {(line["scenario"], line["runtime"]): line[0] for line in found}
     lines |= {(row.scenario, row.runtime): str(row) for row in rows}
     folder.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(day, [lines[key] for key in sorted(lines)]))
+    page.write_text(_page(day, [lines[key] for key in sorted(lines)], notes))
     return page
 
 
-def _page(day: dt.date, lines: list[str]) -> str:
+def _page(day: dt.date, lines: list[str], notes: str) -> str:
     head = _HEAD.format(
         day=day.isoformat(),
         cores=os.cpu_count(),
@@ -65,4 +67,4 @@ def _page(day: dt.date, lines: list[str]) -> str:
         system=platform.system(),
         python=platform.python_version(),
     )
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join(lines) + "\n" + (f"\n{notes}" if notes else "")
