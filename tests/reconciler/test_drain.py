@@ -8,10 +8,11 @@ import pytest
 
 from heroctl.domain import events as e
 from heroctl.domain.draining import remaining
-from heroctl.domain.intents import drains, jobs
+from heroctl.domain.intents import deployments, drains, jobs
 from heroctl.domain.records import Alloc, Drain, Node
 from reconciler.planner.piece import Piece
 from tests.reconciler.cluster import Cluster
+from tests.reconciler.watched import Watched
 
 
 def _drain(cluster: Cluster, name: str, seconds: int | None = 60, *, ignore_system: bool = False) -> None:
@@ -220,6 +221,30 @@ def test_what_system_jobs_have_there_may_stay() -> None:
     cluster.wait(60_000)
     cluster.settle()
     assert _jobs_on(cluster, "n1") == {"watcher"}
+
+
+def test_two_that_fill_a_slot_on_the_same_node_leave_it_by_one() -> None:
+    """A restart that is paused has put the new replica beside the old one; what follows the new follows both."""
+    cluster = Watched()
+    for name in ("n1", "n2"):
+        cluster.join(name)
+    cluster.run(count=1, update={"min_healthy_time": "0s"})
+    cluster.settle()
+    job = jobs.find_job(cluster.state, "default", "web")
+    [old] = cluster.live("web")
+    home = cluster.state.nodes[old.node].name
+    cluster.set_eligible("n2" if home == "n1" else "n1", eligible=False)
+    cluster.do(jobs.restart_job(cluster.state, job, "tester"))
+    cluster.decide()
+    [new] = (alloc for alloc in cluster.live("web") if alloc.id != old.id)
+    assert new.node == old.node
+    cluster.do(deployments.pause(cluster.state.deployments[new.deployment]))
+    cluster.set_eligible("n2" if home == "n1" else "n1", eligible=True)
+    _drain(cluster, home)
+    [placed] = (event for piece in cluster.decide() for event in piece.events if isinstance(event, e.AllocPlaced))
+    assert (placed.replaces, placed.node) == (new.id, _node(cluster, "n2" if home == "n1" else "n1").id)
+    cluster.settle()
+    assert [alloc.id for alloc in cluster.live("web")] == [placed.id]
 
 
 def test_a_batch_runs_to_the_deadline() -> None:

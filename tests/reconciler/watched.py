@@ -156,11 +156,13 @@ class Watched(Cluster):
             by_task[uid, name] += allocs
         for (uid, name), allocs in by_task.items():
             job = self.state.jobs[uid]
-            moving = sum(1 for alloc in allocs if self._is_followed(alloc, allocs))
+            followed = [alloc for alloc in allocs if self._is_followed(alloc, allocs)]
+            # Who was followed when its follower had to leave as well is on its way together with that one.
+            moving = sum(1 for alloc in followed if not any(one.replaces == alloc.id for one in followed))
             tasks = (specs.decode(version.spec).task(name) for version in job.versions)
             assert moving <= max(task.migrate.max_parallel for task in tasks if task is not None)
             if self._deployment(job).status != "paused":
-                assert len(allocs) - moving <= self._most(job, name, allocs)
+                assert len(allocs) - len(followed) <= self._most(job, name, allocs)
                 self.check_canaries(job, name, allocs)
                 self.check_pairs(job, name, filled)
             shares = traffic(self.state, job, name)
