@@ -142,7 +142,6 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         await stack.enter_async_context(historians)
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians, master=master))
         stack.push_async_callback(parts.images.close)
-        stack.push_async_callback(parts.receivers.close)
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
@@ -223,7 +222,6 @@ async def _parts(
         trail=Trail(PostgresActs(database), PostgresRefusals(database)),
         master=master,
         deliveries=PostgresDeliveries(database),
-        receivers=Outside(networks(settings.webhook_networks)),
         images=Images(tuple(map(Listed.parse, settings.registries)), Outside(networks(settings.registry_networks))),
     )
 
@@ -240,6 +238,7 @@ def _bound(settings: Settings, parts: Parts, counters: Counters | None) -> None:
     parts.cors = Cors(settings.cors_origins)
     parts.secure = settings.tls or settings.behind_proxy
     parts.trusted = networks(settings.trusted_proxies)
+    parts.receivers = Outside(networks(settings.webhook_networks))
 
 
 async def _admin(settings: Settings, log: PostgresLog, parts: Parts) -> None:

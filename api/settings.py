@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
 from api.registry import Listed
-from eventstore.master import given
+from eventstore.master import problems_of
 from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
@@ -140,7 +140,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
-    log_level: Annotated[str, describe("debug, info, warning or error")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], describe("the least that is logged, where the cluster asks for none")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged: for programs, or for people")] = "json"
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
@@ -155,8 +158,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             *self._registries(),
             *self._origins(),
         ]
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            problems.append("--log-level: debug, info, warning or error")
         if problems:
             raise SettingsError(problems)
 
@@ -271,16 +272,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return []
 
     def _master_keys(self) -> list[str]:
-        if self.secrets_key_file and self.secrets_keys:
-            return ["--secrets-key-file and HEROCTL_SECRETS_KEYS: one of them"]
-        where = f"--secrets-key-file: {self.secrets_key_file}" if self.secrets_key_file else "HEROCTL_SECRETS_KEYS"
-        try:
-            keys = given(self.secrets_key_file, self.secrets_keys)()
-        except OSError as error:
-            return [f"{where}: {error.strerror}"]
-        except ValueError as error:
-            return [f"{where}: {error}. `openssl rand -base64 32` makes a good key"]
-        return [f"{where}: there is no key in it"] if self.secrets_key_file and not keys else []
+        return problems_of(self.secrets_key_file, self.secrets_keys)
 
     def _files(self) -> list[str]:
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,6 +47,20 @@ def given(file: str, words: Iterable[str]) -> Read:
         found = keys_of(word.encode() for word in words)
         return lambda: found
     return lambda: keys_of(line for line in Path(file).read_bytes().splitlines() if line.strip())
+
+
+def problems_of(file: str, words: Sequence[str]) -> list[str]:
+    """Say what is wrong with the settings that keys are read by."""
+    if file and words:
+        return ["--secrets-key-file and HEROCTL_SECRETS_KEYS: one of them"]
+    where = f"--secrets-key-file: {file}" if file else "HEROCTL_SECRETS_KEYS"
+    try:
+        keys = given(file, words)()
+    except OSError as error:
+        return [f"{where}: {error.strerror}"]
+    except ValueError as error:
+        return [f"{where}: {error}. `openssl rand -base64 32` makes a good key"]
+    return [f"{where}: there is no key in it"] if file and not keys else []
 
 
 class Master:
@@ -88,7 +102,7 @@ class Master:
         if not self._keys:
             raise Unavailable(
                 "secrets_not_configured",
-                f"this api has no master key for secrets: give it one by {_HOW}; "
+                f"this process has no master key for secrets: give it one by {_HOW}; "
                 "`openssl rand -base64 32` makes one, and docs/secrets.md tells where to keep it",
                 retry_after=300,
             )
@@ -188,7 +202,7 @@ class Master:
         if key and key not in self._lost:
             return Unavailable(
                 "secrets_key_missing",
-                f"this api lacks master key {key}, with which secrets are sealed: add it to its own ({_HOW})",
+                f"this process lacks master key {key}, with which secrets are sealed: add it to its own ({_HOW})",
                 retry_after=120,
             )
         return Conflict(

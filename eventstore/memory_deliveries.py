@@ -14,8 +14,8 @@ from heroctl.domain.delivery import DeliveryState
 class MemoryDeliveries:
     """The rows in memory; see Deliveries. `epoch` gives the log's."""
 
-    def __init__(self, cursors: MemoryCursors, epoch: Callable[[], int]) -> None:
-        self._cursors = cursors
+    def __init__(self, epoch: Callable[[], int], cursors: MemoryCursors | None = None) -> None:
+        self._cursors = cursors or MemoryCursors()
         self._epoch = epoch
         self._rows: dict[tuple[str, int], Delivery] = {}
 

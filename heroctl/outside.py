@@ -53,15 +53,23 @@ class Response(Struct, frozen=True):
 class Outside:
     """Asks hosts. `listed`: networks that may be spoken to though they are not public.
 
-    `patience`: seconds between two signs of life of an answer.
+    `patience`: seconds between two signs of life of an answer; `connect`: seconds for each address; `linger`: seconds
+    for a body, where what has not come by then is left out, whatever becomes of it.
     """
 
     def __init__(
-        self, listed: Sequence[Network] = (), lookup: Lookup | None = None, *, patience: float = ANSWER
+        self,
+        listed: Sequence[Network] = (),
+        lookup: Lookup | None = None,
+        *,
+        patience: float = ANSWER,
+        connect: float = CONNECT,
+        linger: float | None = None,
     ) -> None:
         self._listed = tuple(listed)
         self._lookup = lookup or Names().find
-        self._patience = patience
+        self._timeout = httpx2.Timeout(patience, connect=connect).as_dict()
+        self._linger = linger
         self._http: httpx2.AsyncHTTPTransport | None = None
 
     async def look(self, url: httpx2.URL) -> None:
@@ -108,20 +116,24 @@ class Outside:
             url.copy_with(host=address),
             headers={**headers, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"},
             content=content or None,
-            extensions={"sni_hostname": url.host, "timeout": httpx2.Timeout(self._patience, connect=CONNECT).as_dict()},
+            extensions={"sni_hostname": url.host, "timeout": self._timeout},
         )
 
     async def _once(self, request: httpx2.Request, most: int) -> Response:
         answer = await self._transport().handle_async_request(request)
+        body = bytearray()
         try:
-            body = bytearray()
-            async for part in answer.aiter_raw():
-                body += part
-                if len(body) >= most:
-                    break
-            return Response(answer.status_code, dict(answer.headers), bytes(body[:most]))
+            async with asyncio.timeout(self._linger):
+                async for part in answer.aiter_raw():
+                    body += part
+                    if len(body) >= most:
+                        break
+        except (httpx2.HTTPError, TimeoutError):
+            if self._linger is None:
+                raise
         finally:
             await answer.aclose()
+        return Response(answer.status_code, dict(answer.headers), bytes(body[:most]))
 
     def _transport(self) -> httpx2.AsyncHTTPTransport:
         """Make it when it is needed: reading the machine's certificates takes a while."""

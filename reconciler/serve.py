@@ -20,9 +20,11 @@ from msgspec import Struct
 from eventstore.beats import PostgresBeats
 from eventstore.cursors import PostgresCursors
 from eventstore.database import Database
+from eventstore.deliveries import PostgresDeliveries
 from eventstore.lease import Keeper, PostgresLeases
 from eventstore.level import PostgresLevels
 from eventstore.log import LogUnavailable
+from eventstore.master import Master, given
 from eventstore.members import PostgresMembers
 from eventstore.migrate import migrate
 from eventstore.partitions import Partitions
@@ -30,9 +32,12 @@ from eventstore.postgres import PostgresLog, open_log
 from eventstore.retention import Window
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
-from eventstore.vault import PostgresVault
+from eventstore.vault import PostgresVault, Vault
 from eventstore.view import View
+from heroctl.domain.addresses import networks
+from heroctl.domain.delivery import TIMEOUT
 from heroctl.domain.records import Member
+from heroctl.outside import Names, Outside
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
@@ -41,8 +46,11 @@ from reconciler.settings import Settings
 from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
 from reconciler.watchdog import watched
+from reconciler.webhook_post import CONNECT, LINGER, Post
+from reconciler.webhooks import Webhooks
 
 _RETRY: Final = 1.0  # seconds
+_LOOKUPS: Final = 256  # names looked up at a time: one that hangs is to hold no other's up
 _DAY: Final = 86_400_000  # ms
 _GOODBYE: Final = 1.5  # seconds for each of the last words
 
@@ -139,10 +147,34 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         snapshotter = Snapshotter(snapshots, lambda: coordinator.coordinates, making)
         retention = _retention(settings, log, keeper, snapshots)
         sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
+        post = _post(settings, PostgresVault(database))
+        stack.push_async_callback(post.close)
+        webhooks = Webhooks(
+            log=log,
+            view=view,
+            cursors=PostgresCursors(database),
+            deliveries=PostgresDeliveries(database),
+            post=post,
+            mandate=lambda: keeper.epoch() if coordinator.coordinates else None,
+            now=keeper.now,
+            clock=time.monotonic,
+        )
         works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, retention.run, sweep.run]
+        works.append(webhooks.run)
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process
+
+
+def _post(settings: Settings, vault: Vault) -> Post:
+    outside = Outside(
+        networks(settings.webhook_networks),
+        Names(_LOOKUPS).find,
+        patience=TIMEOUT,
+        connect=CONNECT,
+        linger=LINGER,
+    )
+    return Post(outside, Master(vault, given(settings.secrets_key_file, settings.secrets_keys)), version("heroctl"))
 
 
 def _retention(settings: Settings, log: PostgresLog, keeper: Keeper, snapshots: Snapshots) -> Retention:

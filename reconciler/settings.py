@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from eventstore.master import problems_of
+from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
-from heroctl.domain.settings import describe
+from heroctl.domain.settings import SettingsError, describe
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -37,4 +39,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     audit_dir: Annotated[
         str, describe("folder of the audit exports, which come before anything is dropped; none: none are wanted")
     ] = ""
+    secrets_key_file: Annotated[
+        str, describe("file of the master keys of secrets, as the api has it: what signs for webhooks is sealed")
+    ] = ""
+    secrets_keys: Annotated[
+        tuple[str, ...],
+        describe("the same without a file, the newest last: never as an argument", secret=True, argument=False),
+    ] = ()
+    webhook_networks: Annotated[
+        tuple[str, ...],
+        describe(
+            "addresses or networks that webhooks may lead to though they are private, such as 10.0.0.0/8",
+            flag="webhook_network",
+        ),
+    ] = ()
     log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work."""
+        problems = problems_of(self.secrets_key_file, self.secrets_keys)
+        try:
+            networks(self.webhook_networks)
+        except ValueError as error:
+            problems.append(f"--webhook-network: {error}")
+        if problems:
+            raise SettingsError(problems)

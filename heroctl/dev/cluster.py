@@ -61,7 +61,7 @@ class Cluster:
                 stores, port, self._password_file(), postgres.data, client.ready, registries=asked, secrets_key=key
             )
             self._run("api", api)
-            self._run("reconciler", parts.reconciler(stores))
+            self._run("reconciler", parts.reconciler(stores, key))
             await self._ready(("api",), READY_S)
             token = await client.become(self._kept.token, self._kept.admin_password)
             self._kept = folder.keep(msgspec.structs.replace(self._kept, token=token, port=port))

@@ -51,6 +51,7 @@ def api(
     """Run an api on loopback; the database is in `folder`."""
     where = ("--listen", f"{HOST}:{port}", "--database-folder", str(folder), "--secrets-key-file", str(secrets_key))
     images = {"HEROCTL_REGISTRIES": ",".join(registries), "HEROCTL_REGISTRY_NETWORKS": _THIS_MACHINE}
+    images["HEROCTL_WEBHOOK_NETWORKS"] = _THIS_MACHINE
     return Recipe(
         command=_module("api", *where, "--admin-password-file", str(password_file)),
         environ={**stores.environ, **images},
@@ -59,9 +60,12 @@ def api(
     )
 
 
-def reconciler(stores: Stores) -> Recipe:
-    """Run a reconciler."""
-    return Recipe(command=_module("reconciler"), environ=stores.environ)
+def reconciler(stores: Stores, secrets_key: Path) -> Recipe:
+    """Run a reconciler. Webhooks may lead to this machine."""
+    return Recipe(
+        command=_module("reconciler", "--secrets-key-file", str(secrets_key)),
+        environ={**stores.environ, "HEROCTL_WEBHOOK_NETWORKS": _THIS_MACHINE},
+    )
 
 
 def agent(name: str, url: str, folder: Path, share: Share, *, docker: bool, token: str) -> Recipe:

@@ -31,7 +31,7 @@ NAMES: Final = (
 ALL: Final = "*"  # of names: each of them, and each that a later release adds; of namespaces: all
 PING: Final = "ping"
 LARGEST: Final = 20_000  # bytes of a payload, and fewer
-_LONGEST: Final = 2_000  # characters of a text in it
+_LONGEST: Final = 1_000  # characters of a text in it
 
 
 class News(Struct, frozen=True):

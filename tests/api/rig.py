@@ -30,7 +30,6 @@ from api.world import World
 from api.write import Writer
 from eventstore.acts import MemoryActs
 from eventstore.beats import MemoryBeats
-from eventstore.cursors import MemoryCursors
 from eventstore.handover import MemoryHandovers
 from eventstore.lease import MemoryLeases
 from eventstore.log import Append
@@ -348,7 +347,7 @@ async def _made(
     leases: MemoryLeases,
     master: Master,
 ) -> Rig:
-    beats, members, cursors = MemoryBeats(), MemoryMembers(clock.monotonic), MemoryCursors()
+    beats, members = MemoryBeats(), MemoryMembers(clock.monotonic)
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0, waiters=PLENTY)
 
@@ -394,7 +393,7 @@ async def _made(
         bounds=Bounds(connections=PLENTY),
         trail=Trail(MemoryActs(log), MemoryRefusals(clock.wall), clock.wall),
         master=master,
-        deliveries=MemoryDeliveries(cursors, lambda: log.epoch),
+        deliveries=MemoryDeliveries(lambda: log.epoch),
     )
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()

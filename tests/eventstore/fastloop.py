@@ -39,8 +39,11 @@ class _Selector(selectors.SelectSelector):
 async def elapse(seconds: float) -> None:
     """Let the loop's time pass."""
     passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(seconds, passed.set_result, None)
-    await passed
+    timer = asyncio.get_running_loop().call_later(seconds, passed.set_result, None)
+    try:
+        await passed
+    finally:
+        timer.cancel()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

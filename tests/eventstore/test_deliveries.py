@@ -29,7 +29,7 @@ class Store(NamedTuple):
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         log, cursors = MemoryLog(), MemoryCursors()
-        yield Store(MemoryDeliveries(cursors, lambda: log.epoch), cursors, _elects(MemoryLeases(log)))
+        yield Store(MemoryDeliveries(lambda: log.epoch, cursors), cursors, _elects(MemoryLeases(log)))
         return
     async with Database(request.getfixturevalue("dsn")) as database:
         yield Store(PostgresDeliveries(database), PostgresCursors(database), _elects(PostgresLeases(database)))
