@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -60,7 +61,7 @@ def test_what_fails_comes_again_by_the_schedule_and_is_given_up_in_the_end(monke
             lambda: len(telling.receivers.sent) == len(SCHEDULE) + 1, seconds=2 * sum(SCHEDULE), step=60
         )
         times = telling.receivers.times("w1", index)
-        pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+        pauses = [after - before for before, after in itertools.pairwise(times)]
         for pause, usual in zip(pauses, SCHEDULE, strict=True):
             assert usual <= pause <= usual * (1 + JITTER) + 700  # at its time, or when the receiver has rested
         [row] = await telling.all_()
