@@ -41,6 +41,20 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     "address": (_TEXT, f"{_AMONG} client's address."),
     "from": ({"type": "string", "examples": ["-1h"]}, "Not before this time (RFC 3339), or so long ago."),
     "to": ({"type": "string", "examples": ["-1h"]}, "Not after this time (RFC 3339), or so long ago."),
+    "metric": ({"type": "string", "examples": ["cpu"]}, "What was measured: `cpu`, `memory`, `network_in` …"),
+    "step": (
+        {"type": "string", "examples": ["1m"]},
+        "How long each point stands for; what suits the time unless given, and never finer than what is kept.",
+    ),
+    "aggregation": (
+        {"type": "string", "enum": ["avg", "max"]},
+        "How samples of a step become one point; `avg` unless given.",
+    ),
+    "group": (
+        {"type": "string", "enum": ["alloc", "task", "job", "node", "all"]},
+        "What series are put together by: those of a group are added up (percentages: their mean).",
+    ),
+    "format": ({"type": "string", "enum": ["json", "prometheus"]}, "As with `Accept`."),
     "outcome": ({"type": "string", "enum": ["done", "refused"]}, f"{_AMONG} outcome."),
 }
 _PATH: Final[dict[str, str]] = {

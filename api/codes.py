@@ -107,6 +107,16 @@ CODES: Final[dict[str, Code]] = {
         "`to` is no time, or, where versions are compared, no number.",
         "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
     ),
+    "invalid_metric": Code(
+        Invalid, "`metric` is missing, or nothing that is measured of these things.", "`message` lists what is."
+    ),
+    "invalid_step": Code(Invalid, "`step` is not a duration of 1 s to 31 days.", "Give one such as `1m`."),
+    "invalid_aggregation": Code(Invalid, "`aggregation` is neither `avg` nor `max`.", "Give one of them."),
+    "invalid_group": Code(Invalid, "`group` is nothing that series are put together by.", _SHOWN),
+    "invalid_format": Code(Invalid, "`format` is neither `json` nor `prometheus`.", "Give one of them."),
+    "too_many_points": Code(
+        Invalid, "The answer would hold more points than is allowed.", "Take a longer `step`, or a shorter time."
+    ),
     "invalid_version": Code(Invalid, "`version` is not a whole number.", "Give one of the versions that are listed."),
     "invalid_force": Code(Invalid, "`force` is neither `true` nor `false`.", "Give one of them, or leave it out."),
     "invalid_outcome": Code(

@@ -14,6 +14,7 @@ from msgspec import Struct
 H = TypeVar("H", bound=Callable[..., Any])
 
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 LINES: Final = "application/x-ndjson"
 
 
@@ -27,6 +28,7 @@ class Told(Struct, frozen=True):
     media: str = JSON
     tagged: bool = False  # whether it has an ETag and answers 304; reads of state do without a word
     writes: bool = True  # for methods other than GET: whether it appends to the log
+    also: tuple[str, ...] = ()  # other media that it answers in, where that is asked for
 
 
 NOTHING: Final = Told(Any, status=(200, 201))  # what is said of a handler that tells nothing
@@ -41,12 +43,13 @@ def tells(
     media: str = JSON,
     tagged: bool = False,
     writes: bool = True,
+    also: tuple[str, ...] = (),
 ) -> Callable[[H], H]:
     """Say what a handler answers, and with which codes of its own it refuses."""
     statuses = status if isinstance(status, tuple) else (status,)
 
     def keep(handler: H) -> H:
-        _TOLD[handler] = Told(answer, codes, body, statuses, media, tagged, writes)
+        _TOLD[handler] = Told(answer, codes, body, statuses, media, tagged, writes, also)
         return handler
 
     return keep

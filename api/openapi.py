@@ -160,7 +160,8 @@ class _Book:
         if row.keyed and writes(row):
             names += ["Idempotency-Replayed"]
         said = "Done, and something of a new name was made." if status == 201 else "Done."
-        return {"description": said, "headers": _headers(*names), "content": {tells.media: content}}
+        media = {tells.media: content} | {each: {"schema": {"type": "string"}} for each in tells.also}
+        return {"description": said, "headers": _headers(*names), "content": media}
 
 
 def _refused(status: int, codes: list[str]) -> Schema:

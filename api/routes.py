@@ -32,6 +32,7 @@ from api import (
     joining,
     launches,
     log,
+    metrics,
     namespaces,
     nodes,
     plan,
@@ -42,6 +43,7 @@ from api import (
     secret_writes,
     secrets,
     services,
+    snapshot,
     transfer,
     users,
     versions,
@@ -231,6 +233,10 @@ ROUTES: Final[tuple[Row, ...]] = (
     ),
     read("/v1/allocations/{id}", may("alloc:read"), allocations.detail, AT),
     do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.stopped),
+    do("GET", "/v1/allocations/{id}/stats", may("metric:read"), metrics.stats),
+    # metrics
+    do("GET", "/v1/metrics", may("metric:read"), snapshot.show, "format"),
+    do("GET", "/v1/metrics/query", may("metric:read"), metrics.query, *metrics.FILTERS),
     # services
     lists("/v1/services", may("service:read"), services.listing, "namespace job task port", "job", "namespace"),
     read("/v1/services/{job}", may("service:read"), services.of_job, "namespace"),

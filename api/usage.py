@@ -54,10 +54,10 @@ class Usage:
             return {}
         return named(found.values)
 
-    def age(self, kind: str, name: str) -> float | None:
-        """Return how old the newest sample is, in seconds."""
+    def at(self, kind: str, name: str) -> int | None:
+        """Return when the newest sample was taken, in seconds since the epoch."""
         found = self._latest.get((kind, name))
-        return None if found is None else max(0.0, self.now() - found.at)
+        return None if found is None else found.at
 
     # ── samples in ───────────────────────────────────────────────────────────────────────────────────────────────────
 

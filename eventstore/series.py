@@ -18,7 +18,6 @@ Aggregation = Literal["avg", "max"]
 Point = tuple[int, float]  # seconds since the epoch, value
 
 USUAL: Final = 360  # points of a series, about, where nobody asked for a step
-MOST: Final = 11_000  # points of a series
 _STEPS: Final = (10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 
 
@@ -54,7 +53,7 @@ def step_of(begin: int, end: int, now: int, wanted: int | None) -> int:
     """Return the step to answer in: what was wanted, or what suits; never finer than what is kept from `begin` on."""
     finest = next((tier.resolution for tier in TIERS if begin >= now - tier.kept), TIERS[-1].resolution)
     if wanted is None:
-        wanted = next((step for step in _STEPS if (end - begin) / step <= USUAL), _STEPS[-1])
+        wanted = next((step for step in _STEPS if (end - begin) // step <= USUAL), _STEPS[-1])
     return -(-max(wanted, finest) // finest) * finest
 
 
@@ -105,13 +104,14 @@ def _add(found: dict[int, tuple[float, float]], at: int, values: array[float], e
         found[at] = (total * every, weight) if old is None else (old[0] + total * every, old[1] + weight)
 
 
-def summed(series: Iterable[list[Point]]) -> list[Point]:
-    """Add series up: at each step what all of them together have there."""
-    totals: dict[int, float] = {}
+def together(series: Iterable[list[Point]], *, mean: bool = False) -> list[Point]:
+    """Put series together: at each step what all that are there have in all, or in the mean."""
+    totals: dict[int, tuple[float, int]] = {}
     for each in series:
         for at, value in each:
-            totals[at] = totals.get(at, 0.0) + value
-    return sorted(totals.items())
+            total, count = totals.get(at, (0.0, 0))
+            totals[at] = (total + value, count + 1)
+    return [(at, total / count if mean else total) for at, (total, count) in sorted(totals.items())]
 
 
 def slot(seconds: float) -> int:

@@ -30,6 +30,7 @@ from eventstore.migrate import migrate
 from eventstore.partitions import Partitions
 from eventstore.postgres import PostgresLog, open_log
 from eventstore.retention import Window
+from eventstore.samples import PostgresSamples
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault, Vault
@@ -42,6 +43,7 @@ from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
 from reconciler.retention import Audit, Retention
+from reconciler.rollup import Rollup
 from reconciler.settings import Settings
 from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
@@ -159,8 +161,9 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             now=keeper.now,
             clock=time.monotonic,
         )
+        rollup = Rollup(PostgresSamples(database), lambda: coordinator.coordinates, lambda: keeper.now() / 1000)
         works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, retention.run, sweep.run]
-        works.append(webhooks.run)
+        works += [webhooks.run, rollup.run]
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process

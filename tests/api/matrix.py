@@ -63,6 +63,8 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     match line.method, line.route.split("/")[2:]:
         case "GET", ["jobs" | "deployments" | "allocations" | "services" | "secrets" | "webhooks" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
+        case "GET", ["metrics", "query"]:
+            return Question(f"{line.route}?metric=cpu")
         case "GET", ["nodes"]:
             return Question("/v1/nodes", shows=("name", node))
         case _, ["secrets", *rest] if rest != ["rekey"]:

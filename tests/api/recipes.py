@@ -214,6 +214,7 @@ def _changed(noun: str) -> dict[str, Any]:
 
 # Body, and token where it is not the admin's. A route that is not here gets the example of the document.
 _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
+    "GET /v1/metrics/query": lambda _: {"params": {"metric": "cpu"}},
     "POST /v1/auth/login": lambda fuzz: {"json": {"acl_token": fuzz.token}, "token": ""},
     "POST /v1/auth/refresh": _renewal,
     "POST /v1/auth/logout": lambda fuzz: {"token": _login(fuzz)["token"]},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventstore.database import Database
 from eventstore.samples import LATE, Exposed, MemorySamples, PostgresSamples, Sampled, Samples, Subject, Wanted
-from eventstore.series import TIERS, Point, Run, parts_of, points, step_of, summed
+from eventstore.series import TIERS, Point, Run, parts_of, points, step_of, together
 from heroctl.domain.metrics import METRICS, NONE, row
 
 BEGIN = 1_790_035_200  # where blocks of every length begin
@@ -178,8 +178,10 @@ def test_points_are_the_plain_mean_and_peak_of_what_was_sampled(
     assert peak == [(at, max(all_)) for at, all_ in sorted(expected.items())]
 
 
-def test_sums_take_what_is_there() -> None:
-    assert summed([[(0, 1.0), (10, 2.0)], [(10, 5.0)]]) == [(0, 1.0), (10, 7.0)]
+def test_what_is_put_together_is_what_is_there() -> None:
+    both = [[(0, 1.0), (10, 2.0)], [(10, 5.0)]]
+    assert together(both) == [(0, 1.0), (10, 7.0)]
+    assert together(both, mean=True) == [(0, 1.0), (10, 3.5)]
 
 
 def test_every_metric_has_a_name_of_its_own_and_fits_the_rows() -> None:
