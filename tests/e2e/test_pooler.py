@@ -42,7 +42,7 @@ def test_rollouts_through_a_pooler_that_dies_in_the_middle_of_one(there: Cluster
     assert set(scenario.steady) <= set(there.running())
     until(lambda: not _accepts(there), timeout=20, what="a refused write")
     pool.start()
-    until(lambda: _accepts(there), timeout=3, what="an accepted write")
+    until(lambda: _accepts(there), timeout=20, what="an accepted write")
     scenario.settle(rolled)
     scenario.finish()
     there.delete_all()
