@@ -29,7 +29,11 @@ from tests.pooler import Pooler
 from tests.waiting import until
 
 # One machine and one token ask for what a cluster's clients ask for.
-_MASTER_KEY: Final = "8wXb3Yt0mZJk5sQd9fVh2LrNcE7uGp1AoTiR4yKzB6M="  # of secrets
+# The master key of secrets, and where webhooks may lead.
+_SEALED: Final = {
+    "HEROCTL_SECRETS_KEYS": "8wXb3Yt0mZJk5sQd9fVh2LrNcE7uGp1AoTiR4yKzB6M=",
+    "HEROCTL_WEBHOOK_NETWORKS": "127.0.0.0/8",
+}
 _PLENTY: Final = {
     "HEROCTL_LIMIT_ADMIN": "1000000",
     "HEROCTL_LIMIT_ADDRESS": "1000000",
@@ -260,12 +264,13 @@ class Cluster:
         flags = ["--listen", f"{self.host}:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret)]
         if self.network is not None:
             flags += ["--behind-proxy", "--redis-advertise", self.redis.url.replace("127.0.0.1", self.host)]
-        environ = {**self._stores, **_PLENTY, **self.images, "HEROCTL_SECRETS_KEYS": _MASTER_KEY}
+        environ = {**self._stores, **_PLENTY, **self.images, **_SEALED}
         return Part(f"api-{number}", self._module("api"), tuple(flags), self.folder, environ)
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"
-        return Part(name, self._module("reconciler"), ("--advertise", name), self.folder, self._stores)
+        environ = {**self._stores, **_SEALED}
+        return Part(name, self._module("reconciler"), ("--advertise", name), self.folder, environ)
 
     def _agent(self, number: int, token: str) -> Part:
         name, first = f"agent-{number}", _first_port() + PORTS_EACH * number
