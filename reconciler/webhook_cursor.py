@@ -15,7 +15,7 @@ from eventstore.view import View
 from heroctl.domain.events import Record, WebhookRedelivered
 from heroctl.domain.ids import event_id
 from heroctl.domain.state import State
-from heroctl.domain.webhooks import news, payload, wants
+from heroctl.domain.webhooks import need, news, payload, wants
 
 PAGE: Final = 1_000  # events that are read at once
 STRIDE: Final = 500  # events of no interest after which the cursor is moved all the same
@@ -102,6 +102,6 @@ def _found(state: State, records: Iterable[Record]) -> tuple[list[New], list[Aga
         wanting = [hook.id for hook in state.webhooks.values() if wants(hook, record, told)]
         if wanting:
             body = payload(record, told, state.cluster, state.incarnation)
-            identity, need = event_id(state.incarnation, record.index), msgspec.json.encode(told.need)
-            new += [New(hook, record.index, identity, told.type, need, body, record.time) for hook in wanting]
+            identity, needs = event_id(state.incarnation, record.index), msgspec.json.encode(need(state, event))
+            new += [New(hook, record.index, identity, told.type, needs, body, record.time) for hook in wanting]
     return new, again

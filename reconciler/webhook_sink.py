@@ -21,14 +21,15 @@ from heroctl.domain.delivery import TIMEOUT, Breaker, judge, pause
 from heroctl.domain.events import DisableReason
 from heroctl.domain.records import Webhook
 from heroctl.domain.state import State
-from heroctl.domain.webhooks import Need, may_know, readers
+from heroctl.domain.visibility import Need
+from heroctl.domain.webhooks import may_know, readers
 from reconciler.webhook_post import Reply
 
 IDLE: Final = 60.0  # seconds, jittered, after which a sender looks at the latest
 BATCH: Final = 50  # deliveries that are read at once
 _RETRY: Final = 1.0  # seconds, jittered, when the rows cannot be reached
 _SETTLED: Final = 5  # times that the outcome of an attempt is written, at most
-_NEED: Final = msgspec.json.Decoder(Need)
+_NEED: Final = msgspec.json.Decoder(Need | None)
 _log: Final = structlog.get_logger(__name__)
 
 

@@ -18,6 +18,7 @@ from heroctl.domain.ids import event_id
 from heroctl.domain.policy import Grants
 from heroctl.domain.records import Webhook
 from heroctl.domain.state import State
+from heroctl.domain.visibility import Need, subject
 
 NAMES: Final = (
     "job.submitted",
@@ -31,24 +32,16 @@ NAMES: Final = (
 ALL: Final = "*"  # of names: each of them, and each that a later release adds; of namespaces: all
 PING: Final = "ping"
 LARGEST: Final = 20_000  # bytes of a payload, and fewer
+NOBODY: Final = Need("")  # a right that nobody has
 _LONGEST: Final = 1_000  # characters of a text in it
 
 
 class News(Struct, frozen=True):
-    """What an event is outside: its name there, where it happened, what is said of it, and to whom."""
+    """What an event is outside: its name there, where it happened, and what is said of it."""
 
     type: str
     namespace: str  # "": in none
     data: dict[str, Any]
-    need: Need
-
-
-class Need(Struct, frozen=True):
-    """The right that somebody must have to be told: at a place, for a job. No right: none is needed."""
-
-    right: str = ""
-    place: str = ""
-    job: str | None = None
 
 
 def news(event: Event) -> News | None:
@@ -56,10 +49,10 @@ def news(event: Event) -> News | None:
     match event:
         case e.JobSubmitted():
             data = {"job": event.name, "version": event.version, "kind": event.kind, "by": event.by}
-            return _of_job("job.submitted", event.namespace, event.name, data)
+            return News("job.submitted", event.namespace, data)
         case e.JobDeployed():
             data = {"job": event.name, "version": event.version, "deployment": event.deployment}
-            return _of_job("job.deployed", event.namespace, event.name, data)
+            return News("job.deployed", event.namespace, data)
         case e.JobFailed():
             data = {
                 "job": event.name,
@@ -68,25 +61,21 @@ def news(event: Event) -> News | None:
                 "reason": _cut(event.reason),
                 "reverted_to": event.reverted_to,
             }
-            return _of_job("job.failed", event.namespace, event.name, data)
+            return News("job.failed", event.namespace, data)
         case e.AllocFailed():
-            return _of_job("alloc.failed", event.namespace, event.job, _failed(event))
+            return News("alloc.failed", event.namespace, _failed(event))
         case e.NodeDown():
             data = {"node": event.name, "silent_seconds": event.silent, "allocations": len(event.allocations)}
-            return News("node.down", "", data, Need("node:read", event.name))
+            return News("node.down", "", data)
         case e.SecretWritten():
             return _secret(event.namespace, event.name, event.version, event.action)
         case e.SecretDeleted():
             return _secret(event.namespace, event.name, event.version, "delete")
         case e.WebhookPinged():
             namespace = "" if event.namespace == ALL else event.namespace
-            return News(PING, namespace, {"webhook": event.id}, Need())
+            return News(PING, namespace, {"webhook": event.id})
         case _:
             return None
-
-
-def _of_job(name: str, namespace: str, job: str, data: dict[str, Any]) -> News:
-    return News(name, namespace, data, Need("event:read", namespace, job))
 
 
 def _failed(event: e.AllocFailed) -> dict[str, Any]:
@@ -106,8 +95,7 @@ def _failed(event: e.AllocFailed) -> dict[str, Any]:
 
 
 def _secret(namespace: str, name: str, version: int, action: str) -> News:
-    data = {"name": name, "version": version, "action": action}
-    return News("secret.changed", namespace, data, Need("secret:list", namespace))
+    return News("secret.changed", namespace, {"name": name, "version": version, "action": action})
 
 
 def _cut(text: str) -> str:
@@ -162,6 +150,13 @@ def readers(state: State, hook: Webhook, now: int) -> tuple[Grants, ...]:
     return (given,) if token.kind == "service" else (given, own)
 
 
-def may_know(grants: tuple[Grants, ...], need: Need) -> bool:
-    """Tell whether somebody may be told what asks for a right. Who is no more may be told nothing."""
-    return bool(grants) and (not need.right or all(each.allows(need.right, need.place, need.job) for each in grants))
+def need(state: State, event: Event) -> Need | None:
+    """Say what an event asks of whoever a webhook reads for; None: nothing, it is about the webhook alone."""
+    if isinstance(event, e.WebhookPinged):
+        return None
+    return subject(event.TAG, event, state).need or NOBODY
+
+
+def may_know(grants: tuple[Grants, ...], needed: Need | None) -> bool:
+    """Tell whether somebody may be told. Who is no more may be told nothing."""
+    return bool(grants) and (needed is None or needed.met(grants))
