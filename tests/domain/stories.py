@@ -12,7 +12,7 @@ from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.evolve.launches import running
-from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets
+from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets, webhooks
 from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.pinning import repinned
 from heroctl.domain.policy import Rule
@@ -278,6 +278,30 @@ def _keep(world: World, which: int, how: int) -> None:
             world.add(e.SecretRead("default", name, how), e.SecretsRekeyed(f"key-{how}"))
 
 
+def _hook(world: World, which: int, how: int) -> None:
+    """Webhooks come, change and go, and are switched off."""
+    state, name = world.state, f"hook-{which % 3}"
+    user, row = ("admin", "zoe")[which % 2], f"row-{name}-{state.index}"
+    made = e.WebhookCreated(name, "default", f"https://hooks.example.com/{how}", ("*",), row, user)
+    if name not in state.webhooks:
+        world.do(webhooks.create_webhook(state, made))
+        return
+    match how % 7:
+        case 0 | 1:
+            changed = e.WebhookUpdated(name, "default", made.url, ("node.down",), user, enabled=how % 2 == 0)
+            world.do(webhooks.update_webhook(state, changed))
+        case 2:
+            world.do(webhooks.rotate_webhook(state, e.WebhookRotated(name, "default", row, state.time + how)))
+        case 3:
+            world.add(e.WebhookDisabled(name, "default", "backlog"))
+        case 4:
+            world.do(webhooks.delete_webhook(state, name))
+        case 5:
+            world.do(webhooks.ping_webhook(state, name))
+        case _:
+            world.do(webhooks.redeliver(state, name, 1, how))
+
+
 def _hand_over(world: World, which: int, how: int) -> None:
     """Another reconciler coordinates, elected or given it."""
     source, target = f"r{which % 3}", f"r{how % 3}"
@@ -320,6 +344,7 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _rule,
     _part,
     _keep,
+    _hook,
     _set,
     _hand_over,
 )

@@ -21,6 +21,7 @@ from tests.histories import launches as told_of_launches
 from tests.histories import nodes as told_of_nodes
 from tests.histories import secrets as told_of_secrets
 from tests.histories import settings as told_of_settings
+from tests.histories import webhooks as told_of_webhooks
 
 
 def story() -> list[Row]:
@@ -42,6 +43,7 @@ def story() -> list[Row]:
     told_of_launches.tell(world)
     told_of_settings.tell(world)
     told_of_secrets.tell(world)
+    told_of_webhooks.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)
