@@ -23,11 +23,12 @@ from heroctl.domain.metrics import METRICS, PLACES, Kind, Metric
 from heroctl.domain.moment import Ago, At
 from heroctl.domain.records import Alloc
 
-Pair = Annotated[tuple[int, float], Meta(extra_json_schema={"items": {"type": "number"}, "minItems": 2})]
+Pair = Annotated[tuple[int, float], Meta(extra_json_schema={"items": {"type": "number"}})]
 Group = Literal["alloc", "task", "job", "node", "all"]
 
 MOST_POINTS: Final = 1_000_000
 FILTERS: Final = ("metric", "namespace", "job", "task", "node", "alloc", "from", "to", "step", "aggregation", "group")
+_OF_ALLOCS: Final = ("job", "task", "alloc", "namespace")
 _HOUR: Final = 3_600
 _LONGEST: Final = 31 * 86_400
 _PIECE: Final = 8  # series that are made at a time, beside the loop
@@ -172,26 +173,33 @@ def _visible(call: Call, subject: Subject) -> bool:
 
 def _asked(call: Call) -> Asked:
     args = call.args
-    group = _word(args.get("group"), "group", get_args(Group))
-    of_allocs = any(args.get(name) for name in ("job", "task", "alloc", "namespace")) or group in _LABELS.keys() - {
-        "node",
-        "all",
-    }
+    group, how = args.get("group"), args.get("aggregation", "avg")
+    if group not in (None, *get_args(Group)):
+        raise _invalid("group", f"expected one of {', '.join(get_args(Group))}")
+    if how not in get_args(Aggregation):
+        raise _invalid("aggregation", f"expected one of {', '.join(get_args(Aggregation))}")
+    of_allocs = group in ("alloc", "task", "job") or any(args.get(name) for name in _OF_ALLOCS)
     kind: Kind = "alloc" if of_allocs else "node"
-    end = _time(call, "to", 0) + 1  # what was sampled just now belongs to it
-    begin = _time(call, "from", _HOUR)
+    begin, end = _times(call)
+    step = step_of(begin, end, int(call.parts.usage.now()), _step(args.get("step")))
+    chosen = cast("Group", group or kind)
+    how_ = cast("Aggregation", how)
+    metric = _metric(args.get("metric"), kind)
+    return Asked(metric, _wanted(call, kind), chosen, how_, begin // step * step, end, step)
+
+
+def _times(call: Call) -> tuple[int, int]:
+    try:
+        end = _time(call, "to", 0) + 1  # what was sampled just now belongs to it
+    except ValueError as error:
+        raise _invalid("to", str(error)) from None
+    try:
+        begin = _time(call, "from", _HOUR)
+    except ValueError as error:
+        raise _invalid("from", str(error)) from None
     if begin >= end:
         raise _invalid("from", "it is not before `to`")
-    step = step_of(begin, end, int(call.parts.usage.now()), _step(args.get("step")))
-    return Asked(
-        _metric(args.get("metric"), kind),
-        _wanted(call, kind),
-        cast("Group", group) if group else kind,
-        "max" if _word(args.get("aggregation"), "aggregation", get_args(Aggregation)) == "max" else "avg",
-        begin // step * step,
-        end,
-        step,
-    )
+    return begin, end
 
 
 def _wanted(call: Call, kind: Kind) -> Wanted:
@@ -219,12 +227,6 @@ def _metric(name: str | None, kind: Kind) -> Metric:
     return METRICS[PLACES[name]]
 
 
-def _word(given: str | None, name: str, known: tuple[str, ...]) -> str:
-    if given is not None and given not in known:
-        raise _invalid(name, f"expected one of {', '.join(known)}")
-    return given or ""
-
-
 def _step(text: str | None) -> int | None:
     if text is None:
         return None
@@ -238,14 +240,11 @@ def _step(text: str | None) -> int | None:
 
 
 def _time(call: Call, name: str, ago: int) -> int:
-    """Read a time of the query, in seconds since the epoch."""
+    """Read a time of the query, in seconds since the epoch. ValueError says what is expected."""
     now, text = call.parts.usage.now(), call.args.get(name)
     if text is None:
         return int(now) - ago
-    try:
-        found = moment.parse(text)
-    except ValueError as error:
-        raise _invalid(name, str(error)) from None
+    found = moment.parse(text)
     if isinstance(found, Ago):
         found = found.instant(int(now * 1000))
     return found.index if isinstance(found, At) else found.ms // 1000

@@ -59,7 +59,6 @@ class Parts:
     marks: Marks
     passwords: Passwords
     pulse: Pulse
-    usage: Usage
     world: World
     pages: Pages
     waiters: Waiters
@@ -84,6 +83,15 @@ class Parts:
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(
         default_factory=dict
     )  # by node: its last answered reports
+
+    @property
+    def usage(self) -> Usage:
+        """What nodes and allocations use."""
+        return self.pulse.usage
+
+    def __post_init__(self) -> None:
+        """Let the events of the log be read."""
+        self.feed = Feed(self.view, self.log)
 
     def heed(self, outcome: Ended, who: Principal, access: Access) -> Principal:
         """Say who the caller of a wait that has ended is now.

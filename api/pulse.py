@@ -62,7 +62,7 @@ class Pulse:
         self._me = me
         self._clock = clock
         self._revoked = revoked
-        self._usage = usage
+        self.usage = usage
         self._pending: dict[str, Beat] = {}
         self._written: asyncio.Future[None] | None = None
         self._heard: dict[str, Beat] = {}
@@ -88,7 +88,7 @@ class Pulse:
     def stats_of(self, node: str) -> dict[str, float]:
         """Return what a node's agent measured last, whichever api it told."""
         known = self._view.state.nodes.get(node)
-        return self._usage.of("node", known.name) if known is not None else {}
+        return self.usage.of("node", known.name) if known is not None else {}
 
     def skew_of(self, node: str) -> int | None:
         """Return by how many ms a node's clock is ahead of the database's, as it said last; None: it has not."""
@@ -97,8 +97,12 @@ class Pulse:
 
     def time(self, now: float) -> int:
         """Return the database's time in ms since the epoch, where this process's clock says `now`; 0: not known yet."""
-        mine = next((each.skew for each in self.members if each.member.id == self._me.member.id), None)
+        mine = self._skew()
         return 0 if mine is None else int(now * 1000) - mine
+
+    def _skew(self) -> int | None:
+        """Return by how many ms this process's clock is ahead of the database's; None: it does not know yet."""
+        return next((each.skew for each in self.members if each.member.id == self._me.member.id), None)
 
     # ── beats ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +134,11 @@ class Pulse:
 
     # ── looking around ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def begin(self) -> None:
+        """Say that this process lives, and look at everything once. Raises LogUnavailable."""
+        await self.renew()
+        await self.look()
+
     async def look(self) -> None:
         """Look at everything once. Raises LogUnavailable."""
         await self._look_at_members()
@@ -153,6 +162,7 @@ class Pulse:
         lease = (await self._leases.look("", 0.0)).lease
         self._lease_until = asked + lease.remaining
         self.members = await self._members.live()
+        self.usage.skew = self._skew() or 0
 
     async def look_at_logins(self) -> None:
         """Learn which sessions are revoked and which keys changed, here or elsewhere. Raises LogUnavailable."""

@@ -184,7 +184,6 @@ async def _parts(
         if gate.revoke(sessions):
             waiters.end(gate.still)
 
-    usage = Usage(PostgresSamples(database), lambda: pulse.time(time.time()) / 1000 or time.time())
     pulse = Pulse(
         view=view,
         beats=PostgresBeats(database),
@@ -196,10 +195,9 @@ async def _parts(
         me=Present(member, view.level),
         clock=time.monotonic,
         revoked=revoked,
-        usage=usage,
+        usage=Usage(PostgresSamples(database), time.time),
     )
-    await pulse.renew()
-    await pulse.look()
+    await pulse.begin()
     return Parts(
         view=view,
         writer=writer,
@@ -209,7 +207,6 @@ async def _parts(
         marks=await bootstrap.marks(vault),
         passwords=Passwords(),
         pulse=pulse,
-        usage=usage,
         world=World(view, pulse, member.version, gate.uses, disk, need_keys=master.need),
         pages=Pages(view.topic_index, asyncio.get_running_loop().time),
         waiters=waiters,

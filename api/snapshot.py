@@ -106,7 +106,7 @@ def _wants_text(call: Call) -> bool:
     given = call.args.get("format")
     if given not in (None, "json", "prometheus"):
         problem = Problem("format", "invalid_format", "expected json or prometheus")
-        raise Invalid("invalid_format", f"format: {problem.message}", details=(problem,))
+        raise Invalid("invalid_format", "format: expected json or prometheus", details=(problem,))
     if given is not None:
         return given == "prometheus"
     accepted = b",".join(value for name, value in call.headers if name == b"accept").lower()

@@ -32,11 +32,15 @@ Key = tuple[str, str]  # kind and name
 
 
 class Usage:
-    """Samples in, and the newest of each out. `now` gives seconds since the epoch by the database's clock."""
+    """Samples in, and the newest of each out.
 
-    def __init__(self, samples: Samples, now: Callable[[], float]) -> None:
+    `clock` gives seconds since the epoch, and `skew` says by how many ms that is ahead of the database's clock.
+    """
+
+    def __init__(self, samples: Samples, clock: Callable[[], float]) -> None:
         self.samples = samples
-        self.now = now
+        self.skew = 0
+        self._clock = clock
         self._latest: dict[Key, Latest] = {}
         self._numbers: dict[Key, int] = {}
         self._since = 0.0
@@ -44,6 +48,10 @@ class Usage:
         self._exposed: list[Exposed] = []
         self._next: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
+
+    def now(self) -> float:
+        """Return the seconds since the epoch by the database's clock."""
+        return self._clock() - self.skew / 1000
 
     # ── what is so now ───────────────────────────────────────────────────────────────────────────────────────────────
 

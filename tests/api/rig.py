@@ -355,7 +355,6 @@ async def _made(
         if gate.revoke(ended):
             waiters.end(gate.still)
 
-    usage = Usage(MemorySamples(), clock.wall)
     pulse = Pulse(
         view=view,
         beats=beats,
@@ -367,7 +366,7 @@ async def _made(
         me=Present(Member("api-test", "api", "192.0.2.1:8080", "1.2.3")),
         clock=clock.monotonic,
         revoked=revoked,
-        usage=usage,
+        usage=Usage(MemorySamples(), clock.wall),
     )
     teller, prover = MemoryTeller(log), MemoryProver(log)
     parts = Parts(
@@ -379,7 +378,6 @@ async def _made(
         marks=await bootstrap.marks(vault),
         passwords=Remembered(),
         pulse=pulse,
-        usage=usage,
         world=World(view, pulse, "1.2.3", gate.uses, clock=clock.wall, need_keys=master.need),
         pages=Pages(view.topic_index, clock.monotonic),
         waiters=waiters,
@@ -398,5 +396,16 @@ async def _made(
     assert await bootstrap.first_admin(log, view, vault, parts.passwords, PASSWORD) in (PASSWORD, None)
     await view.catch_up()
     lines: list[bytes] = []
-    app = build(parts, RequestLog(lines.append, clock.wall))
-    return Rig(app, parts, log, clock, lines, leases, members, beats, sessions, teller, prover)
+    return Rig(
+        build(parts, RequestLog(lines.append, clock.wall)),
+        parts,
+        log,
+        clock,
+        lines,
+        leases,
+        members,
+        beats,
+        sessions,
+        teller,
+        prover,
+    )

@@ -34,7 +34,13 @@ PASSED_ON = {
     "api/idempotency.py": {"problem.code"},
 }
 # Codes made of a word, each of which is found where the word is given.
-COMPUTED = {"heroctl/domain/errors.py", "heroctl/domain/intents/access.py", "api/call.py", "api/audit.py"}
+COMPUTED = {
+    "heroctl/domain/errors.py",
+    "heroctl/domain/intents/access.py",
+    "api/call.py",
+    "api/audit.py",
+    "api/metrics.py",
+}
 # Who raises what the api answers.
 ROOMS = ("api/", "heroctl/document.py", "heroctl/domain/", "eventstore/", "reconciler/planner/")
 UNSENT = {"client_left"}  # for the log alone: nobody is there to be answered
