@@ -50,7 +50,7 @@ def rebalance(draft: Draft, tasks: Sequence[Task]) -> None:
     for alloc in chosen:
         if alloc is not None:
             draft.events.append(AllocMisplaced(alloc.id, alloc.namespace, alloc.job, REASON))
-    if not draft.events and not any(_moving(draft, task) for task in tasks):
+    if not draft.events and not any(_goes_on(draft, task) for task in tasks):
         draft.events.append(JobRebalanced(job.uid, job.namespace, job.name, _moved(scene.state, job)))
 
 
@@ -79,6 +79,16 @@ def _moving(draft: Draft, task: Task) -> int:
     """Count those that are on their way, or are to leave."""
     misplaced = draft.scene.misplaced
     return sum(1 for slot in task.slots if slot.moves or (slot.fresh is not None and misplaced(slot.fresh)))
+
+
+def _goes_on(draft: Draft, task: Task) -> bool:
+    """Tell whether one is on its way, or will be. One for which others took the room meanwhile stays after all."""
+    misplaced, notes = draft.scene.misplaced, draft.notes
+    stuck = {slot for (name, slot), note in notes.items() if name == task.spec.name and note.why == "room"}
+    return any(
+        slot.moves or (slot.number not in stuck and slot.fresh is not None and misplaced(slot.fresh))
+        for slot in task.slots
+    )
 
 
 def _has_turn(draft: Draft, task: Task) -> bool:

@@ -140,6 +140,30 @@ def test_batch_and_system_jobs_stay_where_they_are() -> None:
     assert refused.value.code == "not_movable"
 
 
+def test_who_finds_the_room_taken_stays_and_it_is_over() -> None:
+    """Two jobs want the same room at once: one gets it, and the other does not wait for it for ever."""
+    cluster = Watched()
+    cluster.join("a0", cpu=8)
+    for name in ("web", "api"):
+        cluster.run(name, count=2, resources={"cpu": 1.5})
+    cluster.settle()
+    cluster.join("b0", cpu=2)
+    cluster.settle()
+    index = cluster.state.index
+    for name in ("web", "api"):
+        _ask(cluster, name)
+    cluster.settle()
+    assert _nodes(cluster, "web")["b0"] + _nodes(cluster, "api")["b0"] == 1
+    assert sorted(each.moved for each in _since(cluster, index, e.JobRebalanced)) == [0, 1]  # type: ignore[attr-defined] # of that kind
+    assert [_job(cluster, name).rebalance for name in ("web", "api")] == [0, 0]
+    assert [_job(cluster, name).blocked for name in ("web", "api")] == [(), ()]
+    assert not any(alloc.misplaced for alloc in cluster.state.allocs.values() if alloc.live)
+    index = cluster.state.index
+    cluster.join("b1", cpu=2)
+    cluster.settle()
+    assert _since(cluster, index, e.AllocPlaced) == [], "nobody moves unasked"
+
+
 # ── by itself ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -192,7 +192,10 @@ class JobRebalanceBegun(Event, frozen=True, gc=False, omit_defaults=True):
 
 
 class JobRebalanced(Event, frozen=True, gc=False, omit_defaults=True):
-    """No replica would be clearly better elsewhere any more, or each has moved once; so many did."""
+    """No replica would be clearly better elsewhere any more, or each has moved once; so many did.
+
+    One that was to move and has not, as there is no room elsewhere any more, stays where it is.
+    """
 
     TAG: ClassVar[str] = "job.rebalanced"
     WRITER: ClassVar[Writer] = "decision"

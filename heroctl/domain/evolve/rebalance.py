@@ -22,8 +22,12 @@ def _begun(state: State, event: e.JobRebalanceRequested | e.JobRebalanceBegun, t
 
 
 def _ended(state: State, event: e.JobRebalanced, touch: Touch) -> None:
-    if event.uid in state.jobs:
-        _set(state, event.uid, touch, rebalance=0, rebalanced=touch.index)
+    if event.uid not in state.jobs:
+        return
+    _set(state, event.uid, touch, rebalance=0, rebalanced=touch.index)
+    for alloc in [each for each in state.allocs_of(event.uid) if each.misplaced and each.live]:
+        state.allocs[alloc.id] = replace(alloc, misplaced=False, modify_index=touch.index)
+        touch.all(alloc.topics)
 
 
 def _set(state: State, uid: int, touch: Touch, **fields: int) -> None:
