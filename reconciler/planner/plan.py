@@ -189,7 +189,9 @@ class _Pass:
             return False
         if any(topics.get(topic, 0) != index for topic, index in look.others):
             return False
-        return look.capacity is None or look.capacity == topics.get(CAPACITY, 0)
+        if look.capacity is None:
+            return True
+        return look.capacity == topics.get(CAPACITY, 0) and not self._scene.evicted  # who makes way frees more, too
 
     def _job(self, job: Job) -> bool:
         """Plan one job, and tell whether it has more to do than fits in this pass."""
