@@ -195,6 +195,8 @@ _LISTS: Final = {
     "role_not_found": "heroctl acl role list",
     "policy_not_found": "heroctl acl policy list",
     "namespace_not_found": "heroctl namespace list",
+    "webhook_not_found": "heroctl webhook list",
+    "delivery_not_found": "heroctl webhook deliveries ID",
 }
 _TO_DO: Final = {
     "index_conflict": "somebody was faster: heroctl job plan FILE, then decide again",
@@ -211,6 +213,8 @@ _TO_DO: Final = {
     "secret_lost": "write it anew: heroctl secret create NAME",
     "secrets_not_configured": "on the api's server: --secrets-key-file; see docs/secrets.md, and heroctl doctor",
     "secrets_key_missing": "add that key to the file of every api; see docs/secrets.md",
+    "webhook_disabled": "why it is off: heroctl webhook status ID; then: heroctl webhook update ID --enable",
+    "too_many_webhooks": "delete those that lead nowhere any more: heroctl webhook list",
     "no_stable_version": "choose one: heroctl job history JOB, then heroctl job rollback JOB VERSION",
     "deployment_over": "see what became of it: heroctl deployment list",
     "not_promotable": "how it goes on by itself: heroctl deployment list --watch",

@@ -23,6 +23,7 @@ NOUNS: Final = {
     "log": ("heroctl.cli.log:app", "Read the cluster's history, prove it, and play it again."),
     "schema": ("heroctl.cli.schema:app", "Print the schemas that files are written by."),
     "secret": ("heroctl.cli.secrets:app", "Keep secrets: make, change, list, read, roll back and delete them."),
+    "webhook": ("heroctl.cli.webhooks:app", "Have others told what happens, and see how that goes."),
     "namespace": ("heroctl.cli.namespaces:app", "Look at namespaces, make and remove them."),
     "acl": ("heroctl.cli.acl:app", "Say who may use the cluster, and what they may: users, tokens, roles, policies."),
     "context": ("heroctl.cli.contexts:app", "Choose among the clusters that this machine knows."),

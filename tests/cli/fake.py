@@ -142,7 +142,7 @@ def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(raw)
 
-        do_GET = do_POST = do_DELETE = do_PUT = _any  # noqa: N815 - the names that the library looks for
+        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _any  # noqa: N815 - the names that the library looks for
 
         def log_message(self, *_args: object) -> None:
             """Say nothing."""
