@@ -65,11 +65,13 @@ def cut_off(there: Cluster, wires: Network, seconds: float, way: Way = "both") -
     nodes = len(there.client.get("/v1/nodes").body)
     others = [f"node-{number}" for number in range(2, nodes + 1)]
     there.submit(job(there.runtime, "usual", count=nodes, **APART))
+    there.wait_deployed("usual", 1)
     eligible(there, others, yes=False)
     alone = {"mode": "stop", "lost_after": "60s"}  # with so long a time to end, it begins 12 s after the last answer
     there.submit(job(there.runtime, "kept", on_disconnect={"mode": "keep"}))
     there.submit(job(there.runtime, "alone", on_disconnect=alone, kill_timeout="60s"))
-    there.wait_deployed("usual", 1)
+    for name in ("kept", "alone"):
+        there.wait_deployed(name, 1)
     eligible(there, others, yes=True)
     before, where = there.wait_running("usual", nodes), homes(there, "usual")
     [cut] = [found for found in before if where[found.alloc] == "node-1"]
@@ -78,17 +80,17 @@ def cut_off(there: Cluster, wires: Network, seconds: float, way: Way = "both") -
     with wires.cut("agent-1", way=way):
         assert there.parts["agent-1"].lives_for(seconds)
         wait_given_up(there, "usual", {cut.alloc})
-        assert cut in there.running("usual"), "nobody is there to stop it"
-        assert there.running("alone") == [], "nobody is there to stop it, but its agent"
+        assert cut in there.running("usual"), "stopped though nobody said so"
+        assert there.running("alone") == [], "not stopped by its own agent"
     wait_status(there, ["node-1"], "ready")
     there.wait_healthy("usual", nodes)
     after = set(there.wait_running("usual", nodes))
-    assert set(before) - after == {cut}
+    assert set(before) - after == {cut}, "others were touched"
     there.wait_healthy("alone", 1)
     there.wait_running("alone", 1)
-    assert there.running("kept") == [kept]
+    assert there.running("kept") == [kept], "what was to be kept was not"
     lost = {event.job for event in written(there, index, AllocGivenUp) if isinstance(event, AllocGivenUp)}
-    assert lost <= {"usual", "alone"}
+    assert lost <= {"usual", "alone"}, "what was to be kept was given up"
 
 
 def all_but_one(there: Cluster, wires: Network) -> None:
@@ -106,9 +108,9 @@ def all_but_one(there: Cluster, wires: Network) -> None:
         assert there.parts["agent-1"].lives_for(6), "five seconds after it is down a node's are given up"
     wait_status(there, silent, "ready")
     there.wait_quiet()
-    assert written(there, index, AllocGivenUp) == []
+    assert written(there, index, AllocGivenUp) == [], "what silent nodes had was given up"
     placed = [event.job for event in written(there, index, AllocPlaced) if isinstance(event, AllocPlaced)]
-    assert placed == ["goes-on"]
-    assert [type(event) for event in written(there, index, BrakeOn, BrakeOff)] == [BrakeOn, BrakeOff]
-    assert len(written(there, index, NodeUp)) == len(written(there, index, NodeDown)) == len(silent)
-    assert there.running("braked") == before
+    assert placed == ["goes-on"], "nothing else was placed"
+    assert [type(event) for event in written(there, index, BrakeOn, BrakeOff)] == [BrakeOn, BrakeOff], "once"
+    assert len(written(there, index, NodeUp)) == len(written(there, index, NodeDown)) == len(silent), "once each"
+    assert there.running("braked") == before, "not all of it runs on"
