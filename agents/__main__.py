@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import random
 import signal
@@ -19,8 +18,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from structlog.processors import ExceptionRenderer
-from structlog.tracebacks import ExceptionDictTransformer
 
 from agents import node as machine
 from agents.agent import About, Agent
@@ -43,15 +40,13 @@ from agents.runtime import Runtime
 from agents.settings import Settings
 from agents.sync import Dismissed
 from agents.volumes import Volumes
+from heroctl import logs
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
 
 JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
 CODES: Final = {"node_removed": 0, "session_replaced": 3, "node_in_use": 4}
-# Without the values of variables: there are secrets among them.
-_TRACEBACKS: Final = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-_CONSOLE: Final = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 _log = structlog.get_logger("agent")
 
 
@@ -64,7 +59,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(settings.out)
         sys.stderr.write(settings.err)
         return settings.code
-    _configure_logs(settings)
+    logs.configure(settings.log_level, settings.log_format, sys.stderr)
     return asyncio.run(_run(settings))
 
 
@@ -207,22 +202,6 @@ def _fake(name: str, clock: RealClock) -> tuple[Runtime, Probe]:
         return "" if fake.healthy(container.id) else "the fake is not healthy"
 
     return fake, probe
-
-
-def _configure_logs(settings: Settings) -> None:
-    console = settings.log_format == "console"
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(() if console else (_TRACEBACKS,)),
-            _CONSOLE if console else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

@@ -72,8 +72,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         600_000
     )
     stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"
-    log_format: Annotated[Literal["json", "console"], describe("how it is logged")] = "json"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        describe("the least that is logged, where the cluster asks for none"),
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = (
+        "json"
+    )
 
     def __post_init__(self) -> None:
         """Check what single settings cannot show."""

@@ -17,6 +17,7 @@ import structlog
 from agents.client import Away, Client, Refused
 from agents.clock import Clock
 from agents.doorbell import Doorbell
+from heroctl import logs
 from heroctl.domain.assignment import Outcome, Report, SessionReply, SessionRequest, SyncReply, SyncRequest
 
 AGAIN: Final = (0.25, 2.0)  # seconds between two attempts where nothing answers, first and at most
@@ -276,6 +277,7 @@ class Sync:
     async def _take(self, request: SyncRequest, reply: SyncReply) -> None:
         self._every = reply.every
         self._full = False
+        logs.follow(reply.log_level)
         if reply.time:
             self._skew = round(self._wall() * 1000) - reply.time
         self._heard(request.reports, reply.results)

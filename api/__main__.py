@@ -8,11 +8,11 @@ from pathlib import Path
 
 import uvloop
 
-from api.requestlog import configure
 from api.serve import serve
 from api.settings import Settings
 from eventstore.master import WrongKeys
 from eventstore.snapshots import gone_start
+from heroctl import logs
 from heroctl.domain.settings import Ended, begin
 
 PROGRAM = "python -m api"
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(settings.out)
         sys.stderr.write(settings.err)
         return settings.code
-    configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings))
     except WrongKeys as error:

@@ -16,6 +16,7 @@ from api.parts import Parts, not_ready
 from api.wait import LONGEST, Poll
 from heroctl.domain import assign
 from heroctl.domain.assignment import Outcome, SessionReply, SessionRequest, SyncReply, SyncRequest
+from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import NOTHING, Change, agent_stream, node_stream
@@ -167,6 +168,7 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
         doorbell=doorbell,
         redis=redis,
         time=parts.pulse.time(parts.clock()),
+        log_level=cluster_settings(state).level_of("agent"),
     )
     return Answer(_ENCODER.encode(reply), index=state.index)
 

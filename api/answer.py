@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -21,8 +23,10 @@ _GUARDS: Final[tuple[Header, ...]] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
+PATIENCE: Final = 20.0  # seconds that a client may take nothing of what is sent
 COMPRESSED_FROM: Final = 1024  # bytes of a body
 _VARY: Final[Header] = (b"vary", b"accept-encoding")
+_log: Final = structlog.get_logger(__name__)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -32,10 +36,11 @@ class Answer:
     `index` becomes `X-HeroCtl-Index`. `packed`: the same, compressed; itself where that does not pay.
     """
 
-    __slots__ = ("body", "end", "headers", "packed", "status")
+    __slots__ = ("body", "end", "headers", "index", "packed", "status")
 
     def __init__(self, body: bytes, status: int = 200, *, index: int = 0, headers: Iterable[Header] = ()) -> None:
         self.status = status
+        self.index = index
         self.body = body
         self.end: Message = {"type": "http.response.body", "body": body}
         self.packed: Answer | None = None
@@ -63,20 +68,38 @@ def empty(status: int, *headers: Header) -> Answer:
 
 
 class Flow(Answer):
-    """An answer that is made while it is sent: lines of JSON, one after the other, each when it comes."""
+    """An answer that is made while it is sent: lines of JSON, or messages of a stream, each when it comes.
 
-    __slots__ = ("_lines",)
+    A client that takes none of it for `patience` seconds is cut.
+    """
 
-    def __init__(self, lines: AsyncGenerator[bytes]) -> None:
+    __slots__ = ("_lines", "_patience")
+
+    def __init__(
+        self,
+        lines: AsyncGenerator[bytes],
+        media: bytes = b"application/x-ndjson",
+        *,
+        index: int = 0,
+        patience: float = PATIENCE,
+    ) -> None:
         super().__init__(b"")
-        self.headers = [(b"content-type", b"application/x-ndjson"), *_GUARDS]
+        self.headers = [(b"content-type", media), (b"x-accel-buffering", b"no"), *_GUARDS]
+        if index:
+            self.headers.append((INDEX, b"%d" % index))
         self._lines = lines
+        self._patience = patience
 
     async def finish(self, send: Send) -> None:
         """Send all lines; whoever makes them is told when that ends early."""
-        async with contextlib.aclosing(self._lines) as lines:
-            async for line in lines:
-                await send({"type": "http.response.body", "body": line, "more_body": True})
+        try:
+            async with contextlib.aclosing(self._lines) as lines:
+                async for line in lines:
+                    async with asyncio.timeout(self._patience):
+                        await send({"type": "http.response.body", "body": line, "more_body": True})
+        except TimeoutError:
+            _log.warning("slow_reader_cut", seconds=self._patience)
+            return
         await send(self.end)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,12 +21,14 @@ from api.idempotency import perform
 from api.parts import Parts
 from api.past import invalid
 from api.reads import Page, Query, Reader, Reading
-from api.requestlog import RequestLog
+from api.requestlog import RequestLog, Subject
 from api.routes import AT, ROUTES, WAITING, Row
 from api.wait import Outcome, Poll, poll_of
 from eventstore.view import Change
+from heroctl import logs
+from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.policy import placed
-from heroctl.domain.topics import ACL
+from heroctl.domain.topics import ACL, SETTINGS
 
 
 def build(parts: Parts, log: RequestLog) -> Front:
@@ -35,6 +37,8 @@ def build(parts: Parts, log: RequestLog) -> Front:
     for row in ROUTES:
         front.makes[row] = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
     parts.view.subscribe(lambda change: _follow(parts, front, change))
+    parts.view.subscribe(parts.feed.follow)
+    _heed_level(parts)
     return front
 
 
@@ -53,8 +57,14 @@ def _follow(parts: Parts, front: Front, change: Change) -> None:
         parts.synced.clear()
         front.ready.clear()
         parts.archive.forget()
+    if change.reloaded or SETTINGS in change.topics:
+        _heed_level(parts)
     if change.reloaded or ACL in change.topics:
         parts.waiters.end(parts.gate.still)
+
+
+def _heed_level(parts: Parts) -> None:
+    logs.follow(cluster_settings(parts.view.state).level_of("api"))
 
 
 def _handler(row: Row, rows: Sequence[Row]) -> HTTPRouteHandler:
@@ -105,6 +115,7 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
         scope = request.scope
         path, given = scope["path"], scope["query_string"]
         args = arguments(given, row.args)
+        exchange.about = _subject(row, row.placeholders(path), args.get("namespace", ""))
         part = paging.wanted(parts.marks, path, args, row.order)
         if AT in args:
             then = await _as_it_was(row, exchange, parts, path, args)
@@ -126,7 +137,7 @@ def _reads(row: Row, reader: Reader, parts: Parts, front: Front) -> Make:
             reading = _about(exchange, parts, reader(parts.world, query))
             page = parts.pages.page(key, reading._replace(make=lambda: _judged(row, query, reading)))
         if not given:
-            front.keep(path, row)
+            front.keep(path, row, exchange.about)
         if part is not None:
             page = paging.cut(parts.marks, part, page)
         return _unless_known(page, scope["headers"])
@@ -182,19 +193,30 @@ def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
 def _does(row: Row, parts: Parts) -> Make:
     async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
         scope = request.scope
+        args = arguments(scope["query_string"], row.args)
         call = Call(
             parts,
             exchange.principal,
             exchange.request_id.decode(),
             access=row.access,
             path=row.placeholders(scope["path"]),
-            args=arguments(scope["query_string"], row.args),
+            args=args,
             headers=list(scope["headers"]),
             receive=request.receive,
             client=exchange.client,
         )
+        exchange.about = _subject(row, call.path, args.get("namespace", ""))
         answer = await perform(row, call)
         call.judged()
+        exchange.about = _subject(row, call.path, *call.about, index=answer.index)
         return answer
 
     return make
+
+
+def _subject(row: Row, words: Mapping[str, str], namespace: str, job: str = "", *, index: int = 0) -> Subject:
+    """Say what a request is about, for the log of this process."""
+    if row.path.startswith("/v1/jobs/{name}"):
+        return Subject(namespace or "default", words["name"], "", index)
+    alloc = words.get("id", "") if row.path.startswith("/v1/allocations/") else ""
+    return Subject(namespace, job, alloc, index)

@@ -140,6 +140,12 @@ class Call:
         self.key = None
         return done
 
+    @property
+    def about(self) -> tuple[str, str]:
+        """The namespace and the job that this was found to be about; nothing: none, or all."""
+        found = sorted((place or "", job or "") for place, job in self._places)
+        return found[0] if len(found) == 1 else (self.args.get("namespace", ""), "")
+
     # ── may it? ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def allow(self, place: str, job: str | None = None, *, absent: Refusal) -> None:

@@ -25,7 +25,7 @@ from api.errors import MethodNotAllowed, answer_to, missing_route, refusal_of
 from api.limits import Counted, Limited, key_of, tier
 from api.parts import Parts
 from api.proxies import client_of
-from api.requestlog import RequestLog
+from api.requestlog import NOTHING, RequestLog, Subject
 from api.routes import ROUTES, Row
 from eventstore.refusals import Refused
 from eventstore.view import STALE_AFTER
@@ -51,7 +51,19 @@ def page_key(path: str, filters: tuple[tuple[str, str], ...], scope: Scope) -> o
 class Exchange:
     """One request on its way: what is known of it so far, and what its answer has to carry."""
 
-    __slots__ = ("answer", "client", "counted", "head", "index", "principal", "refusal", "request_id", "row", "status")
+    __slots__ = (
+        "about",
+        "answer",
+        "client",
+        "counted",
+        "head",
+        "index",
+        "principal",
+        "refusal",
+        "request_id",
+        "row",
+        "status",
+    )
 
     def __init__(self, identity: bytes, client: str) -> None:
         self.request_id = identity
@@ -64,6 +76,7 @@ class Exchange:
         self.refusal: Refusal | None = None  # that the answer tells of
         self.counted: Counted | None = None  # against which limit
         self.index = 0  # of the topic asked for, for answers that have none of their own
+        self.about = NOTHING
 
     def fail(self, error: Exception) -> None:
         """Answer whatever was raised."""
@@ -87,7 +100,7 @@ class Front:
     def __init__(self, router: Litestar, parts: Parts, log: RequestLog) -> None:
         self.open = 0
         self._quiet = asyncio.Event()
-        self.ready: dict[str, Row] = {}
+        self.ready: dict[str, tuple[Row, Subject]] = {}
         self.makes: dict[Row, Make] = {}
         self._router = router
         self._parts = parts
@@ -131,6 +144,7 @@ class Front:
             ms=round((time.perf_counter() - began) * 1000, 3),
             actor=exchange.principal.actor,
             client=exchange.client,
+            about=exchange.about,
         )
 
     def _tell(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
@@ -163,16 +177,16 @@ class Front:
             self._quiet.clear()
             await self._quiet.wait()
 
-    def keep(self, path: str, row: Row) -> None:
+    def keep(self, path: str, row: Row, about: Subject = NOTHING) -> None:
         """Learn that a plain GET of a path is answered by this row's pages, while those are good."""
         if len(self.ready) >= _MOST_PATHS:
             self.ready.clear()
-        self.ready[path] = row
+        self.ready[path] = row, about
 
     # ── ready pages ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _page(self, scope: Any, exchange: Exchange) -> Answer | None:  # noqa: ANN401 - ASGI
-        row = self.ready.get(scope["path"])
+        row, exchange.about = self.ready.get(scope["path"], (None, NOTHING))
         if row is None or self._view.stale_seconds > STALE_AFTER or self._parts.waiters.draining:
             return None
         if not self._parts.bounds.takes(scope):

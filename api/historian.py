@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
-from api import allocations, deployments, jobs, launches, nodes, requestlog, versions
+from api import allocations, deployments, jobs, launches, nodes, versions
 from api.items import Items
 from api.reads import PastReader, Query
 from eventstore.database import Database
@@ -26,6 +26,7 @@ from eventstore.past import Past
 from eventstore.postgres import PostgresLog
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
+from heroctl import logs
 from heroctl.domain.errors import Conflict, Gone, NotFound, Problem, Refusal, Unavailable
 from heroctl.domain.policy import Scope
 from heroctl.domain.state import State
@@ -138,7 +139,7 @@ def main() -> int:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever logs would spoil the answers
     os.nice(_NICE)
-    requestlog.configure("warning")
+    logs.configure("warning")
     gc.set_threshold(*_COLLECT)
     asyncio.run(_serve(out))
     return 0

@@ -1,12 +1,11 @@
-"""Log lines: JSON, one a line, on standard output. What happens seldom goes by structlog.
+"""One line a request, made cheaply: encoded by msgspec, kept for a moment, and written with many others.
 
-One line a request is made cheaply: encoded by msgspec, kept for a moment, and written with many others.
+What happens seldom goes by structlog; `heroctl.logs` sets both up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -14,18 +13,31 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-import structlog
 from msgspec import Struct
 
-LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+from heroctl import logs
+
 _AT_ONCE: Final = 256
 _DELAY: Final = 0.25  # seconds that a line waits for company
 
 
-class Line(Struct, frozen=True, gc=False):
+class Subject(Struct, frozen=True, gc=False):
+    """What a request was about, as far as it was found out: a job, an allocation; and the index that was answered."""
+
+    namespace: str = ""
+    job: str = ""
+    alloc: str = ""
+    index: int = 0
+
+
+NOTHING: Final = Subject()
+
+
+class Line(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is said of a request. Never its query string or body: those may hold what is secret."""
 
     event: str
+    level: logs.Level
     timestamp: str
     request_id: str
     method: str
@@ -34,6 +46,10 @@ class Line(Struct, frozen=True, gc=False):
     ms: float
     actor: str
     client: str
+    namespace: str = ""
+    job: str = ""
+    alloc: str = ""
+    index: int = 0
 
 
 class RequestLog:
@@ -48,11 +64,26 @@ class RequestLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(
-        self, request_id: bytes, method: str, path: str, status: int, *, ms: float, actor: str, client: str
+        self,
+        request_id: bytes,
+        method: str,
+        path: str,
+        status: int,
+        *,
+        ms: float,
+        actor: str,
+        client: str,
+        about: Subject = NOTHING,
     ) -> None:
         """Say that a request was answered."""
-        line = Line("request", self._stamp(), request_id.decode("ascii"), method, path, status, ms, actor, client)
-        self._lines.append(self._encode(line))
+        level = _level(status)
+        if not logs.is_heard(level):
+            return
+        said = Line(
+            *("request", level, self._stamp(), request_id.decode("ascii"), method, logs.clean(path), status, ms),
+            *(actor, client, about.namespace, about.job, about.alloc, about.index),
+        )
+        self._lines.append(_words(said) if logs.for_people() else self._encode(said))
         if len(self._lines) >= _AT_ONCE:
             self.flush()
         elif self._timer is None:
@@ -75,20 +106,17 @@ class RequestLog:
             self._write(b"\n".join(lines) + b"\n")
 
 
-def configure(level: str) -> None:
-    """Set structlog up for this process."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
-    )
+def _level(status: int) -> logs.Level:
+    """Say how bad an answer is: a bug of ours, something away, or all as it should be."""
+    return "info" if status < 500 else "error" if status == 500 else "warning"
+
+
+def _words(line: Line) -> bytes:
+    """Write a line for people."""
+    told = {"method": line.method, "path": line.path, "status": line.status, "ms": line.ms}
+    more = {"actor": line.actor, "job": line.job, "alloc": line.alloc, "index": line.index}
+    told |= {name: value for name, value in more.items() if value} | {"request_id": line.request_id}
+    return f"{line.timestamp} [{line.level:<8}] {line.event:<30} {logs.words(told)}".encode()
 
 
 def to_stdout(lines: bytes) -> None:

@@ -141,9 +141,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], describe("the least that is logged, where the cluster asks for none")
+        Literal["debug", "info", "warning", "error"],
+        describe("the least that is logged, where the cluster asks for none"),
     ] = "info"
-    log_format: Annotated[Literal["json", "console"], describe("how it is logged: for programs, or for people")] = "json"
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged, for whom to read")] = "json"
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from importlib.metadata import version
 from typing import Final
@@ -29,6 +28,7 @@ from eventstore.snapshot import Unreadable
 from eventstore.snapshots import Snapshot, Snapshots
 from eventstore.tail import Tail
 from eventstore.view import fold
+from heroctl import logs
 from heroctl.domain.events import release_level
 from heroctl.domain.state import State
 
@@ -98,7 +98,7 @@ class Maker:
 def run(dsn: str) -> int:
     """Make what is due, as the process that it is; return the exit code: 1 if something could not be made."""
     os.nice(_NICENESS)
-    _configure()
+    logs.configure("info")  # among the lines of the process that began it
     try:
         return asyncio.run(_run(dsn))
     except (LogUnavailable, OtherHistory, Unreadable, Unsound, TimeoutError, psycopg.Error) as error:
@@ -121,16 +121,3 @@ async def _run(dsn: str) -> int:
 async def _alone(connection: psycopg.AsyncConnection) -> bool:
     row = await (await connection.execute(_TAKE, [_LOCK])).fetchone()
     return bool(row and row[0])
-
-
-def _configure() -> None:
-    """Log JSON, one line an event, on standard output: among the lines of the process that began it."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-    )

@@ -53,6 +53,7 @@ class Coordinator:
     """One candidate. `run` it beside the view, the lease's keeper and the presence. `clock` gives monotonic seconds.
 
     `rise_after`: for how many seconds all that live must be able to fold more before the log's level rises.
+    `tell` hears of each decision that was made, and where it stands.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Coordinator:
         clock: Callable[[], float],
         release: str = "",
         rise_after: float = 0.0,
+        tell: Callable[[Piece, Appended], None] = lambda *_: None,
     ) -> None:
+        self._tell_of = tell
         self._release = release
         self._log = log
         self._view = view
@@ -280,6 +283,7 @@ class Coordinator:
         for piece, answer in zip(pieces, answers, strict=True):
             if isinstance(answer, Appended):
                 self._appended = max(self._appended, answer.last)
+                self._tell_of(piece, answer)
                 reached = max(reached, answer.last)
             elif isinstance(answer, Conflicted):
                 reached = max(reached, answer.index)

@@ -35,10 +35,13 @@ from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.vault import PostgresVault, Vault
 from eventstore.view import View
+from heroctl import logs
 from heroctl.domain.addresses import networks
+from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.delivery import TIMEOUT
 from heroctl.domain.records import Member
 from heroctl.outside import Names, Outside
+from reconciler.decisions import Decisions
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
 from reconciler.presence import ROLE, Presence
@@ -128,6 +131,9 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         me = Member(
             f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
         )
+        decisions = Decisions(view)
+        view.subscribe(decisions.heard)
+        view.subscribe(lambda _: logs.follow(cluster_settings(view.state).level_of(ROLE)))
         keeper = Keeper(PostgresLeases(database), me.id, fit=lambda: view.sound)
         presence = Presence(PostgresMembers(database), me, view)
         coordinator = Coordinator(
@@ -141,6 +147,7 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             rise_after=settings.raise_level_after,
             release=version("heroctl"),
             clock=time.monotonic,
+            tell=decisions.tell,
         )
         process = Process(keeper, presence, coordinator)
         stack.push_async_callback(_say_goodbye, process)

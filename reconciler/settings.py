@@ -53,7 +53,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             flag="webhook_network",
         ),
     ] = ()
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], describe("the least that is logged")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        describe("the least that is logged, where the cluster asks for none"),
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = (
+        "json"
+    )
 
     def __post_init__(self) -> None:
         """Refuse what could not work."""

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from heroctl.cli import output
 from heroctl.cli.client import path
 from heroctl.cli.cluster_settings import settings
+from heroctl.cli.loglevel import loglevel
 from heroctl.cli.options import ACCESS, Access, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
 from heroctl.cli.peers import peers, transfer
@@ -19,6 +20,7 @@ from heroctl.cli.shapes import Cluster
 app = App(name="cluster")
 app.command(settings)
 app.command(peers)
+app.command(loglevel)
 app.command(transfer)
 
 

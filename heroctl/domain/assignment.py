@@ -166,6 +166,7 @@ class SyncReply(Struct, frozen=True):
     redis: RedisAccess | None = None
     release: list[str] = field(default_factory=list)  # containers that it told to be unknown, and may stop
     time: int = 0  # ms since the epoch, by the database's clock; 0: the api does not know it yet
+    log_level: str = ""  # from which the agent is to write lines; "": as it was told at its start
 
 
 class SecretsRequest(Struct, frozen=True):

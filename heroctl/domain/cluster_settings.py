@@ -19,6 +19,14 @@ class ClusterSettings(Struct, frozen=True):
     placement: Literal["binpack", "spread"] = "binpack"  # fill nodes one after the other, or keep them alike
     preemption: bool = True  # whether replicas of lower priority make way where there is not room for all
     auto_rebalance: bool = False  # whether replicas move by themselves when a node joins
+    log_level: str = ""  # from which all processes write lines; "": each as it was told at its start
+    log_level_api: str = ""  # the same for one kind of them, before what holds for all
+    log_level_reconciler: str = ""
+    log_level_agent: str = ""
+
+    def level_of(self, role: str) -> str:
+        """Say from which level on the processes of a role are to write lines; "": as they were told at their start."""
+        return str(getattr(self, f"log_level_{role}")) or self.log_level
 
 
 def cluster_settings(state: State) -> ClusterSettings:

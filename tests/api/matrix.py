@@ -61,6 +61,8 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     """Say what to ask for a line, of things in a namespace."""
     node = NODES[place]
     match line.method, line.route.split("/")[2:]:
+        case "GET", ["events"]:
+            return Question(f"{line.route}?type=job.submitted", shows=("namespace", place))
         case "GET", ["jobs" | "deployments" | "allocations" | "services" | "secrets" | "webhooks" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
         case "GET", ["metrics", "query"]:
@@ -116,6 +118,7 @@ _BODIES: Final[dict[str, Any]] = {
     "POST /v1/acl/self/password": {"current": PASSWORD, "new": PASSWORD},
     "POST /v1/namespaces": {"name": "new"},
     "PUT /v1/cluster/settings": {"preemption": True},
+    "PUT /v1/cluster/loglevel": {"level": None},
     "PUT /v1/namespaces/{name}": {"description": "said anew"},
     "POST /v1/cluster/join-tokens": {},
     "POST /v1/cluster/brake": {"on": False},

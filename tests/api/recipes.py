@@ -244,6 +244,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/nodes/{id}/drain": lambda _: {"json": {"dry_run": True}},
     "POST /v1/nodes/{id}/unknown/release": lambda _: {"json": {}},
     "PUT /v1/cluster/settings": lambda _: {"json": {"preemption": True}},
+    "PUT /v1/cluster/loglevel": lambda _: {"json": {"level": None}},
     "POST /v1/cluster/brake": lambda _: {"json": {"on": False}},
     "POST /v1/raft/transfer-leadership": _to_itself,
     "POST /v1/nodes/join": _join,

@@ -155,6 +155,9 @@ async def test_one_log_line_a_request_without_what_is_secret(api: Rig) -> None:
         "ms": 0,
         "actor": "user:admin",
         "client": "192.0.2.7",
+        "level": "info",
+        "namespace": "default",
+        "job": "web",
     }
     assert "hush" not in str(lines)
 
