@@ -16,6 +16,7 @@ H = TypeVar("H", bound=Callable[..., Any])
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 LINES: Final = "application/x-ndjson"
+STREAM: Final = "text/event-stream"
 
 
 class Told(Struct, frozen=True):

@@ -12,6 +12,7 @@ from api.access import Access, Principal, check, expired
 from api.aside import Aside
 from api.bounds import Bounds
 from api.cors import Cors
+from api.feed import Feed
 from api.gate import Gate
 from api.idempotency import Marks
 from api.images import Images
@@ -78,6 +79,7 @@ class Parts:
     cors: Cors = field(default_factory=Cors)
     images: Images = field(default_factory=Images)
     receivers: Outside = field(default_factory=Outside)  # of webhooks
+    feed: Feed = field(init=False)
     secure: bool = False  # clients come by TLS
     trusted: tuple[Network, ...] = ()  # proxies whose X-Forwarded-For counts
     synced: dict[str, tuple[int, int, list[Outcome]]] = field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.codes import CODES, known
-from api.contract import LINES, NOTHING, Told, told_by
+from api.contract import LINES, NOTHING, STREAM, Told, told_by
 from api.routes import AT, Row
 from heroctl.domain import spec
 
@@ -71,7 +71,7 @@ def codes_of(row: Row) -> frozenset[str]:
         codes.update(_PAST)
     if "wait" in row.args:
         codes.add("too_many_waiters")
-    if told(row).media == LINES:
+    if told(row).media == LINES or STREAM in told(row).also:
         codes.add("too_many_streams")
     codes.update(f"invalid_{name}" for name in row.args if f"invalid_{name}" in CODES)
     if row.method in ("POST", "PUT", "PATCH"):

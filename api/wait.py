@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -15,6 +16,7 @@ from api.access import Principal
 from api.answer import Receive
 from api.call import number
 from eventstore.view import View
+from eventstore.waiters import Woken
 from heroctl.domain.duration import Duration
 from heroctl.domain.errors import Invalid, Problem, Refusal, TooMany
 
@@ -26,6 +28,7 @@ JITTER: Final = 1 / 16  # of the wait, at most, so that those who began together
 _SHORT: Final = re.compile(r"[0-9a-z.]{1,32}")
 
 Outcome = Literal["moved", "timeout", "gone", "ended"]
+Waiting = Callable[[int, float, asyncio.Future[Any]], Awaitable[Woken]]
 
 
 class ClientLeft(Refusal):
@@ -89,6 +92,12 @@ class Waiters:
 
     async def wait(self, topic: str, poll: Poll, principal: Principal, receive: Receive, until: float) -> Outcome:
         """Wait for a topic. `until`: seconds from now at which the token ends; `ended`: drained, revoked or expired."""
+        return await self.follow(partial(self._view.wait, topic), poll, principal, receive, until)
+
+    async def follow(
+        self, waiting: Waiting, poll: Poll, principal: Principal, receive: Receive, until: float
+    ) -> Outcome:
+        """Wait for whatever `waiting` waits for, which it is told the index, the seconds and the end of; as `wait`."""
         if self.draining:
             return "ended"
         seconds = min(poll.seconds * (1 - JITTER * self._chance()), max(until, 0.0))
@@ -96,7 +105,7 @@ class Waiters:
         listening = asyncio.get_running_loop().create_task(_hangup(receive))
         self._open[listening] = principal
         try:
-            woken = await self._view.wait(topic, poll.index, seconds, listening)
+            woken = await waiting(poll.index, seconds, listening)
         finally:
             self._waiters.leave(principal.actor)
             del self._open[listening]

@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -29,11 +29,15 @@ _log: Final = structlog.get_logger(__name__)
 
 
 class Change(Struct, frozen=True):
-    """What an application of appends touched, up to which index; `reloaded`: everything, it is another history."""
+    """What an application of appends touched, up to which index; `reloaded`: everything, it is another history.
+
+    `records`: what was applied; none where the view began with a snapshot, or anew.
+    """
 
     index: int
     topics: frozenset[str]
     reloaded: bool = False
+    records: Sequence[Record] = ()
 
 
 class View:
@@ -241,7 +245,7 @@ class View:
             async for records in self._tail.pages():
                 topics, failed = fold(self.state, records)
                 self.failed = self.failed or failed
-                self._announce(topics, reloaded=False)
+                self._announce(topics, reloaded=False, records=records)
                 self._contact, asked = asked, self._clock()
         self.started = self.started or look
         self._contact = asked
@@ -258,7 +262,7 @@ class View:
         self.state, self.failed, self._tail, self._known = state, failed, tail, state.index
         self._announce(set(state.topics), reloaded=True)
 
-    def _announce(self, touched: set[str], *, reloaded: bool) -> None:
+    def _announce(self, touched: set[str], *, reloaded: bool, records: Sequence[Record] = ()) -> None:
         index = self.index
         if index >= self._known:
             self._behind_since = None
@@ -270,7 +274,7 @@ class View:
             self._waiters.touch_all()
         else:
             self._waiters.touch(touched)
-        change = Change(index, frozenset(touched), reloaded)
+        change = Change(index, frozenset(touched), reloaded, records)
         for callback in tuple(self._subscribers):
             callback(change)
 

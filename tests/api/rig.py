@@ -135,6 +135,7 @@ class Asking:
 
     task: asyncio.Task[Reply | None]
     left: asyncio.Event
+    pieces: list[bytes] = field(default_factory=list)  # of the body, as they come
 
     async def reply(self) -> Reply:
         """Wait for the answer."""
@@ -199,9 +200,10 @@ class Rig:
             "state": {},
         }
         left = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(_exchange(self.app, scope, raw, chunk, left))
+        pieces: list[bytes] = []
+        task = asyncio.get_running_loop().create_task(_exchange(self.app, scope, raw, chunk, left, pieces))
         self._asked.append(task)
-        return Asking(task, left)
+        return Asking(task, left, pieces)
 
     async def do(self, method: str, path: str, body: object = None, **more: Unpack[More]) -> Reply:
         """Send a request and wait for the answer."""
@@ -242,14 +244,15 @@ class Rig:
         return str(made.body["secret"])
 
 
-async def _exchange(app: Front, scope: dict[str, Any], raw: bytes, chunk: int, left: asyncio.Event) -> Reply | None:
+async def _exchange(
+    app: Front, scope: dict[str, Any], raw: bytes, chunk: int, left: asyncio.Event, pieces: list[bytes]
+) -> Reply | None:
     size = chunk or max(len(raw), 1)
     parts = [raw[at : at + size] for at in range(0, len(raw), size)] or [b""]
     messages = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
     ]
     started: dict[str, Any] = {}
-    pieces: list[bytes] = []
 
     async def receive() -> dict[str, Any]:
         if messages:

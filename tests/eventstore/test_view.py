@@ -112,7 +112,8 @@ async def test_subscribers_learn_what_was_touched() -> None:
         await view.reached((await log.append(joined("a"))).last)
         end()
         await view.reached((await log.append(joined("b"))).last)
-    assert changes == [Change(2, frozenset({CLUSTER, PEERS}))]
+    assert [(each.index, each.topics, each.reloaded) for each in changes] == [(2, frozenset({CLUSTER, PEERS}), False)]
+    assert [record.index for record in changes[0].records] == [2]
 
 
 # ── long polls ───────────────────────────────────────────────────────────────────────────────────────────────────────
