@@ -84,6 +84,7 @@ NEEDS: Final[dict[str, Need]] = {
     "docker": Need(_docker, "apt-get install docker.io busybox-static, and start dockerd"),
     "jq": Need(_tool("jq"), "apt-get install jq"),
     "netns": Need(_netns, "run as root; apt-get install iproute2 iptables"),
+    "node": Need(_tool("node"), "apt-get install nodejs"),
     "pgbouncer": Need(_tool("pgbouncer"), "apt-get install pgbouncer"),
     "registry": Need(_tool("docker-registry"), "apt-get install docker-registry"),
     "tmpfs": Need(_tmpfs, "run as root, where mounting is allowed"),
