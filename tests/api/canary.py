@@ -105,6 +105,14 @@ def _files(folder: Path) -> Iterator[Path]:
     return (each for each in sorted(folder.rglob("*")) if each.is_file() and not each.is_symlink())
 
 
+def of_deliveries(received: Iterable[tuple[Mapping[str, str], bytes]]) -> Places:
+    """Take what receivers of webhooks were told, heads and bodies."""
+    return {
+        f"delivery {number}": "".join(f"{name}: {value}\n" for name, value in head.items()).encode() + body
+        for number, (head, body) in enumerate(received)
+    }
+
+
 def of_arguments(pids: Iterable[int] = ()) -> Places:
     """Take the arguments of these processes, or else of all on this machine."""
     places: Places = {}
