@@ -121,7 +121,7 @@ async def query(call: Call) -> Answer:
         wish = "take a longer step, or a shorter time"
         raise Invalid("too_many_points", f"{len(found)} series would have more than {MOST_POINTS:,} points: {wish}")
     parts = parts_of(asked.begin, asked.end, asked.step, await samples.rolled())
-    runs = await samples.read([each.id for each in found], asked.metric.name, parts) if found else []
+    runs = await samples.read([each.id for each in found], asked.metric.name, parts, asked.how) if found else []
     body = await call.parts.aside.do(_encoded(asked, found, runs))
     return Answer(body, index=call.parts.view.index)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from msgspec import Struct
 
 from eventstore.arrays import Bigints, Blobs, Integers, Reals, Texts
 from eventstore.database import Database
-from eventstore.series import KEPT, TIERS, Run, Tier
+from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier
 from heroctl.domain.metrics import METRICS, PLACES, STEP, Kind
 
 CHUNK: Final = 1_000  # subjects that are rolled in one statement
@@ -47,10 +47,11 @@ _RAW: Final = """
     SELECT subject, array_agg(at ORDER BY at), array_agg(coalesce(v[%b], 'NaN') ORDER BY at)
     FROM heroctl.samples WHERE subject = ANY(%b) AND at >= %b AND at < %b GROUP BY subject"""
 _BLOCKS: Final = {
-    tier.resolution: f"""
-    SELECT subject, start, mean, {"mean" if tier.resolution == STEP else "peak"} FROM heroctl.{tier.table}
-    WHERE subject = ANY(%b) AND metric = %b AND start > %b AND start < %b ORDER BY subject, start"""  # noqa: S608 - constants
+    (tier.resolution, how): f"""
+    SELECT subject, start, {"peak" if how == "max" and tier.resolution > STEP else "mean"} FROM heroctl.{tier.table}
+    WHERE subject = ANY(%b) AND metric = %b AND start > %b AND start < %b"""  # noqa: S608 - constants
     for tier in TIERS
+    for how in get_args(Aggregation)
 }
 _OLDEST: Final = {
     tier.resolution: f"SELECT min({time}) FROM heroctl.{table}"  # noqa: S608 - constants
@@ -160,8 +161,10 @@ class Samples(Protocol):
         """Find subjects that were seen since then, by namespace, job, task, node and name."""
         ...
 
-    async def read(self, subjects: Sequence[int], metric: str, parts: Iterable[Part]) -> list[Run]:
-        """Give what is kept of one metric, as cut by `series.parts_of`; each subject's runs stand in their order."""
+    async def read(
+        self, subjects: Sequence[int], metric: str, parts: Iterable[Part], how: Aggregation = "avg"
+    ) -> list[Run]:
+        """Give what is kept of one metric, as cut by `series.parts_of`, in no order."""
         ...
 
     async def rolled(self) -> dict[int, int]:
@@ -227,7 +230,9 @@ class PostgresSamples:
         words = [twice for word in wanted.words for twice in (word, word)]
         return [Subject(*row) for row in await self._database.fetch(_FIND, [wanted.kind, *words, since])]
 
-    async def read(self, subjects: Sequence[int], metric: str, parts: Iterable[Part]) -> list[Run]:
+    async def read(
+        self, subjects: Sequence[int], metric: str, parts: Iterable[Part], how: Aggregation = "avg"
+    ) -> list[Run]:
         """See Samples.read."""
         runs: list[Run] = []
         ids, place = Integers(list(subjects)), PLACES[metric] + 1
@@ -236,8 +241,8 @@ class PostgresSamples:
                 rows = await self._database.fetch(_RAW, [place, ids, begin, end])
                 runs += [run for subject, times, values in rows for run in _runs(subject, times, values)]
                 continue
-            rows = await self._database.fetch(_BLOCKS[tier.resolution], [ids, place, begin - tier.block, end])
-            runs += [Run(subject, start, tier.resolution, mean, peak) for subject, start, mean, peak in rows]
+            rows = await self._database.fetch(_BLOCKS[tier.resolution, how], [ids, place, begin - tier.block, end])
+            runs += [Run(subject, start, tier.resolution, values) for subject, start, values in rows]
         return runs
 
     async def rolled(self) -> dict[int, int]:
@@ -306,8 +311,7 @@ def _runs(subject: int, times: Sequence[int], values: array[float]) -> list[Run]
     found = []
     for _, places in pieces:
         all_of_it = list(places)
-        mean = values[all_of_it[0] : all_of_it[-1] + 1]
-        found.append(Run(subject, times[all_of_it[0]], STEP, mean, mean))
+        found.append(Run(subject, times[all_of_it[0]], STEP, values[all_of_it[0] : all_of_it[-1] + 1]))
     return found
 
 
@@ -349,8 +353,11 @@ class MemorySamples:
         found = [each for each in self._subjects.values() if wanted.passes(each) and self._seen[each.key] >= since]
         return sorted(found, key=lambda each: (each.namespace, each.job, each.task, each.node, each.name))
 
-    async def read(self, subjects: Sequence[int], metric: str, parts: Iterable[Part]) -> list[Run]:
+    async def read(
+        self, subjects: Sequence[int], metric: str, parts: Iterable[Part], how: Aggregation = "avg"
+    ) -> list[Run]:
         """See Samples.read."""
+        del how  # of what is as it came, both are the same
         place, runs = PLACES[metric], []
         for _, begin, end in parts:
             for subject in subjects:

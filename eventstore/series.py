@@ -40,13 +40,12 @@ KEPT: Final = TIERS[-1].kept
 
 
 class Run(Struct, frozen=True, gc=False):
-    """Values of one subject, `resolution` seconds apart from `start` on; NaN: none. `peak`: the greatest in each."""
+    """Values of one subject, `resolution` seconds apart from `start` on: means, or the greatest in each; NaN: none."""
 
     subject: int
     start: int
     resolution: int
-    mean: array[float]
-    peak: array[float]
+    values: array[float]
 
 
 def step_of(begin: int, end: int, now: int, wanted: int | None) -> int:
@@ -75,33 +74,53 @@ def parts_of(begin: int, end: int, step: int, until: dict[int, int]) -> list[tup
 
 
 def points(runs: Iterable[Run], begin: int, end: int, step: int, how: Aggregation) -> list[Point]:
-    """Make one series of one subject's runs: a point for each step in which there was a sample."""
+    """Make one series of one subject's runs, which do not overlap: a point for each step in which there was a sample.
+
+    What a run has of a step is added up at once; a run that begins with a step and has no holes, as most do, all of it.
+    """
     found: dict[int, tuple[float, float]] = {}  # step -> sum and weight, or peak and 1
+    fold = max if how == "max" else sum
     for run in runs:
-        values, every = (run.peak if how == "max" else run.mean), run.resolution
-        first = max(0, -(-(begin - run.start) // every))
-        last = min(len(values), -(-(end - run.start) // every))
-        while first < last:
-            at = (run.start + first * every) // step * step
-            stop = min(last, -(-(at + step - run.start) // every))
-            _add(found, at, values[first:stop], every, how)
-            first = stop
+        every, ratio, at = run.resolution, step // run.resolution, run.start
+        whole = (
+            len(run.values) // ratio if at % step == 0 and at >= begin and at + len(run.values) * every <= end else 0
+        )
+        first = 0
+        for total in map(fold, zip(*[iter(run.values)] * ratio, strict=False)) if whole else ():
+            if total == total and at not in found:  # noqa: PLR0124 - NaN: there is a hole in it
+                found[at] = (total, 1.0) if how == "max" else (total * every, ratio * every)
+            else:
+                _add(found, at, run.values[first : first + ratio], every, how)
+            first, at = first + ratio, at + step
+        if first < len(run.values):
+            _cut(found, run, first, (begin, end, step), how)
     return [(at, total / weight) for at, (total, weight) in sorted(found.items())]
 
 
+def _cut(
+    found: dict[int, tuple[float, float]], run: Run, first: int, asked: tuple[int, int, int], how: Aggregation
+) -> None:
+    """Add the values of a run from `first` on, as far as they belong to what is asked: begin, end, step."""
+    begin, end, step = asked
+    every = run.resolution
+    first = max(first, -(-(begin - run.start) // every))
+    last = min(len(run.values), -(-(end - run.start) // every))
+    while first < last:
+        at = (run.start + first * every) // step * step
+        stop = min(last, -(-(at + step - run.start) // every))
+        _add(found, at, run.values[first:stop], every, how)
+        first = stop
+
+
 def _add(found: dict[int, tuple[float, float]], at: int, values: array[float], every: int, how: Aggregation) -> None:
-    total, count = (max(values) if how == "max" else sum(values)), len(values)
-    if total != total or how == "max":  # noqa: PLR0124 - NaN: one of them is none
-        there = [value for value in values if value == value]  # noqa: PLR0124 - see above
-        if not there:
-            return
-        total, count = (max(there) if how == "max" else sum(there)), len(there)
-    old = found.get(at)
+    there = [value for value in values if value == value]  # noqa: PLR0124 - NaN: there is none
+    if not there:
+        return
+    total, weight = found.get(at, (0.0, 0.0))
     if how == "max":
-        found[at] = (total if old is None else max(old[0], total), 1.0)
+        found[at] = (max(total, *there) if weight else max(there), 1.0)
     else:
-        weight = float(count * every)
-        found[at] = (total * every, weight) if old is None else (old[0] + total * every, old[1] + weight)
+        found[at] = (total + sum(there) * every, weight + len(there) * every)
 
 
 def together(series: Iterable[list[Point]], *, mean: bool = False) -> list[Point]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from heroctl.cli import output
+from heroctl.cli import metrics, output
 from heroctl.cli.client import path
 from heroctl.cli.options import SCOPE, At, Scope, Watch
 from heroctl.cli.output import Facts, Grid, Sheet
@@ -40,6 +40,13 @@ def status(alloc: Id, /, *, watch: Watch = False, at: At = None, scope: Scope = 
     """Show one allocation: where it runs, how it is, and all that happened to it."""
     page = Page(path("allocations", alloc), Allocation, sheet, lambda one: [one.id])
     read(scope, page, watch=watch, at=at)
+
+
+@app.command
+def stats(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
+    """Show what an allocation uses: processors, memory, network, disks; with --watch as it goes on."""
+    with Session(scope) as session:
+        metrics.stats(session, scope, alloc, watch=watch)
 
 
 @app.command

@@ -17,6 +17,7 @@ NOUNS: Final = {
         "heroctl.cli.deployments:app",
         "Look at deployments, the roll-outs of jobs' versions, and steer them.",
     ),
+    "metrics": ("heroctl.cli.metrics:app", "See what nodes and allocations use, now and over time."),
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, empty them, remove them."),
     "service": ("heroctl.cli.services:app", "See where the healthy replicas of jobs take connections."),
     "cluster": ("heroctl.cli.cluster:app", "Look at the cluster as a whole: its processes and its settings."),
@@ -46,6 +47,8 @@ VERBS: Final = {
     "apply": ("heroctl.cli.applying:apply", _APPLY),
     "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
     "audit": ("heroctl.cli.audit:audit", "Show who did what, when and from where, and what was refused."),
+    "events": ("heroctl.cli.events:events", "Show what happened in the cluster, and what happens."),
+    "top": ("heroctl.cli.metrics:top", "Show who uses most, now: nodes and allocations, the greatest first."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
 }
 _EXITS: Final = "Exit codes: 0 done, 1 usage or refused by the API, 2 failed, 3 timed out, 4 blocked, 130 interrupted."

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import curves, deploy, door, log, nodes, path, place, rows
+from tests.bench import curves, deploy, door, log, nodes, observe, path, place, rows
 from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "log": log.CASES,
     "door": door.CASES,
     "deploy": deploy.CASES,
+    "observe": observe.CASES,
 }
 
 

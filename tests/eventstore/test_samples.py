@@ -163,7 +163,7 @@ def test_points_are_the_plain_mean_and_peak_of_what_was_sampled(
     begin = BEGIN + skip * 10
     end = begin + length * 10
     run_of = array("f", [NONE if value is None else value for value in values])
-    run = Run(1, BEGIN, 10, run_of, run_of)
+    run = Run(1, BEGIN, 10, run_of)
     expected: dict[int, list[float]] = {}
     for place, value in enumerate(run_of):
         at = BEGIN + place * 10
