@@ -63,6 +63,10 @@ class Client:
         headers = {"Idempotency-Key": uuid.uuid4().hex} if keyed else {}
         return self._patiently("POST", path, body, query, headers)
 
+    def put(self, path: str, body: object) -> Answer:
+        """Set."""
+        return self._patiently("PUT", path, body, {}, {})
+
     def delete(self, path: str, **query: object) -> Answer:
         """Delete."""
         return self._patiently("DELETE", path, None, query, {})
