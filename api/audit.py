@@ -8,25 +8,23 @@ answers within about half a second with what it has found, and says how far it c
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from msgspec import Struct
 
 from api.answer import Answer, Header, answer
 from api.call import Call
 from api.contract import tells
+from api.instants import index_at, time_of
 from api.paging import Asked, limit_of, next_page, place_of
 from api.wait import Poll, poll_of
 from api.wire import stamp
 from eventstore import acts as log
 from eventstore import refusals as table
-from eventstore.past import Outside, find
 from eventstore.refusals import Refused
-from heroctl.domain import moment
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.events import Opaque, Record, payload
 from heroctl.domain.ids import event_id
-from heroctl.domain.moment import Ago, Instant
 
 FILTERS: Final = ("actor", "type", "namespace", "job", "request_id", "address", "from", "to", "outcome")
 MOST: Final = 1000
@@ -109,54 +107,22 @@ async def _sought(call: Call) -> Sought:
     if outcome not in (None, *_OUTCOMES):
         problem = Problem("outcome", "invalid_outcome", f"expected {' or '.join(_OUTCOMES)}")
         raise Invalid("invalid_outcome", f"outcome: {problem.message}", details=(problem,))
-    since, until = _time(call, "from"), _time(call, "to")
+    since, until = time_of(call, "from"), time_of(call, "to")
     kind = args.get("type", "")
     words = {name: args.get(name, "") for name in ("actor", "namespace", "job", "request_id", "address")}
     floor = await call.parts.trail.acts.floor()
-    after = floor if since is None else max(floor, await _index(call, since - 1))
+    after = floor if since is None else max(floor, await index_at(call, since - 1))
     return Sought(
         acts=log.Wanted(type=kind, **words),
         refusals=table.Wanted(since=since or 0, until=table.END if until is None else until, **words),
         after=after,
-        before=log.END if until is None else await _index(call, until) + 1,
+        before=log.END if until is None else await index_at(call, until) + 1,
         below=table.END,
         type=kind,
         no_acts=outcome == "refused",
         no_refusals=outcome == "done",
         compacted=floor if after == floor and outcome != "refused" else 0,
     )
-
-
-def _time(call: Call, name: Literal["from", "to"]) -> int | None:
-    """Read a time of the query, in ms. Raises `invalid_from` or `invalid_to`."""
-    text = call.args.get(name)
-    if text is None:
-        return None
-    try:
-        found = moment.parse(text)
-    except ValueError as error:
-        raise _no_time(name, str(error)) from None
-    if isinstance(found, Ago):
-        found = found.instant(int(call.parts.clock() * 1000))
-    if not isinstance(found, Instant):
-        raise _no_time(name, "expected a time such as 2026-03-01T12:00:00Z, or so long ago: -1h")
-    return found.ms
-
-
-def _no_time(name: Literal["from", "to"], message: str) -> Invalid:
-    problem = Problem(name, f"invalid_{name}", message)
-    return Invalid("invalid_from" if name == "from" else "invalid_to", f"{name}: {message}", details=(problem,))
-
-
-async def _index(call: Call, ms: int) -> int:
-    """Return the index of the last event that is not after a time; 0: all that are kept are."""
-    head = await call.parts.log.head()
-    if ms >= head.time:
-        return head.index
-    try:
-        return (await find(call.parts.log, Instant(ms), head.time)).index
-    except Outside as outside:
-        return outside.compacted or 0
 
 
 def _go_on(sought: Sought, place: list[int | str]) -> None:

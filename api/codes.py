@@ -85,6 +85,10 @@ CODES: Final[dict[str, Code]] = {
         "`details` lists those that it has.",
     ),
     "invalid_index": Code(Invalid, "An index is not a whole number, 0 or more.", "Give one that an answer gave you."),
+    "invalid_topic": Code(
+        Invalid, "More topics or types are asked for than one may.", "Ask for fewer, or for a kind such as `job`."
+    ),
+    "invalid_stream": Code(Invalid, "`stream` is not true or false.", "Say `stream=true`, or leave it out."),
     "invalid_wait": Code(Invalid, "`wait` is not a duration.", "Give one such as `30s` or `5m`."),
     "invalid_at": Code(
         Invalid,

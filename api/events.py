@@ -14,13 +14,14 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import STREAM, tells
 from api.feed import EventItem, Feed, Filter, Sieve
+from api.instants import index_at, time_of
 from api.paging import limit_of
 from api.wait import Poll, poll_of
 from eventstore.log import Compacted, LogUnavailable
 from eventstore.waiters import Woken
 from heroctl.domain.errors import Gone, Invalid, Problem
 
-FILTERS: Final = ("topic", "type", "namespace", "request_id")
+FILTERS: Final = ("topic", "type", "namespace", "request_id", "from")
 MOST: Final = 1000
 NOW: Final = "now"
 _LOOK: Final = 0.5  # seconds that an answer may look for what a filter lets through
@@ -30,9 +31,10 @@ _WORDS: Final = 20  # topics, or types, that one may ask for
 
 @tells(list[EventItem], "invalid_index", "invalid_topic", "invalid_stream", "index_compacted", also=(STREAM,))
 async def listing(call: Call) -> Answer:
-    """Events after an index, oldest first; without one: from the oldest that is kept. `?stream=true`: as they happen.
+    """Events after an index or from a time, oldest first; without either: from the oldest that is kept.
 
-    `index=now` begins with the next. `X-HeroCtl-Index` says how far it was looked: go on from there.
+    `index=now` begins with the next. `X-HeroCtl-Index` says how far it was looked: go on from there. `stream=true`: as
+    they happen, each with its index as its id.
     """
     call.allow_nothing()  # each event is judged by itself
     wanted, limit = _filter(call), limit_of(call.args, MOST) or MOST
@@ -67,19 +69,17 @@ def _filter(call: Call) -> Filter:
 def _words(text: str, name: str) -> tuple[str, ...]:
     words = tuple(sorted({word.strip() for word in text.split(",")} - {""}))
     if len(words) > _WORDS:
-        raise _wrong("topic", "invalid_topic", f"at most {_WORDS} of {name}")
+        problem = Problem(name, "invalid_topic", f"at most {_WORDS} at a time")
+        raise Invalid("invalid_topic", f"{name}: {problem.message}", details=(problem,))
     return words
 
 
 def _streams(call: Call) -> bool:
     stream = call.args.get("stream", "")
     if stream not in ("", "true", "false"):
-        raise _wrong("stream", "invalid_stream", "expected true or false")
+        problem = Problem("stream", "invalid_stream", "expected true or false")
+        raise Invalid("invalid_stream", f"stream: {problem.message}", details=(problem,))
     return sse.wanted(call)
-
-
-def _wrong(name: str, code: str, message: str) -> Invalid:
-    return Invalid(code, f"{name}: {message}", details=(Problem(name, code, message),))
 
 
 def _poll(call: Call) -> Poll | None:
@@ -94,10 +94,11 @@ async def _begin(call: Call, given: str) -> int:
     view = call.parts.view
     if given == NOW:
         return view.index
-    index = call.number("index") or 0
+    index = call.number("index") if given else 0
     floor = await call.parts.trail.acts.floor()
     if not index:
-        return floor
+        since = time_of(call, "from")
+        return floor if since is None else max(floor, await index_at(call, since - 1))
     if index < floor:
         raise compacted(floor)
     if index > view.index and index > (await view.head()).index:
@@ -151,7 +152,7 @@ async def _stream(call: Call, wanted: Filter) -> Answer:
     if seen.isdecimal() and len(seen) <= 18:
         await pump.resume(int(seen))
     else:
-        pump.index = await _begin(call, call.args.get("index", NOW))
+        pump.index = await _begin(call, call.args.get("index", "" if "from" in call.args else NOW))
     return sse.stream(call, pump, index=max(pump.index, 1))
 
 

@@ -6,7 +6,7 @@ Fields it does not know are passed over; what an older API leaves out has a defa
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Raw, Struct, field
 
@@ -304,6 +304,18 @@ class Audited(Struct, frozen=True):
     address: str = ""
     outcome: str = ""
     summary: str = ""
+
+
+class Happened(Struct, frozen=True):
+    """An event, as it is told."""
+
+    index: int
+    id: str
+    type: str
+    time: datetime
+    actor: str = ""
+    topics: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class RecordAppend(Struct, frozen=True):
