@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import curves, deploy, door, log, nodes, observe, path, place, rows
+from tests.bench import curves, deploy, door, log, nodes, observe, path, place, rows, stream, webhooks
 from tests.bench.rows import Case, Failure, Result, Row
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
@@ -28,6 +28,7 @@ GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "door": door.CASES,
     "deploy": deploy.CASES,
     "observe": observe.CASES,
+    "events": stream.CASES + webhooks.CASES,
 }
 
 
