@@ -50,14 +50,15 @@ class Network:
                 self._drop(agent, "--delete", chain)
 
     def close(self) -> None:
-        """Take everything away."""
-        for namespace in self._ends.values():
+        """Take everything away: a namespace's own end of a link goes only some time after it."""
+        for number, namespace in enumerate(self._ends.values(), 1):
+            _ip("link", "delete", self._outer(number))
             _ip("netns", "delete", namespace)
         self._ends.clear()
 
     def _make(self, agent: str) -> None:
         number = len(self._ends) + 1
-        namespace, outer, inner = f"{self.bridge}-{number}", f"{self.bridge}v{number}", f"{self.bridge}w{number}"
+        namespace, outer, inner = f"{self.bridge}-{number}", self._outer(number), f"{self.bridge}w{number}"
         _ip("netns", "add", namespace)
         self._ends[agent] = namespace
         _ip("link", "add", outer, "type", "veth", "peer", "name", inner)
@@ -66,6 +67,9 @@ class Network:
         _ip("-n", namespace, "address", "add", f"{self.prefix}.{number + 1}/24", "dev", inner)
         for link in (inner, "lo"):
             _ip("-n", namespace, "link", "set", link, "up")
+
+    def _outer(self, number: int) -> str:
+        return f"{self.bridge}v{number}"
 
     def _drop(self, agent: str, how: str, chain: str) -> None:
         words = ("iptables", "--wait", how, chain, "--jump", "DROP")
