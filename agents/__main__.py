@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from agents import node as machine
-from agents.agent import About, Agent
+from agents.agent import Agent
 from agents.client import Away, Client, Refused
 from agents.clock import RealClock
 from agents.container import Container, Node
@@ -33,7 +33,9 @@ from agents.ground import Ground
 from agents.health import Probe, Prober
 from agents.host_files import HostFiles
 from agents.journal import Identity, Journal, Unreadable
+from agents.logs import Bounds
 from agents.memory import Memory
+from agents.node import About
 from agents.ports import Ports
 from agents.process_runtime import ProcessRuntime
 from agents.runtime import Runtime
@@ -144,6 +146,7 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         clock=clock,
         whole=Machine(folder),
         ca_cert=settings.ca_cert,
+        log_bounds=Bounds(settings.log_size.bytes, settings.log_lines, settings.log_rate.bytes),
     )
 
 

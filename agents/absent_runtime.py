@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Final
 
 from agents.container import Container, Description
 from agents.counters import Counters
 from agents.health import Probe
+from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.runtime import DriverMissing, Gone, Ran, Runtime
 from heroctl.domain.assignment import Driver
@@ -65,6 +66,13 @@ class AbsentRuntime:
         """Have nothing that could have said something."""
         del container
         return ""
+
+    async def follow(self, container: str, position: Position, spare: Callable[[], bool]) -> AsyncGenerator[Said, None]:
+        """Have nothing that writes."""
+        del container, position, spare
+        nothing: tuple[Said, ...] = ()
+        for said in nothing:
+            yield said
 
     async def usage(self, container: str) -> Counters:
         """Have nothing that uses anything."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
@@ -20,6 +19,8 @@ from agents.disk import Disk
 from agents.doorbell import Doorbell
 from agents.health import Probe
 from agents.journal import Journal
+from agents.logs import USUAL, Bounds, Logs, sources
+from agents.node import About
 from agents.ports import Ports
 from agents.record import Record
 from agents.runtime import Runtime, RuntimeFault
@@ -30,7 +31,6 @@ from agents.silence import SHORT, released
 from agents.sync import Dismissed, Sync
 from agents.worker import Room, Worker
 from heroctl.domain.assignment import (
-    Capacity,
     Driver,
     Inventory,
     Outcome,
@@ -54,17 +54,6 @@ FINISHED: Final = 500  # allocations that are over and still remembered
 _log = structlog.get_logger("agent")
 
 
-@dataclass
-class About:
-    """What the agent says of its machine."""
-
-    boot_id: str
-    capacity: Capacity
-    version: str
-    labels: dict[str, str] = field(default_factory=dict)
-    attributes: dict[str, str] = field(default_factory=dict)
-
-
 class Agent:
     """Everything of one node, until it is asked to end or dismissed."""
 
@@ -80,6 +69,7 @@ class Agent:
         clock: Clock,
         whole: Whole,
         ca_cert: str = "",
+        log_bounds: Bounds = USUAL,
         disk: Disk | None = None,
         bridge: Callable[[], Awaitable[Bridge | None]] | None = None,
     ) -> None:
@@ -95,7 +85,17 @@ class Agent:
         self._unknown_told: set[str] = set()
         self._heard_at_kept: float | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        doorbell = Doorbell(self._rang, ca_cert=ca_cert)
+        self._logs = Logs(
+            node.id,
+            lambda: sources(self.workers.values(), self._room.desired),
+            client.logs,
+            clock=clock,
+            keeper=journal,
+            session=lambda: self.sync.session,
+            bounds=log_bounds,
+            ca_cert=ca_cert,
+        )
+        doorbell = Doorbell(self._rang, ca_cert=ca_cert, used=self._logs.use)
         self._doorbell = doorbell
         self.sync = Sync(client, clock, doorbell, self)
         self._secrets = Secrets(lambda allocs: client.secrets(SecretsRequest(self.sync.session, allocs)))
@@ -109,7 +109,9 @@ class Agent:
             clock=clock,
             session=lambda: self.sync.session,
         )
-        self._room = Room(node, clock, journal, ports, self.sync.told, self._secrets, self._services, Desired())
+        self._room = Room(
+            node, clock, journal, ports, self.sync.told, self._secrets, self._services, self._logs, Desired()
+        )
 
     async def run(self, asked: asyncio.Event, *, halt: bool = False) -> None:
         """Work until asked to end; `halt`: and end the workloads. Dismissed where the control plane says so."""
@@ -128,7 +130,7 @@ class Agent:
 
     async def _work(self, asked: asyncio.Event) -> None:
         await self._beside(
-            *(self.sync.run(), asked.wait(), self._services.run(), self._sampler.run()),
+            *(self.sync.run(), asked.wait(), self._services.run(), self._sampler.run(), self._logs.run()),
             *(self._every(HEALTH, self._examine), self._every(TIDY, self._tidy)),
         )
 

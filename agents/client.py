@@ -19,6 +19,7 @@ from heroctl.domain.assignment import (
     SyncRequest,
 )
 from heroctl.domain.endpoints import ServicesReply, ServicesRequest
+from heroctl.domain.logs import LogsReply, LogsRequest
 from heroctl.domain.sampling import SamplesReply, SamplesRequest
 from heroctl.domain.spec import decode_hook
 
@@ -33,6 +34,7 @@ _SECRETS: Final = msgspec.json.Decoder(SecretsReply)
 _SYNC: Final = msgspec.json.Decoder(SyncReply, dec_hook=decode_hook)
 _SERVICES: Final = msgspec.json.Decoder(ServicesReply)
 _SAMPLES: Final = msgspec.json.Decoder(SamplesReply)
+_LOGS: Final = msgspec.json.Decoder(LogsReply)
 _IDENTITY: Final = msgspec.json.Decoder(Identity)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, ValueError)
 
@@ -89,6 +91,10 @@ class Client:
     async def samples(self, request: SamplesRequest) -> SamplesReply:
         """Tell what the node and its allocations use."""
         return await self._post("/v1/agent/samples", request, _SAMPLES, ANSWER)
+
+    async def logs(self, request: LogsRequest) -> LogsReply:
+        """Ship lines that workloads wrote."""
+        return await self._post("/v1/agent/logs", request, _LOGS, ANSWER)
 
     async def secrets(self, request: SecretsRequest) -> SecretsReply:
         """Ask what the secrets of allocations hold, just before they are started."""

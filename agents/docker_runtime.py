@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Final
 
 import aiodocker
@@ -26,12 +26,14 @@ from agents.container_user import NoSuchUser, User
 from agents.counters import Counters
 from agents.docker_config import config
 from agents.docker_engine import CALL, LONG_CALL, Engine, calling, not_started, shown
+from agents.docker_follow import follow
 from agents.docker_images import Images
 from agents.docker_streams import heard, unframed, unpacked
 from agents.docker_usage import DockerUsage
 from agents.gate import Gate
 from agents.ground import Ground, Laid
 from agents.host_paths import grounded
+from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.output import LINES, last_lines
 from agents.runtime import Gone, ImageAbsent, NotAllowed, Ran, StartFailed, StartFault, Unavailable
@@ -304,6 +306,10 @@ class DockerRuntime:
             ):
                 return last_lines(await unframed(response.content))
         return ""
+
+    def follow(self, container: str, position: Position, spare: Callable[[], bool]) -> AsyncGenerator[Said, None]:
+        """Read its stream; see docker_follow."""
+        return follow(self._engine, container, position, spare)
 
     async def usage(self, container: str) -> Counters:
         """Read what the kernel counts; see DockerUsage."""

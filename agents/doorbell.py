@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -28,13 +28,23 @@ _log = structlog.get_logger("doorbell")
 
 
 class Doorbell:
-    """Reads the stream until closed. `rang` gets what was rung; None: something was, and cannot be read."""
+    """Reads the stream until closed. `rang` gets what was rung; None: something was, and cannot be read.
 
-    def __init__(self, rang: Callable[[Ring | None], None], *, ca_cert: str = "") -> None:
+    `used` is told with which credentials Redis is spoken to, as they change.
+    """
+
+    def __init__(
+        self,
+        rang: Callable[[Ring | None], None],
+        *,
+        ca_cert: str = "",
+        used: Callable[[RedisAccess | None], Awaitable[None]] | None = None,
+    ) -> None:
         self.position = ""  # the last entry read; "": there is no stream to read
         self.hears = False  # whether the last read was answered
         self.locked_out = False  # whether Redis does not know us any more
         self._rang = rang
+        self._used = used
         self._ca_cert = ca_cert
         self._access: RedisAccess | None = None
         self._behind = ""
@@ -53,6 +63,8 @@ class Doorbell:
         if access is None or access.stream != known:
             self.position = START if access else ""
         await self._restart()
+        if self._used is not None:
+            await self._used(access)
 
     async def compare(self, newest: str) -> None:
         """Compare with the stream's newest entry, as the api sees it: a reader above it, or long below it, is deaf."""

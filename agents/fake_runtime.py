@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Final
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from agents.clock import Clock
 from agents.container import Container, Description, identified
 from agents.counters import Counters
+from agents.log_lines import Place, Position, Said, Written
 from agents.login import Login
 from agents.output import last_lines
 from agents.runtime import Gone, ImageAbsent, ImageAuthFailed, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
@@ -176,6 +177,18 @@ class FakeRuntime:
         """Return what the script says."""
         known = container in self._images and not self.away
         return last_lines(self._script(self._images[container]).says.encode()) if known else ""
+
+    async def follow(self, container: str, position: Position, spare: Callable[[], bool]) -> AsyncGenerator[Said, None]:
+        """Give the lines of its script, once, and end with it."""
+        lines = self._script(self._images.get(container, "")).says.encode().splitlines()
+        fresh = lines[position.stdout.seen :]
+        read = position.moved("stdout", Place(seen=len(lines)))
+        if fresh and spare():
+            yield Said([Written(round(self._clock.now() * 1000), "stdout", line) for line in fresh], 0, read)
+        elif fresh:
+            yield Said([], len(fresh), read)
+        while self._running(container) is not None:
+            await self._clock.sleep(1.0)
 
     async def usage(self, container: str) -> Counters:
         """Say what a workload has used that is at a tenth of what it may, all the time."""

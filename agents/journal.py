@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from agents.desired import Desired, Dropped
 from agents.health import Pulse
+from agents.log_tail import Memory
 from agents.record import Record, restored
 from heroctl.domain.assignment import Assigned
 from heroctl.domain.spec import decode_hook, encode_hook
@@ -80,6 +81,7 @@ class _Kind(NamedTuple):
     held: msgspec.json.Decoder[Held]
     entry: msgspec.json.Decoder[Entry]
     services: msgspec.json.Decoder[dict[str, int]]
+    logs: msgspec.json.Decoder[Memory]
 
 
 _JSON: Final = _Kind(
@@ -88,6 +90,7 @@ _JSON: Final = _Kind(
     msgspec.json.Decoder(Held),
     msgspec.json.Decoder(Entry, dec_hook=decode_hook),
     msgspec.json.Decoder(dict[str, int]),
+    msgspec.json.Decoder(Memory),
 )
 
 
@@ -199,6 +202,14 @@ class Journal:
         """Keep the local ports that services have."""
         await self._do(written, self._folder / "services.json", _JSON.encoder.encode(ports))
 
+    def logs(self) -> Memory:
+        """Return how far the outputs of containers have been shipped."""
+        return self._read(self._folder / "logs.json", _JSON.logs) or Memory()
+
+    async def keep_logs(self, memory: Memory) -> None:
+        """Keep that. Should the machine break down, its containers have ended as well: nothing waits for the disk."""
+        await self._do(written, self._folder / "logs.json", _JSON.encoder.encode(memory), False)
+
     def wipe(self) -> None:
         """Forget everything, after the node was removed: it may join again as a new one."""
         for path in [*self._allocs.glob("*"), *self._folder.glob("*.json")]:
@@ -208,16 +219,19 @@ class Journal:
         await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def written(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, and on disk when this returns."""
+def written(path: Path, content: bytes, sync: bool = True) -> None:  # noqa: FBT001, FBT002 - handed on by position
+    """Write a file that is there whole or not at all, and on disk when this returns (unless not `sync`)."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, content)
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     fresh.replace(path)
+    if not sync:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

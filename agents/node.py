@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,17 @@ from urllib.parse import urlsplit
 from heroctl.domain.assignment import Capacity
 
 _LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass
+class About:
+    """What the agent says of its machine."""
+
+    boot_id: str
+    capacity: Capacity
+    version: str
+    labels: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def version() -> str:

@@ -19,19 +19,20 @@ import shutil
 import signal as signals
 import sys
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from agents import cgroup, process_files, waiter
+from agents import cgroup, process_files, process_logs, waiter
 from agents.command import OUTPUT
 from agents.command import run as run_command
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.counters import Counters, of_process
 from agents.gate import Gate
 from agents.ground import Ground
+from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.output import ENOUGH, last_lines
 from agents.ports import listens
@@ -42,6 +43,7 @@ AT_ONCE: Final = 8
 PATIENCE: Final = 10.0
 LAUNCH: Final = 15.0  # seconds until a process must run
 ENDING: Final = 3.0  # seconds a waiter may take to write down the end
+FOLLOW: Final = 0.25  # seconds between two looks for more output
 _LOOK: Final = 0.01
 _UNFINISHED: Final = "new-"
 _RUN: Final = ".run"  # the end of the name of what is in memory beside the files: what runs, where that is secret
@@ -270,6 +272,22 @@ class ProcessRuntime:
         said = [_end_of(folder / name) for name in ("stdout.log", "stderr.log")]
         return last_lines(b"\n".join(said))
 
+    async def follow(self, container: str, position: Position, spare: Callable[[], bool]) -> AsyncGenerator[Said, None]:
+        """Read on in its files, as often as there may be more."""
+        folder, ended = self._folder / container, False
+        while True:
+            now, count = round(time.time() * 1000), not spare()
+            said = await asyncio.to_thread(process_logs.read, folder, position, now, count=count, ended=ended)
+            if said.position != position:
+                position = said.position
+                yield said
+            elif ended or not folder.exists():
+                return
+            else:
+                ended = (self._state(folder) or {}).get("state") == "exited"
+                if not ended:
+                    await asyncio.sleep(FOLLOW)
+
     async def usage(self, container: str) -> Counters:
         """Read what the kernel counts of its groups, or of each of its processes."""
         folder = self._folder / container
@@ -323,12 +341,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _end_of(path: Path) -> bytes:
-    """Read the end of an output; of one just begun anew, of what was before it."""
-    for file in (path, path.with_name(path.name + ".1")):
-        with contextlib.suppress(OSError), file.open("rb") as output:
-            output.seek(max(0, output.seek(0, os.SEEK_END) - ENOUGH // 2))
-            if said := output.read(ENOUGH // 2):
-                return said
+    """Read the end of an output."""
+    with contextlib.suppress(OSError), path.open("rb") as output:
+        output.seek(max(0, output.seek(0, os.SEEK_END) - ENOUGH // 2))
+        return output.read(ENOUGH // 2)
     return b""
 
 

@@ -5,11 +5,12 @@ Three runtimes keep this promise and pass one suite of tests: Docker, plain proc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import NamedTuple, Protocol
 
 from agents.container import Container, Description
 from agents.counters import Counters
+from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.step import Fault
 from heroctl.domain.assignment import Driver
@@ -195,6 +196,13 @@ class Runtime(Protocol):
 
     async def output(self, container: str) -> str:
         """Return the last lines that the workload wrote, tidied; "" where they cannot be had soon. Never raises."""
+        ...
+
+    def follow(self, container: str, position: Position, spare: Callable[[], bool]) -> AsyncGenerator[Said, None]:
+        """Give what the workload writes after a position, until it has ended and all is read. Never raises.
+
+        While `spare` says no, lines are only counted.
+        """
         ...
 
     async def usage(self, container: str) -> Counters:

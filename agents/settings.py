@@ -71,14 +71,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_images: Annotated[Duration, describe("time for which an image stays after it was last used")] = Duration(
         600_000
     )
+    log_size: Annotated[Size, describe("bytes of an allocation's output that can be read in the cluster")] = Size(
+        2 << 20
+    )
+    log_lines: Annotated[
+        Annotated[int, Meta(ge=100, le=1_000_000)], describe("lines of an allocation's output that can be read there")
+    ] = 10_000
+    log_rate: Annotated[
+        Size,
+        describe("bytes a second of one allocation's output that are shipped; what is above is counted and dropped"),
+    ] = Size(256 << 10)
     stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         describe("the least that is logged, where the cluster asks for none"),
     ] = "info"
-    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = (
-        "json"
-    )
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = "json"
 
     def __post_init__(self) -> None:
         """Check what single settings cannot show."""
@@ -87,5 +95,9 @@ class Settings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"--api: {url!r} is not a URL such as https://heroctl.example.com")
         if self.disk_crowded >= self.disk_low:
             raise ValueError("--disk-crowded: it must be below --disk-low, or room would be made too late")
+        if not 64 << 10 <= self.log_size.bytes <= 64 << 20:
+            raise ValueError("--log-size: 64KiB to 64MiB")
+        if not 1 << 10 <= self.log_rate.bytes <= 16 << 20:
+            raise ValueError("--log-rate: 1KiB to 16MiB")
         for problem in rights.problems(self.allow_devices, self.allow_capabilities, self.allow_host_paths):
             raise ValueError(problem)

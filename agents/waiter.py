@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 QUIET = 5.0  # seconds between two looks at the size of the output
 MEASURED = 1.0  # the same, when memory is measured too
+_BLOCK = 4096
+_PUNCH = 0x01 | 0x02  # the size stays, a hole is made
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE)
 
 
@@ -112,16 +114,26 @@ def wait(pid: int, run: dict[str, Any]) -> None:
 
 
 def rotate(name: str, size: int, files: int) -> None:
-    """Copy output away and begin anew, when it is too long. What is written in between is lost: a few lines at most."""
-    if os.stat(name).st_size <= size:
-        return
-    for number in range(files - 2, 0, -1):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{name}.{number}", f"{name}.{number + 1}")
-    with open(name, "rb") as source, open(f"{name}.1", "wb") as target:
-        while part := source.read(1 << 20):
-            target.write(part)
-    os.truncate(name, 0)
+    """Give what is old of an output back to the disk: of `files` times `size` bytes or a little more the end is kept.
+
+    The file goes on, with a hole where it began, so that whoever reads it knows by its offset what was read, and
+    nothing is lost that is written meanwhile. Where the file system makes no holes it begins anew.
+    """
+    with open(name, "r+b") as file:
+        status = os.fstat(file.fileno())
+        if status.st_blocks * 512 <= size * files:
+            return
+        hole = (status.st_size - size * (files - 1)) // _BLOCK * _BLOCK
+        if hole > 0 and not _punched(file.fileno(), hole):
+            os.truncate(name, 0)
+
+
+def _punched(file: int, length: int) -> bool:
+    import ctypes  # noqa: PLC0415 - it is seldom needed, and would make each start slower
+
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return bool(fallocate(file, _PUNCH, 0, length) == 0)
 
 
 def memory(pid: int) -> int:

@@ -20,6 +20,7 @@ from agents.container import Container, Node
 from agents.desired import Desired, wish
 from agents.health import Probe, Pulse, born, news, watch
 from agents.journal import Journal
+from agents.logs import Logs
 from agents.ports import NoPortLeft, Ports
 from agents.record import Record, interrupted, report, stopping, visible, waiting
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
@@ -55,6 +56,7 @@ class Room:
     told: Told
     secrets: Secrets
     services: Services
+    logs: Logs
     desired: Desired
     removed: bool = False  # the node is no longer one: everything is to stop
     heard_at: float | None = None  # when the last beat was sent that was answered
@@ -278,6 +280,7 @@ class Worker:
             case Signal(container, signal):
                 await self._signal(container, signal)
             case Remove(container):
+                await self._room.logs.finish(container)
                 await self.runtime.remove(container)
                 self.containers = [one for one in self.containers or () if one.id != container]
             case Wait():

@@ -26,6 +26,7 @@ from heroctl.domain.assignment import (
 )
 from heroctl.domain.endpoints import Endpoint, ServiceEndpoints, ServicesReply, ServicesRequest, referred
 from heroctl.domain.lifecycle import Phase, supersedes
+from heroctl.domain.logs import Line, LogsReply, LogsRequest
 from heroctl.domain.sampling import SamplesReply, SamplesRequest
 from heroctl.domain.spec import encode_hook
 
@@ -34,6 +35,7 @@ _SESSION: Final = msgspec.json.Decoder(SessionRequest)
 _SECRETS: Final = msgspec.json.Decoder(SecretsRequest)
 _SERVICES: Final = msgspec.json.Decoder(ServicesRequest)
 _SAMPLES: Final = msgspec.json.Decoder(SamplesRequest)
+_LOGS: Final = msgspec.json.Decoder(LogsRequest)
 _SYNC: Final = msgspec.json.Decoder(SyncRequest)
 
 Fault = Callable[[str], httpx2.Response | None]
@@ -75,6 +77,8 @@ class ControlPlane:
     services_asked: int = 0
     samples: list[SamplesRequest] = field(default_factory=list)
     samples_status: int = 200
+    logs: list[LogsRequest] = field(default_factory=list)
+    logs_status: int = 200
     again: float = 5.0  # seconds to the next sample, less each node's own offset
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
@@ -113,6 +117,8 @@ class ControlPlane:
         if request.url.path == "/v1/agent/samples":  # beside everything else, and of no account to it
             self.samples.append(_SAMPLES.decode(request.content))
             return httpx2.Response(self.samples_status, content=_ENCODER.encode(SamplesReply(self.again)))
+        if request.url.path == "/v1/agent/logs":
+            return self._take_logs(_LOGS.decode(request.content))
         self.headers.append(request.headers)
         self.hosts.append(request.url.host)
         path = request.url.path.rpartition("/")[2]
@@ -131,6 +137,18 @@ class ControlPlane:
             self.lose -= 1
             raise httpx2.ReadError("the answer was lost")
         return httpx2.Response(200, content=_ENCODER.encode(body), headers={"X-HeroCtl-Index": str(1000 + self.index)})
+
+    def _take_logs(self, request: LogsRequest) -> httpx2.Response:
+        if self.logs_status != 200:
+            return refusal(self.logs_status, "unavailable")
+        self.logs.append(request)
+        ids = [f"{len(self.logs)}-{number}" for number in range(len(request.shipments))]
+        return httpx2.Response(200, content=_ENCODER.encode(LogsReply(ids)))
+
+    def lines(self, alloc: str) -> list[Line]:
+        """Return the lines of an allocation that were shipped."""
+        shipped = (each for request in self.logs for each in request.shipments if each.alloc == alloc)
+        return [line for each in shipped if each.batch is not None for line in each.batch.lines]
 
     async def _services(self, content: bytes) -> ServicesReply:
         self.services_asked += 1

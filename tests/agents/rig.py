@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from agents.agent import About, Agent
+from agents.agent import Agent
 from agents.bridge import Bridge
 from agents.client import Client
 from agents.container import Container, Node
@@ -19,6 +19,7 @@ from agents.disk import Disk
 from agents.fake_runtime import FakeRuntime
 from agents.health import Probe
 from agents.journal import Journal
+from agents.node import About
 from agents.ports import PortRange, Ports
 from heroctl.domain.assignment import Assigned, Capacity
 from heroctl.domain.duration import Duration

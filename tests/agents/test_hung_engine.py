@@ -16,13 +16,14 @@ from msgspec.structs import replace
 from agents import agent as agents_agent
 from agents import counters, docker_runtime
 from agents import sync as agents_sync
-from agents.agent import About, Agent
+from agents.agent import Agent
 from agents.client import Client
 from agents.clock import RealClock
 from agents.container import Node
 from agents.docker_runtime import DockerRuntime
 from agents.health import Prober
 from agents.journal import Journal
+from agents.node import About
 from agents.ports import PortRange, Ports
 from heroctl.domain.assignment import Assigned, Capacity
 from heroctl.domain.spec import Task

@@ -160,20 +160,30 @@ async def test_output_goes_to_files_of_the_attempt(kit: ProcessKit) -> None:
     assert (folder / "stderr.log").read_text() == "two\n"
 
 
-def test_output_is_rotated_by_size_and_only_so_many_files_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_long_output_the_end_is_kept_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     log = tmp_path / "stdout.log"
-    for number in range(4):
-        log.write_text(str(number) * 10)
-        waiter.rotate("stdout.log", 5, 3)
-    assert log.read_text() == ""
-    assert [(tmp_path / f"stdout.log.{n}").read_text() for n in (1, 2)] == ["3" * 10, "2" * 10]
-    assert not (tmp_path / "stdout.log.3").exists()
-    log.write_text("short")
-    waiter.rotate("stdout.log", 5, 3)
-    assert log.read_text() == "short"
+    log.write_bytes(b"short")
+    waiter.rotate("stdout.log", 1 << 16, 3)
+    assert log.read_bytes() == b"short"
+    with log.open("ab") as file:
+        for number in range(40):
+            file.write(bytes([65 + number]) * (1 << 14))
+            file.flush()
+            waiter.rotate("stdout.log", 1 << 16, 3)
+    size = 5 + 40 * (1 << 14)
+    status = log.stat()
+    assert status.st_size == size, "whoever reads it finds his place again"
+    assert 1 << 17 <= status.st_blocks * 512 <= 3 * (1 << 16) + 8192
+    assert log.read_bytes()[-(1 << 14) :] == bytes([65 + 39]) * (1 << 14)
+
+
+def test_where_no_holes_can_be_made_output_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(waiter, "_punched", lambda *_: False)
+    (tmp_path / "stdout.log").write_bytes(b"x" * (1 << 18))
+    waiter.rotate("stdout.log", 1 << 16, 3)
+    assert (tmp_path / "stdout.log").read_bytes() == b""
 
 
 async def test_without_control_groups_memory_is_measured(kit: ProcessKit, monkeypatch: pytest.MonkeyPatch) -> None:
