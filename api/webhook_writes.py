@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
@@ -41,6 +42,7 @@ SECRET: Final = "whsec_"  # noqa: S105 - how one begins whose rest is its bytes,
 _MADE: Final = 32  # bytes of a secret that is made
 _SHORTEST, _LONGEST = 8, 256  # characters of one that is given
 _URL: Final = 2_048  # characters
+_LOOKUP: Final = 2.0  # seconds that a write waits for where a name leads
 _DAY: Final = 86_400
 
 Events = Annotated[tuple[str, ...], Meta(min_length=1, max_length=32)]
@@ -312,10 +314,11 @@ async def _url_problems(call: Call, text: str) -> list[Problem]:
     if wrong:
         return [Problem("url", "invalid_url", wrong)]
     try:
-        await call.parts.receivers.look(url)
+        async with asyncio.timeout(_LOOKUP):
+            await call.parts.receivers.look(url)
     except Barred as error:
         return [Problem("url", "forbidden_address", f"{url.host} {error}")]
-    except Unanswered:
+    except (Unanswered, TimeoutError):
         pass  # it is looked up again for each delivery
     return []
 

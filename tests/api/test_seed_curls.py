@@ -77,6 +77,15 @@ curl -X POST https://manage.heroctl.com/v1/secrets \
   -H "Content-Type: application/json" \
   -d '{"name":"db_password","value":"s3nh@-forte"}'
 """
+WEBHOOK: Final = r"""
+curl -X POST https://manage.heroctl.com/v1/webhooks \
+-H "Authorization: Bearer $TOKEN" \
+-d '{
+"url": "https://api.minha-empresa.com/heroctl-events",
+"events": ["job.deployed", "alloc.failed", "node.down"],
+"secret": "whk_a1b2c3"
+}'
+"""
 READY: Final = r"""
 curl -s https://manage.heroctl.com/v1/health/ready
 """
@@ -216,6 +225,14 @@ def test_create_a_secret(shell: Shell) -> None:
     assert (shown["name"], shown["version"]) == ("db_password", 1)
     assert shell.made.ask("GET", "/v1/secrets/db_password")["value"] == "s3nh@-forte"
     assert shell.json(SECRET)["version"] == 1, "the same again changes nothing"
+
+
+def test_register_a_webhook(shell: Shell) -> None:
+    shown = shell.json(WEBHOOK)
+    assert (shown["url"], shown["state"]) == ("https://api.minha-empresa.com/heroctl-events", "enabled")
+    assert shown["events"] == ["job.deployed", "alloc.failed", "node.down"]
+    [listed] = shell.made.ask("GET", "/v1/webhooks")
+    assert listed["id"] == shown["id"]
 
 
 def test_health(shell: Shell) -> None:
