@@ -148,6 +148,10 @@ class Page(NamedTuple):
     after: int
     entries: list[Entry]
 
+    def ends(self, index: int) -> bool:
+        """Tell whether it goes as far as an index."""
+        return bool(self.entries) and self.entries[-1].index >= index
+
 
 class Feed:
     """See above. `clock` gives monotonic seconds. `follow` is to be called after each application of the view."""
@@ -297,20 +301,17 @@ class Feed:
         """Read a page of the log, together with all who need it; one that is full is kept."""
         reading = self._pages.get(number)
         if reading is None:
-            reading = asyncio.ensure_future(self._read(number))
-            self._pages[number] = reading
-        try:
-            page = await asyncio.shield(reading)
-        except BaseException:
-            if reading.done() and self._pages.get(number) is reading:
-                del self._pages[number]
-            raise
-        if self._pages.get(number) is reading:
-            if not page.entries or page.entries[-1].index < (number + 1) * PAGE:
-                del self._pages[number]
-            elif len(self._pages) > _PAGES:
-                self._pages.popitem(last=False)
-        return page
+            reading = self._pages[number] = asyncio.ensure_future(self._read(number))
+            reading.add_done_callback(lambda done: self._settle(number, done))
+        return await asyncio.shield(reading)
+
+    def _settle(self, number: int, done: asyncio.Future[Page]) -> None:
+        """Keep a page that was read, unless there is more to come of it, or it could not be."""
+        full = not done.cancelled() and done.exception() is None and done.result().ends((number + 1) * PAGE)
+        if not full and self._pages.get(number) is done:
+            del self._pages[number]
+        elif len(self._pages) > _PAGES:
+            self._pages.popitem(last=False)
 
     async def _read(self, number: int) -> Page:
         index, end = number * PAGE, (number + 1) * PAGE
