@@ -23,6 +23,7 @@ from tests.waiting import until
 
 KEPT: Final = "kept"
 LOST: Final = "lost"
+FAR: Final = 40  # events
 SOON: Final = 30.0  # seconds from the switch until everybody has noticed
 
 Fork = Callable[[Cluster, Address], servers.Postgres]
@@ -44,6 +45,7 @@ class Story:
         known = self.there.wait_running(KEPT, 2)
         self.there.wait_quiet(still=0.5)
         other = self.fork(self.there, self.address)
+        self._go_far()
         self.there.submit(job(self.there.runtime, KEPT, count=3))
         self.there.submit(job(self.there.runtime, LOST, count=2))
         self.there.wait_healthy(KEPT, 3)
@@ -59,6 +61,12 @@ class Story:
         self._answers_large_indexes(head)
         self._nothing_stopped(running, known)
         self._works()
+        self._lets_go(set(running) - set(known))
+
+    def _go_far(self) -> None:
+        """Write so much that the other log is not as long before agents tell of this one, however busy the machine."""
+        for number in range(FAR):
+            self.there.client.post("/v1/nodes/node-1/eligibility", {"eligible": number % 2 == 1})
 
     # ── the exchange ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -148,6 +156,19 @@ class Story:
         assert strangers <= set(self.there.running(LOST))
         assert len(self.there.running(LOST)) == len(strangers) + 1
         self.there.wait_quiet()
+
+    def _lets_go(self, strangers: set[Workload]) -> None:
+        """Stop what the log does not know once somebody says so, and nothing else."""
+        others = set(self.there.running()) - strangers
+        for node in self.there.client.get("/v1/nodes").body:
+            self.there.client.post(f"/v1/nodes/{node['name']}/unknown/release", {})
+        until(lambda: not strangers & set(self.there.running()), timeout=SOON, what="the end of unknown containers")
+
+        def none(nodes: list[dict[str, Any]]) -> bool:
+            return not any(node["unknown_containers"] for node in nodes)
+
+        self.there.client.wait_until("/v1/nodes", none, timeout=SOON, what="nodes without unknown containers")
+        assert set(self.there.running()) == others
 
 
 # ── ways to know less ────────────────────────────────────────────────────────────────────────────────────────────────
