@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from functools import lru_cache
 from typing import Final
 
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_BITS: Final = struct.Struct(">QH").unpack  # of 80
+_THIRTY: Final = (1 << 30) - 1
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)  # of ten bits
 
 
 def _derive(*parts: str | int) -> str:
     """Hash to 80 bits, written in base32. (The standard library's takes longer than the fold of an event.)"""
-    text = "/".join(map(str, parts)).encode()
-    bits, pairs = int.from_bytes(hashlib.blake2b(text, digest_size=10).digest()), _PAIRS
+    text = "/".join(map(str, parts)) if len(parts) > 1 else str(parts[0])
+    most, least = _BITS(hashlib.blake2b(text.encode(), digest_size=10).digest())
+    # Cut into 30, 30 and 20 bits: larger numbers are slower to take apart.
+    first, second, third, pairs = most >> 34, most >> 4 & _THIRTY, (most & 15) << 16 | least, _PAIRS
     return (
-        f"{pairs[bits >> 70]}{pairs[bits >> 60 & 1023]}{pairs[bits >> 50 & 1023]}{pairs[bits >> 40 & 1023]}"
-        f"{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}{pairs[bits >> 10 & 1023]}{pairs[bits & 1023]}"
+        f"{pairs[first >> 20]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}{pairs[second >> 20]}"
+        f"{pairs[second >> 10 & 1023]}{pairs[second & 1023]}{pairs[third >> 10]}{pairs[third & 1023]}"
     )
 
 

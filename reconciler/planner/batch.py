@@ -189,6 +189,7 @@ class Run:
         for (task, number), alloc in self.newest.items():
             slot = slots[task][number]
             slot.fresh, slot.last_fresh = (alloc, None) if alloc.live else (None, alloc)
+            slot.lone = alloc.live
         return slots
 
     def _need(self, task: specs.Task, slot: int) -> Need | None:

@@ -78,12 +78,14 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
 
 def _left(state: State, job: Job, events: Sequence[Event]) -> Iterator[Alloc]:
     """Give the replicas that go on after the events."""
-    ended = {event.alloc for event in events if isinstance(event, AllocStopping | AllocGivenUp)}
+    others = [event for event in events if type(event) is not AllocPlaced]
+    ended = {event.alloc for event in others if isinstance(event, AllocStopping | AllocGivenUp)}
     return (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.id not in ended)
 
 
 def _check_level(state: State, events: Sequence[Event]) -> None:
-    late = {type(event) for event in events if state.level < event.LEVEL}
+    kinds: set[type[Event]] = set(map(type, events))
+    late = {kind for kind in kinds if state.level < kind.LEVEL}
     for event in events if late else ():
         if type(event) in late:
             encode(event, state.level)  # TooNew, unless an earlier schema can say it

@@ -192,13 +192,12 @@ def _progress_at(deployment: Deployment, tasks: Sequence[TaskRollout]) -> int:
 
 def _verdict(draft: Draft, deployment: Deployment, alloc: Alloc, deadline: Duration) -> str | None:
     """Say why one replica of a deployment makes it fail."""
-    name = f"{alloc.task}[{alloc.slot}]"
     if alloc.terminal and cause(alloc) == "failed" and alloc.reason not in NODES_FAULT:
-        return f"replica_failed: {name} {alloc.reason or 'ended'}"
+        return f"replica_failed: {alloc.task}[{alloc.slot}] {alloc.reason or 'ended'}"
     if not alloc.live or alloc.first_healthy_at is not None or draft.scene.is_down(alloc.node):
         return None
     if _passed(draft, max(alloc.created_at, deployment.resumed_at or 0) + deadline.ms):
-        return f"healthy_deadline: {name} was not healthy within {deadline}"
+        return f"healthy_deadline: {alloc.task}[{alloc.slot}] was not healthy within {deadline}"
     return None
 
 

@@ -199,32 +199,32 @@ class Draft:
 
     def place(self, need: Need, ask: Ask, node: str) -> None:
         """Place what a slot needs on a node."""
-        job = self.job
-        self.events.append(
-            AllocPlaced(
-                id=allocation_id(self.scene.state.incarnation, job.uid, self._next_n),
-                uid=job.uid,
-                n=self._next_n,
-                namespace=job.namespace,
-                job=job.name,
-                task=need.task.name,
-                slot=need.slot,
-                version=need.version,
-                content=need.content,
-                node=node,
-                cpu=need.task.resources.cpu,
-                memory=ask.memory,
-                disk=ask.disk,
-                host_ports=ask.ports,
-                volumes=ask.volumes,
-                deployment=need.deployment,
-                replaces=need.replaces,
-                reschedules=need.reschedules,
-                launch=need.launch,
-            )
+        job, n = self.job, self._next_n
+        # By position: by name it takes four times as long, and there are thousands.
+        placed = AllocPlaced(
+            allocation_id(self.scene.state.incarnation, job.uid, n),
+            job.uid,
+            n,
+            job.namespace,
+            job.name,
+            need.task.name,
+            need.slot,
+            need.version,
+            need.content,
+            node,
+            need.task.resources.cpu,
+            ask.memory,
+            ask.disk,
+            ask.ports,
+            need.deployment,
+            ask.volumes,
+            need.replaces,
+            need.reschedules,
+            need.launch,
         )
+        self.events.append(placed)
         self._nodes.add(node)
-        self._next_n += 1
+        self._next_n = n + 1
 
 
 def _barred(scene: Scene, job: Job) -> dict[str, int]:

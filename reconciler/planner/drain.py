@@ -25,10 +25,8 @@ def drains(state: State, now: int) -> tuple[list[Piece], int | None]:
     """Decide for all nodes that are drained; and the moment (ms) at which the next deadline passes."""
     pieces: list[Piece] = []
     wake: int | None = None
-    for node in state.nodes.values():
-        drain = node.drain
-        if drain is None:
-            continue
+    drained = [(node, node.drain) for node in state.nodes.values() if node.drain is not None]
+    for node, drain in drained:
         left = list(leaving(state, node.id, ignore_system=drain.ignore_system))
         pieces += _pieces(node, _end(node, drain) if not left else _stops(state, drain, left, now))
         if left and drain.deadline is not None and drain.deadline > now:

@@ -26,17 +26,17 @@ class Needs:
         self._scene = draft.scene
         self._job = draft.job
         self._deployment = draft.deployment
+        self._wanted = (task, draft.job.current.version, kinds.content, draft.job.deployment)
 
     # ── a slot that is to be filled with the present version ─────────────────────────────────────────────────────────
 
     def present(self, slot: Slot, instead: str = "") -> Need:
         """Ask for the present version."""
-        job = self._job
-        return Need(slot.number, self._task, job.current.version, self._kinds.content, job.deployment, instead)
+        return Need(slot.number, *self._wanted, instead)
 
     def of_empty(self, slot: Slot, *, turn: bool) -> Need | None:
         """Say what an empty slot needs now; None: nothing, or not yet. `turn`: it may take a step of the update."""
-        last = self._last(slot)
+        last = None if slot.lone else self._last(slot)
         if last is None:
             return self.present(slot)
         if slot.leaving is not None and last.why == "updated":

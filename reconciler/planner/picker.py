@@ -107,7 +107,7 @@ class Picker:
         if must:
             node = must if self.can(must) else None
         else:
-            best = self._best(frozenset(avoid))
+            best = self._best(frozenset(avoid) if avoid else NOWHERE)
             if best is None and avoid:
                 best = self._best(frozenset(avoid[:1])) or self._best(NOWHERE)
             node = best[1] if best else None

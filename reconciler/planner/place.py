@@ -144,7 +144,7 @@ class Fleet:
         """Reserve room on a node until the next refresh, or until the state says the same."""
         room = self.rooms[node]
         room.take(ask)
-        room.stamp = self._stamp()
+        self.stamps = room.stamp = self.stamps + 1
         self._taken.add(node)
         if self._explained:
             self._explained.clear()

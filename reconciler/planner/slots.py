@@ -74,7 +74,19 @@ class Slot:
     Where one of them moves, two do: the better one stands here, and both in `moves`.
     """
 
-    __slots__ = ("abreast", "extra", "fresh", "gone", "last_fresh", "last_old", "moves", "number", "old", "stage")
+    __slots__ = (
+        "abreast",
+        "extra",
+        "fresh",
+        "gone",
+        "last_fresh",
+        "last_old",
+        "lone",
+        "moves",
+        "number",
+        "old",
+        "stage",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -87,21 +99,12 @@ class Slot:
         self.gone = _NONE  # those of versions that stand abreast, by content
         self.extra: list[Alloc] = []  # those that one too many fill it
         self.moves: tuple[Move, ...] = ()
+        self.lone = True  # nobody but a fresh one, if any, has to do with it: as it is with most, most of the time
 
     @property
     def filled(self) -> bool:
         """Whether somebody fills it."""
         return self.fresh is not None or self.old is not None
-
-    @property
-    def lone(self) -> bool:
-        """Whether nobody but a fresh replica, if any, has to do with it: as it is with most, most of the time."""
-        return (
-            self.old is None
-            and self.last_old is None
-            and self.last_fresh is None
-            and not (self.moves or self.abreast or self.gone or self.extra)
-        )
 
     @property
     def newest(self) -> Alloc | None:
@@ -131,14 +134,16 @@ class Slot:
 
     def enter(self, alloc: Alloc, kinds: Kinds, better: Better) -> None:
         """Enter one of its replicas, past or present. Of two of a kind the better one stays, the other is `extra`."""
-        if kinds.fresh(alloc):
-            if alloc.live:
+        fresh, live = kinds.fresh(alloc), alloc.live
+        self.lone = self.lone and fresh and live and self.fresh is None
+        if fresh:
+            if live:
                 self.fresh = self._best(self.fresh, alloc, better)
             else:
                 self.last_fresh = _later(self.last_fresh, alloc)
         elif kinds.stands_abreast(alloc):
             self._enter_abreast(alloc, better)
-        elif alloc.live:
+        elif live:
             self.old = self._best(self.old, alloc, better)
         else:
             self.last_old = _later(self.last_old, alloc)
@@ -173,6 +178,7 @@ class Slot:
 
     def leave(self, alloc: Alloc, stopped: Alloc, kinds: Kinds) -> None:
         """Let one of those that fill it go; who moves together with it stays in its place."""
+        self.lone = False
         other = next((twin for twin in self.twins(alloc) if twin is not alloc), None)
         self.moves = tuple(move for move in self.moves if alloc is not move.source and alloc is not move.successor)
         kind = kinds.of(alloc)

@@ -115,8 +115,12 @@ class TaskRollout:
 
     def _set_stages(self) -> None:
         update, deployment, now, deployed = self.task.update, self._deployment, self._scene.now, self._deployed
+        old = self.on_trial
+        first = strategy.stage(update, deployment, 0, now, old=old, deployed=deployed)
         for slot in self.slots:
-            slot.stage = strategy.stage(update, deployment, slot.number, now, old=self.on_trial, deployed=deployed)
+            slot.stage = first  # only of canaries it depends on the slot
+            if update.strategy == "canary":
+                slot.stage = strategy.stage(update, deployment, slot.number, now, old=old, deployed=deployed)
         if deployment is not None and now < (until := strategy.kept_until(update, deployment, deployed=deployed)):
             self._draft.look_again(until)
 
@@ -131,6 +135,8 @@ class TaskRollout:
     def settle(self) -> None:
         """Stop whoever is one too many in a slot: the old once the new is proven, the new once its update failed."""
         for slot in self.slots:
+            if slot.lone:
+                continue
             for alloc, reason in list(self._moves.over(slot)):
                 self._take.stop(slot, alloc, reason)
             for alloc in slot.extra:
@@ -195,13 +201,13 @@ class TaskRollout:
         self._take.flying = sum(
             self._moves.in_flight(slot) + self._is_in_flight(slot)
             for slot in self.slots
-            if slot.fresh is not None or not slot.lone
+            if not slot.lone or (slot.fresh is not None and slot.fresh.replaces)
         )
         needs: list[Need] = []
         for slot in self.slots:
             if slot.stage != "replace":
                 needs.extend(self._standing(slot))
-            elif not slot.filled:
+            elif slot.fresh is None and slot.old is None:
                 turn = self._rolls and self._take.flying < self.task.update.max_parallel and not self.waits.reasons
                 need = self._needs.of_empty(slot, turn=turn)
                 if need is not None:
@@ -209,12 +215,10 @@ class TaskRollout:
                     self._take.flying += 1 if turn and self._needs.takes_turn(slot) else 0
             if slot.gone:
                 needs.extend(self._needs.lost_abreast(slot))
-        coming = {(need.slot, need.content) for need in needs}
-        leavers = [
-            one
-            for one in self._moves.waiting(self.slots)
-            if (one.slot.number, one.need.content) not in coming  # the other one is who follows it
-        ]
+        leavers = self._moves.waiting(self.slots)
+        if leavers:
+            coming = {(need.slot, need.content) for need in needs}  # the other one is who follows it
+            leavers = [one for one in leavers if (one.slot.number, one.need.content) not in coming]
         steps = self._steps() if self._rolls else []
         if self.waits.reasons:
             needs = [need for need in needs if need.content != self._kinds.content or self._may_start(need.slot)]
