@@ -169,6 +169,11 @@ class Call:
             return
         raise forbidden(right) if self.principal.allows(seeing(right), place, job) else absent
 
+    def need_everywhere(self, right: str) -> None:
+        """Go on if the caller has a right at every place, besides that which its row takes."""
+        if not self.principal.everywhere(right):
+            raise forbidden(right)
+
     def sees(self, place: str, job: str | None = None) -> bool:
         """Tell whether the caller may know that a thing is there: it may see it, or do to it what it asks."""
         right = self.access.right

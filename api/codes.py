@@ -111,6 +111,8 @@ CODES: Final[dict[str, Code]] = {
         "`to` is no time, or, where versions are compared, no number.",
         "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
     ),
+    "invalid_alert": Code(Invalid, "Something of an alert cannot be judged.", _SHOWN),
+    "too_many_alerts": Code(Conflict, "A namespace has as many alerts as it may.", "Delete one first."),
     "invalid_metric": Code(
         Invalid, "`metric` is missing, or nothing that is measured of these things.", "`message` lists what is."
     ),

@@ -17,6 +17,7 @@ from api import (
     agent,
     agent_samples,
     agent_secrets,
+    alerts,
     allocations,
     audit,
     auth,
@@ -239,6 +240,15 @@ ROUTES: Final[tuple[Row, ...]] = (
     # metrics
     do("GET", "/v1/metrics", may("metric:read"), snapshot.show, "format"),
     do("GET", "/v1/metrics/query", may("metric:read"), metrics.query, *metrics.FILTERS),
+    # alerts
+    lists("/v1/alerts", may("alert:read"), alerts.listing, "namespace name", "namespace"),
+    do("POST", "/v1/alerts", may("alert:write"), alerts.create, "namespace", again=alerts.created),
+    read("/v1/alerts/{name}", may("alert:read"), alerts.detail, "namespace"),
+    do("PUT", "/v1/alerts/{name}", may("alert:write"), alerts.update, "namespace"),
+    do("DELETE", "/v1/alerts/{name}", may("alert:write"), alerts.delete, "namespace"),
+    # logs
+    do("GET", "/v1/logs", may("log:read"), log_reads.listing, *log_reads.FILTERS),
+    do("GET", "/v1/logs/{id}", may("log:read"), log_reads.of_alloc, *log_reads.LINES),
     # services
     lists("/v1/services", may("service:read"), services.listing, "namespace job task port", "job", "namespace"),
     read("/v1/services/{job}", may("service:read"), services.of_job, "namespace"),

@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from typing import Final
 
@@ -41,6 +41,7 @@ from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.delivery import TIMEOUT
 from heroctl.domain.records import Member
 from heroctl.outside import Names, Outside
+from reconciler.alerts import Alerts
 from reconciler.decisions import Decisions
 from reconciler.doorbell import Doorbell
 from reconciler.loop import Coordinator
@@ -168,12 +169,26 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
             now=keeper.now,
             clock=time.monotonic,
         )
-        rollup = Rollup(PostgresSamples(database), lambda: coordinator.coordinates, lambda: keeper.now() / 1000)
         works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, retention.run, sweep.run]
-        works += [webhooks.run, rollup.run]
+        works += [webhooks.run, *_measuring(log, view, keeper, coordinator)]
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process
+
+
+def _measuring(
+    log: PostgresLog, view: View, keeper: Keeper, coordinator: Coordinator
+) -> list[Callable[[], Coroutine[object, object, None]]]:
+    """Say what is done with samples."""
+    samples = PostgresSamples(log.database)
+
+    def now() -> float:
+        return keeper.now() / 1000
+
+    def epoch() -> int | None:
+        return keeper.epoch() if coordinator.coordinates else None
+
+    return [Rollup(samples, lambda: coordinator.coordinates, now).run, Alerts(log, view, samples, epoch, now).run]
 
 
 def _post(settings: Settings, vault: Vault) -> Post:

@@ -60,6 +60,7 @@ RESOURCES: Final[dict[str, Resource]] = {
     ),
     "secret": _of_namespaces("list", "use", "write", "read", seen_by="list"),
     "webhook": _of_namespaces("read", "write"),
+    "alert": _of_namespaces("read", "write"),
     "namespace": Resource(("read", "write"), "name", bounded=True),
     "node": Resource(("read", "eligibility", "drain", "release", "remove", "join"), "name"),
     "cluster": Resource(("read", "brake", "transfer", "settings", "snapshot", "rekey", "log")),
@@ -274,7 +275,7 @@ def _everywhere(given: Mapping[str, tuple[str, ...]]) -> tuple[Rule, ...]:
 
 
 _SEEN: Final = (
-    "job", "alloc", "deployment", "service", "log", "metric", "event", "ingress", "node", "cluster", "namespace"
+    "job", "alloc", "deployment", "service", "log", "metric", "event", "ingress", "node", "cluster", "namespace", "alert"
 )  # fmt: skip
 _VIEWER: Final = dict.fromkeys(_SEEN, ("read",))
 _DEPLOYER: Final = _added(
@@ -283,6 +284,7 @@ _DEPLOYER: Final = _added(
         "job": ("submit", "stop", "scale", "rollback", "restart", "dispatch"),
         "alloc": ("stop", "restart", "signal"),
         "deployment": ("write",),
+        "alert": ("write",),
         "secret": ("list", "use"),
         "container": ("process",),  # the node's operator has the say about it, too
     },

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from heroctl.domain.alerts import Alert
 from heroctl.domain.holders import JoinToken, Namespace, Policy, Role, Token, User
 from heroctl.domain.lifecycle import JobStatus
 from heroctl.domain.records import (
@@ -66,6 +67,7 @@ class State:
     policies: dict[str, Policy] = field(default_factory=dict)
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)  # by namespace and name
     webhooks: dict[str, Webhook] = field(default_factory=dict)
+    alerts: dict[tuple[str, str], Alert] = field(default_factory=dict)  # by namespace and name
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"default": Namespace("default")})
     settings: dict[str, str | bool] = field(default_factory=dict)  # of the cluster, those that were ever set
     volumes: dict[str, dict[tuple[str, str, int], str]] = field(default_factory=dict)  # see `volume_of`

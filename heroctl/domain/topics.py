@@ -15,12 +15,13 @@ ACL: Final = "acl"
 NAMESPACES: Final = "namespaces"
 SECRETS: Final = "secrets"
 WEBHOOKS: Final = "webhooks"
+ALERTS: Final = "alerts"
 SETTINGS: Final = "settings"
 SERVICES: Final = "services"
 FLEET: Final = "fleet"  # moves when a node comes, goes, or may be something else than before; not with its use
 CAPACITY: Final = "capacity"  # moves when something that was blocked might fit now
 COLLECTIONS: Final = frozenset(
-    {JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, WEBHOOKS, SETTINGS, SERVICES}
+    {JOBS, ALLOCS, NODES, DEPLOYMENTS, CLUSTER, PEERS, ACL, NAMESPACES, SECRETS, WEBHOOKS, SETTINGS, SERVICES, ALERTS}
 )
 
 
@@ -87,6 +88,11 @@ def assignment_topic(node: str) -> str:
 def secret_topic(namespace: str, name: str) -> str:
     """Name the topic of one secret: of its name and its versions, never of what they hold."""
     return f"{SECRETS}:{namespace}/{name}"
+
+
+def alert_topic(namespace: str, name: str) -> str:
+    """Name the topic of one alert."""
+    return f"{ALERTS}:{namespace}/{name}"
 
 
 def webhook_topic(webhook: str) -> str:

@@ -50,6 +50,7 @@ _FAMILIES: Final[dict[str, tuple[str, str]]] = {
     "alloc": ("event:read", "job"),
     "secret": ("secret:list", "namespace"),
     "webhook": ("webhook:read", "namespace"),
+    "alert": ("alert:read", "namespace"),
     "namespace": ("namespace:read", "name"),
     "node": ("node:read", "node"),
     "cluster": ("cluster:read", ""),

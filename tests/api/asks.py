@@ -71,6 +71,11 @@ def _of_a_deployment(verb: str, name: str, *before: str) -> Callable[[Rig], Awai
     return begin
 
 
+async def _an_alert(api: Rig) -> Ask:
+    await submit(api)
+    return Ask("/v1/alerts", {"name": "hot", "metric": "cpu", "condition": "> 1", "for": "1m", "job": "web"})
+
+
 async def _an_alloc(api: Rig) -> Ask:
     node, token = await join(api)
     await open_session(api, token)
@@ -249,6 +254,7 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
         _of_a_secret("two", "secret_not_changed", "one", "two"),
     ),
     "/v1/secrets/{name}/rollback": (_back_to(1, "secret_rolled_back"), _back_to(2, "secret_rolled_nowhere")),
+    "/v1/alerts": (_an_alert,),
     "/v1/webhooks/{id}/ping": (_a_webhook("ping", "pinged"),),
     "/v1/webhooks/{id}/deliveries/redeliver": (_a_webhook("deliveries/redeliver", "redelivered", first=1, last=9),),
     "/v1/webhooks/{id}/deliveries/{n}/redeliver": (_a_webhook("deliveries/1/redeliver", "redelivered_one"),),

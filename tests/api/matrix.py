@@ -63,18 +63,14 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
     match line.method, line.route.split("/")[2:]:
         case "GET", ["events"]:
             return Question(f"{line.route}?type=job.submitted", shows=("namespace", place))
-        case "GET", ["jobs" | "deployments" | "allocations" | "services" | "secrets" | "webhooks" as noun]:
+        case "GET", ["jobs" | "deployments" | "allocations" | "services" | "secrets" | "webhooks" | "alerts" as noun]:
             return Question(f"/v1/{noun}", shows=("namespace", place))
-        case "GET", ["metrics", "query"]:
-            return Question(f"{line.route}?metric=cpu")
-        case "GET", ["nodes"]:
-            return Question("/v1/nodes", shows=("name", node))
-        case _, ["secrets", *rest] if rest != ["rekey"]:
+        case "GET", ["nodes" | "namespaces" as noun]:
+            return Question(f"/v1/{noun}", shows=("name", node if noun == "nodes" else place))
+        case _, ["secrets" | "alerts", *rest] if rest != ["rekey"]:
             return Question(f"{line.route.replace('{name}', 'db')}?namespace={place}", _BODIES.get(line.name))
         case _, ["webhooks", *_]:
             return _of_webhooks(line, place, ids)
-        case "GET", ["namespaces"]:
-            return Question("/v1/namespaces", shows=("name", place))
         case "POST", ["jobs", *rest] if rest in ([], ["plan"], ["validate"]):
             return Question(line.route, spec(namespace=place))
         case _, ["jobs", "{name}", *_]:
@@ -101,7 +97,10 @@ def _of_webhooks(line: Line, place: str, ids: dict[str, str]) -> Question:
 
 HOOK: Final = {"url": "https://8.8.8.8/", "events": ["*"]}
 _SECRET: Final = {"name": "db", "value": "x"}
+ALERT: Final = {"metric": "cpu_percent", "condition": "> 90", "for": "5m", "job": "web"}
 _BODIES: Final[dict[str, Any]] = {
+    "POST /v1/alerts": ALERT | {"name": "new"},
+    "PUT /v1/alerts/{name}": ALERT | {"condition": "> 95"},
     "POST /v1/secrets": _SECRET,
     "POST /v1/secrets/{name}/rollback": {"version": 1},
     "PATCH /v1/webhooks/{id}": {"description": "said anew"},
@@ -133,11 +132,14 @@ _BODIES: Final[dict[str, Any]] = {
 _LAUNCHED: Final = {"POST /v1/jobs/{name}/dispatch": "import", "POST /v1/jobs/{name}/periodic/force": "nightly"}
 
 
+_ASKED: Final = {"GET /v1/metrics/query": "?metric=cpu"}
+
+
 def _of_the_cluster(line: Line, ids: dict[str, str]) -> Question:
     path = line.route
     for word, value in (("{name}", "spare"), ("{id}", ids["token"]), ("{index}", "1"), ("{file}", "nothing.txt")):
         path = path.replace(word, value)
-    return Question(path, _BODIES.get(line.name))
+    return Question(path + _ASKED.get(line.name, ""), _BODIES.get(line.name))
 
 
 @dataclass
@@ -155,6 +157,10 @@ class Cast:
                 await _made(self.api.post("/v1/namespaces", {"name": FOREIGN}))
             if NODES[place] not in self.api.parts.view.state.node_names:
                 await self._node(place)
+            if (place, "db") not in self.api.parts.view.state.alerts:
+                await _made(self.api.post(f"/v1/alerts?namespace={place}", ALERT | {"name": "db"}))
+            if (place, "new") in self.api.parts.view.state.alerts:
+                await self.api.do("DELETE", f"/v1/alerts/new?namespace={place}")
             if (place, "db") not in self.api.parts.view.state.secrets:
                 await _made(self.api.post(f"/v1/secrets?namespace={place}", _SECRET))
             if self.ids.get(f"webhooks {place}") not in self.api.parts.view.state.webhooks:

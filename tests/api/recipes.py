@@ -57,6 +57,7 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
     fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
+    fuzz.live["alerts"] = [_made(fuzz, "alerts")]
     fuzz.live["webhooks"] = [_made(fuzz, "webhooks")]
     asyncio.run(_delivered(dsn, fuzz.live["webhooks"][0]))
     fuzz.live |= {"policies": ["viewer"], "secrets": [_made(fuzz, "secrets")], "services": ["web", "shop"]}
@@ -150,7 +151,7 @@ def _made(fuzz: Fuzz, noun: str) -> str:
         return str(fuzz.ask("POST", "/v1/acl/tokens", json={"name": name, "roles": ["viewer"]}).json()["id"])
     if noun == "webhooks":
         return str(fuzz.ask("POST", "/v1/webhooks", json=_HOOK).json()["id"])
-    where = f"/v1/{noun}" if noun in ("jobs", "namespaces", "secrets") else f"/v1/acl/{noun}"
+    where = f"/v1/{noun}" if noun in ("jobs", "namespaces", "secrets", "alerts") else f"/v1/acl/{noun}"
     made = fuzz.ask("POST", where, json=spec(name) if noun == "jobs" else _body(noun, name))
     assert made.status_code == 201, made.text
     return name
@@ -163,6 +164,7 @@ def _body(noun: str, name: str) -> dict[str, Any]:
         "policies": {"rules": [_RULE]},
         "namespaces": {"description": "for tests"},
         "secrets": {"value": "s3nh@-forte"},
+        "alerts": {"metric": "cpu_percent", "condition": "> 90", "for": "5m"},
     }
     return {"name": name, **bodies[noun]}
 
@@ -227,6 +229,8 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/namespaces": lambda _: {"json": _body("namespaces", new("space"))},
     "POST /v1/secrets": lambda _: {"json": _body("secrets", new("secret"))},
     "POST /v1/secrets/rekey": lambda _: {"json": {}},
+    "POST /v1/alerts": lambda _: {"json": _body("alerts", new("alert"))},
+    "PUT /v1/alerts/{name}": lambda _: _changed("alerts"),
     "POST /v1/webhooks": lambda _: {"json": _HOOK},
     "PATCH /v1/webhooks/{id}": lambda _: {"json": {"description": "said anew"}},
     "POST /v1/webhooks/{id}/rotate": lambda _: {"json": {}},

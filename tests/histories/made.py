@@ -16,6 +16,7 @@ from heroctl.domain.intents import access, deployments, jobs, namespaces, nodes
 from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
+from tests.histories import alerts as told_of_alerts
 from tests.histories import history
 from tests.histories import launches as told_of_launches
 from tests.histories import nodes as told_of_nodes
@@ -44,6 +45,7 @@ def story() -> list[Row]:
     told_of_settings.tell(world)
     told_of_secrets.tell(world)
     told_of_webhooks.tell(world)
+    told_of_alerts.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)

@@ -25,6 +25,7 @@ from heroctl.domain.events.access import (
     UserPasswordChanged,
     UserUpdated,
 )
+from heroctl.domain.events.alerts import AlertDeleted, AlertFired, AlertResolved, AlertSet
 from heroctl.domain.events.allocs import (
     AllocFailed,
     AllocGivenUp,
@@ -104,6 +105,10 @@ from heroctl.domain.spec import decode_hook, encode_hook
 
 __all__ = [
     "EVENTS",
+    "AlertDeleted",
+    "AlertFired",
+    "AlertResolved",
+    "AlertSet",
     "AllocFailed",
     "AllocGivenUp",
     "AllocMisplaced",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from heroctl.domain.evolve import (
     access,
+    alerts,
     allocs,
     cluster,
     deployments,
@@ -43,6 +44,7 @@ FOLDS: dict[type[Event], Fold] = {
     **secrets.FOLDS,
     **rebalance.FOLDS,
     **webhooks.FOLDS,
+    **alerts.FOLDS,
 }
 
 

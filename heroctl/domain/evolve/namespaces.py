@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from heroctl.domain import events as e
 from heroctl.domain.events import Event
+from heroctl.domain.evolve.alerts import forget
 from heroctl.domain.evolve.touch import Fold, Touch
 from heroctl.domain.holders import Namespace
 from heroctl.domain.state import State
@@ -30,6 +31,8 @@ def _deleted(state: State, event: e.NamespaceDeleted, touch: Touch) -> None:
     """Jobs and secrets come and go without moving their namespace's stream: that it was empty is only known here."""
     if not state.occupied(event.name):
         state.namespaces.pop(event.name, None)
+        for key in [key for key in state.alerts if key[0] == event.name]:
+            forget(state, key, touch)
     touch.add(NAMESPACES)
 
 
