@@ -27,6 +27,7 @@ from api.parts import Parts
 from api.proxies import client_of
 from api.requestlog import NOTHING, RequestLog, Subject
 from api.routes import ROUTES, Row
+from eventstore.internals import INTERNALS
 from eventstore.refusals import Refused
 from eventstore.view import STALE_AFTER
 from heroctl.domain.errors import Forbidden, Invalid, Refusal, TooMany, Unauthenticated, Unavailable
@@ -136,12 +137,14 @@ class Front:
                     self._quiet.set()
             if exchange.status in _TOLD:
                 self._tell(scope, exchange)
+        seconds, row = time.perf_counter() - began, exchange.row
+        INTERNALS.request(scope["method"], row.path if row is not None else "", exchange.status, seconds)
         self._log.add(
             exchange.request_id,
             scope["method"],
             scope["path"],
             exchange.status,
-            ms=round((time.perf_counter() - began) * 1000, 3),
+            ms=round(seconds * 1000, 3),
             actor=exchange.principal.actor,
             client=exchange.client,
             about=exchange.about,
@@ -206,7 +209,7 @@ class Front:
             if answer.packed is None:
                 return None  # for once: that is not done in passing
             answer = answer.packed
-        exchange.principal = principal
+        exchange.principal, exchange.row = principal, row
         return answer
 
     def _said(self, headers: list[Header]) -> tuple[bytes | None, bool] | None:

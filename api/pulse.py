@@ -69,6 +69,11 @@ class Pulse:
         self._changed: dict[str, float] = {}
         self._lease_until = 0.0
 
+    @property
+    def me(self) -> str:
+        """How this process is called among the others."""
+        return self._me.member.id
+
     # ── what is known ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def coordinated(self) -> bool:

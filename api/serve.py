@@ -49,6 +49,7 @@ from eventstore.beats import PostgresBeats
 from eventstore.database import Database
 from eventstore.deliveries import PostgresDeliveries
 from eventstore.handover import PostgresHandovers
+from eventstore.internals import INTERNALS
 from eventstore.lease import PostgresLeases
 from eventstore.log import LogUnavailable
 from eventstore.master import Master, given
@@ -60,6 +61,7 @@ from eventstore.samples import PostgresSamples
 from eventstore.sessions import PostgresSessions
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
+from eventstore.telling import tell
 from eventstore.uses import PostgresUses
 from eventstore.vault import PostgresVault, Vault
 from eventstore.view import View
@@ -145,7 +147,9 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         _bound(settings, parts, counters)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
-        for work in (parts.pulse.run(), parts.usage.run(), parts.trail.run(), uses):
+        INTERNALS.gauge("heroctl_waiters", "Long polls and streams that wait", lambda: len(parts.waiters))
+        told = tell(parts.usage.samples, parts.pulse.me, parts.usage.now)
+        for work in (told, parts.pulse.run(), parts.usage.run(), parts.trail.run(), uses):
             stack.callback(tasks.create_task(work).cancel)
         requests = RequestLog(to_stdout)
         stack.push_async_callback(parts.pulse.leave)

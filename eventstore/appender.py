@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 from uuid import UUID, uuid4
 
 from eventstore.codec import Sealed
+from eventstore.internals import INTERNALS
 from eventstore.log import (
     Append,
     Appended,
@@ -71,11 +73,13 @@ class Appender:
         self._patience = patience
         self._queue: deque[Waiting] = deque()
         self._filled = asyncio.Event()
+        INTERNALS.gauge("heroctl_append_queue", "Appends that wait to be sent", lambda: len(self._queue))
 
     async def append(self, sealed: Sealed) -> Appended:
         """Wait for the answer to an append. Raises as Log.append."""
         if len(self._queue) >= self._bound:
             raise Busy
+        began = time.perf_counter()
         waiting = Waiting(sealed, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._filled.set()
@@ -86,6 +90,8 @@ class Appender:
             if waiting.answer.cancelled():
                 raise LogUnavailable("no answer from the database", unknown=waiting.sent) from None
             return waiting.answer.result()  # it came in the same moment
+        finally:
+            INTERNALS.append.observe(time.perf_counter() - began)
 
     async def run(self) -> None:
         """Send what is queued, for ever. When this ends, so does the waiting of everybody."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from msgspec import Struct
 
+from eventstore.internals import INTERNALS
 from eventstore.log import Compacted, Head, Log, LogUnavailable, OtherHistory, Position
 from eventstore.snapshots import Snapshots, StartGone
 from eventstore.tail import Tail
@@ -74,6 +75,9 @@ class View:
         self._away = False
         self._known = 0  # the greatest index that the log is known to have
         self._behind_since: float | None = None
+        INTERNALS.gauge("heroctl_view_index", "The last event that was applied", lambda: self.index)
+        INTERNALS.gauge("heroctl_view_lag_events", "Events known of that were not", lambda: self._lag)
+        INTERNALS.gauge("heroctl_view_behind_seconds", "For how long there are such", lambda: self.behind_seconds)
 
     @property
     def index(self) -> int:
@@ -107,6 +111,10 @@ class View:
     def behind_seconds(self) -> float:
         """Seconds for which the log has been known to hold more than was applied; 0.0: nothing is missing."""
         return 0.0 if self._behind_since is None else self._clock() - self._behind_since
+
+    @property
+    def _lag(self) -> int:
+        return max(0, self._known - self.index)
 
     def topic_index(self, topic: str) -> int:
         """Return the index of the last event that touched a topic, ≥ 1; a missing thing's is its collection's."""
@@ -243,7 +251,9 @@ class View:
             self._hear((await self._tail.look()).index)
         if not look or self._known > self.index:
             async for records in self._tail.pages():
+                began = time.perf_counter()
                 topics, failed = fold(self.state, records)
+                INTERNALS.fold.observe(time.perf_counter() - began)
                 self.failed = self.failed or failed
                 self._announce(topics, reloaded=False, records=records)
                 self._contact, asked = asked, self._clock()

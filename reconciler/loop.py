@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 
 from eventstore.beats import Beats
+from eventstore.internals import INTERNALS
 from eventstore.lease import Keeper
 from eventstore.level import Levels
 from eventstore.log import (
@@ -172,7 +174,9 @@ class Coordinator:
             return await self._blame(self._hand.blamed, epoch)
         try:
             await self._raise_level(epoch)
+            began = time.perf_counter()
             made, place, now = await self._plan()
+            INTERNALS.plan.observe(time.perf_counter() - began)
         except LogUnavailable as error:
             return self._wait(error)
         for fault in made.faults:

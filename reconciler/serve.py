@@ -33,6 +33,7 @@ from eventstore.retention import Window
 from eventstore.samples import PostgresSamples
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
+from eventstore.telling import tell
 from eventstore.vault import PostgresVault, Vault
 from eventstore.view import View
 from heroctl import logs
@@ -188,7 +189,9 @@ def _measuring(
     def epoch() -> int | None:
         return keeper.epoch() if coordinator.coordinates else None
 
-    return [Rollup(samples, lambda: coordinator.coordinates, now).run, Alerts(log, view, samples, epoch, now).run]
+    told = functools.partial(tell, samples, keeper.holder, now)
+    rollup = Rollup(samples, lambda: coordinator.coordinates, now)
+    return [told, rollup.run, Alerts(log, view, samples, epoch, now).run]
 
 
 def _post(settings: Settings, vault: Vault) -> Post:
