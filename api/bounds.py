@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from api.answer import PATIENCE
 from heroctl.domain.errors import Refusal, TooMany
 
 
@@ -28,12 +29,16 @@ class HeadTooLarge(Refusal):
 
 
 class Bounds(Struct, frozen=True):
-    """What is taken: bytes of a URL, of all headers, of a body, and open requests of one address."""
+    """What is taken: bytes of a URL, of all headers, of a body, and open requests of one address.
+
+    `patience`: seconds for which a client may take nothing of a stream.
+    """
 
     url: int = 8 << 10
     head: int = 32 << 10
     body: int = 1 << 20
     connections: int = 1_000
+    patience: float = PATIENCE
 
     def judge(self, scope: Any) -> None:  # noqa: ANN401 - ASGI
         """Refuse a URL or headers that are too large."""

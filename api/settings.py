@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from msgspec import Struct
 
 from api import cors
+from api.answer import PATIENCE
 from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
@@ -101,6 +102,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = Size(256 << 20)
     connections: Annotated[int, describe("connections to Postgres for short statements")] = 8
     waiters: Annotated[int, describe("open connections at most, those of long polls included")] = 30_000
+    log_budget: Annotated[Size, describe("bytes of what workloads write that are kept in Redis, in all")] = Size(
+        256 << 20
+    )
     limit_user: Annotated[int, describe("requests that a user, or a user's token, may make in a window")] = 1_000
     limit_service: Annotated[int, describe("requests that a service token may make in a window")] = 5_000
     limit_admin: Annotated[int, describe("requests that an admin may make in a window")] = 10_000
@@ -111,6 +115,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_window: Annotated[float, describe("the window of these limits, in seconds: any such stretch of time")] = 60.0
     token_waiters: Annotated[int, describe("long polls that one token may have open here at a time")] = 1_000
     token_streams: Annotated[int, describe("streams that one token may have open here at a time")] = 100
+    stream_patience: Annotated[
+        float, describe("seconds for which a client may take nothing of a stream before it is cut")
+    ] = PATIENCE
     address_connections: Annotated[int, describe("requests that one address may have open here at a time")] = 1_000
     body_limit: Annotated[Size, describe("size of a request's body at most")] = Size(1 << 20)
     head_limit: Annotated[Size, describe("size of a request's headers at most")] = Size(32 << 10)
@@ -188,7 +195,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def bounds(self) -> Bounds:
         """What is taken of one request."""
-        return Bounds(self.url_limit.bytes, self.head_limit.bytes, self.body_limit.bytes, self.address_connections)
+        return Bounds(
+            self.url_limit.bytes,
+            self.head_limit.bytes,
+            self.body_limit.bytes,
+            self.address_connections,
+            self.stream_patience,
+        )
 
     def _limits(self) -> list[str]:
         counts = (
@@ -205,6 +218,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         problems = [f"--{name.replace('_', '-')}: 1 or more" for name in counts if getattr(self, name) < 1]
         if not 1 <= self.limit_window <= 3600:
             problems.append("--limit-window: 1 to 3600 seconds")
+        if not 1 <= self.stream_patience <= 600:
+            problems.append("--stream-patience: 1 to 600 seconds")
         if not 1 <= self.head_timeout <= 60:
             problems.append("--head-timeout: 1 to 60 seconds")
         sizes = {

@@ -67,7 +67,7 @@ def last_id(call: Call) -> str:
 def stream(call: Call, pump: Pump, *, index: int = 0, headers: tuple[Header, ...] = ()) -> Flow:
     """Answer with a stream of what a pump gives. Raises `too_many_streams`."""
     call.parts.waiters.check(call.principal)
-    flow = Flow(_messages(call, pump), STREAM.encode(), index=index)
+    flow = Flow(_messages(call, pump), STREAM.encode(), index=index, patience=call.parts.bounds.patience)
     flow.headers += headers
     return flow
 
