@@ -1,7 +1,7 @@
-"""Many agents in one process, each with a session, a sync loop and a doorbell of its own: the agents' own code.
+"""Many agents in one process, each with a session, a sync loop, a doorbell and samples: the agents' own code.
 
 `python -m tests.bench.fakes --api URL --nodes 200`, with an admin's token in BENCH_TOKEN. Only what is below is made
-up: containers start after a moment and stay healthy until they are told to stop. Nothing is kept on disk.
+up: containers start after a moment, stay healthy until they are told to stop, and use a little. Nothing goes to a disk.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import httpx2
 import structlog
 import uvloop
 
-from agents.client import Client
+from agents.client import Away, Client
 from agents.clock import RealClock
+from agents.counters import Counters
 from agents.desired import Desired, Heard, answered, forgotten, rung
 from agents.doorbell import Doorbell
+from agents.fake_runtime import FakeRuntime
+from agents.journal import Identity
+from agents.samples import Running, Sampler
 from agents.sync import Sync
 from heroctl.domain.assignment import (
     Capacity,
@@ -38,8 +42,29 @@ from heroctl.domain.assignment import (
 from heroctl.domain.lifecycle import Phase
 
 CORES: Final = 16.0  # of each node
+MEMORY: Final = 64 << 30
+AGAIN: Final = 0.5  # seconds between two attempts to join
 START: Final = 0.1  # seconds that a container takes to start, and to stop
-_STATS: Final = {"cpu": 0.21, "memory": 0.43, "disk": 0.12}
+
+
+class Used(FakeRuntime):
+    """What containers use: a little, all the time. So does the machine."""
+
+    limits = CORES, float(MEMORY)
+
+    async def usage(self, container: str) -> Counters:
+        """Say what a container has used."""
+        del container
+        return self.counters()
+
+    def counters(self) -> Counters:
+        """Say what the machine has used."""
+        now = self._clock.now()
+        return Counters(now / 10, 50e6, now * 1e3, now * 2e3, now, now * 1e2)
+
+    def gauges(self) -> dict[str, float]:
+        """Say how full its disk is."""
+        return {"disk_percent": 12.0}
 
 
 class Fake:
@@ -55,12 +80,34 @@ class Fake:
         self._desired = Desired()
         self._phases: dict[str, Phase] = {}
         self._since: dict[str, float] = {}
+        self._used = Used(self._clock, "docker")
         self._boot = secrets.token_hex(16)
 
     async def run(self, join_token: str) -> None:
-        """Join, and keep in step for ever."""
-        self._client.token = (await self._client.join(join_token, f"fake-{self._number:04}")).token
-        await self._sync.run()
+        """Join, keep in step and tell what is used, for ever."""
+        identity = await self._joined(join_token)
+        self._client.token = identity.token
+        sampler = Sampler(
+            identity.id,
+            self._used,
+            self._running,
+            self._client.samples,
+            clock=self._clock,
+            session=lambda: self._sync.session,
+        )
+        await asyncio.gather(self._sync.run(), sampler.run())
+
+    async def _joined(self, join_token: str) -> Identity:
+        while True:
+            try:
+                return await self._client.join(join_token, f"fake-{self._number:04}")
+            except Away:
+                await self._clock.sleep(AGAIN)
+
+    def _running(self) -> Iterator[Running]:
+        for alloc, phase in self._phases.items():
+            if phase == "running":
+                yield Running(alloc, alloc[:12], self._used, 0.5, 128e6, 0)
 
     def introduce(self) -> SessionRequest:
         """Say what the node is and runs."""
@@ -104,10 +151,6 @@ class Fake:
         if report.phase == "complete":
             del self._phases[report.alloc]
             self._desired = forgotten(self._desired, {report.alloc})
-
-    def stats(self) -> dict[str, float]:
-        """Say what is used of the machine."""
-        return _STATS
 
     def _rang(self, ring: Ring | None) -> None:
         heard = Heard(self._desired, frozenset(), pull=True) if ring is None else rung(self._desired, ring)
@@ -158,7 +201,7 @@ def main(argv: list[str]) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    uvloop.run(run(options.api, options.nodes, Capacity(CORES, 64 << 30, 1 << 40)))
+    uvloop.run(run(options.api, options.nodes, Capacity(CORES, MEMORY, 1 << 40)))
 
 
 if __name__ == "__main__":
