@@ -21,7 +21,7 @@ from agents.client import Away, Refused
 from agents.container import Container, Node
 from agents.runtime import Runtime, RuntimeFault, StartFault, Unavailable
 from agents.step import Fault, Pull, Start, filled
-from heroctl.domain.assignment import SecretsReply
+from heroctl.domain.assignment import Assigned, SecretsReply
 from heroctl.domain.references import UnknownReference
 
 MOST: Final = 25  # allocations in one question
@@ -83,6 +83,15 @@ class Secrets:
             raise SecretUnavailable(f"image_auth, secret {pull.login}: {error}") from error
         with _hiding({"password": who.password.encode(), "login": who.header.encode()}):
             await runtime.pull(pull.image, who)
+
+    async def heard(self, assigned: Assigned | None, said: str) -> str:
+        """Give what a workload said, without what its secrets hold; nothing, where nobody tells now what that is."""
+        if not said or assigned is None or not assigned.secrets:
+            return said
+        try:
+            return without(said, await self.of(assigned.id))
+        except (Waiting, SecretUnavailable):
+            return ""
 
     async def of(self, alloc: str) -> dict[str, bytes]:
         """Return what the secrets of an allocation hold, by name. Waiting, SecretUnavailable."""

@@ -216,7 +216,8 @@ class Worker:
         if self.wish.wanted != "run" or self.record.phase in ("stopping", "ended", "complete", "failed"):
             return seen
         ended = [one for one in seen if one.state == "exited"]
-        said = {one.id: await self.runtime.output(one.id) for one in ended}
+        heard, assigned = self._room.secrets.heard, self.wish.assigned
+        said = {one.id: await heard(assigned, await self.runtime.output(one.id)) for one in ended}
         return [replace(one, output=said.get(one.id, "")) for one in seen]
 
     async def _back_off(self, failures: int, error: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -275,3 +276,22 @@ async def test_who_still_waits_when_the_agent_ends_hears_of_it() -> None:
     await secrets.close()
     with pytest.raises(Waiting):
         await asking
+
+
+async def test_what_a_workload_said_as_it_ended_is_told_without_them() -> None:
+    """It goes into the log of events, for good."""
+
+    async def ask(allocs: list[str]) -> SecretsReply:
+        return SecretsReply({alloc: {"key": base64.b64encode(VALUE.encode()).decode()} for alloc in allocs})
+
+    secrets = Secrets(ask)
+    assert await secrets.heard(wants(), f"cannot log in with {VALUE}") == "cannot log in with ***"
+    assert await secrets.heard(wants(), "") == ""
+    assert await secrets.heard(alloc("a1"), f"it made up {VALUE}") == f"it made up {VALUE}", "it has none"
+
+
+async def test_what_it_said_is_not_told_while_nobody_says_what_they_hold() -> None:
+    async def away(_: list[str]) -> SecretsReply:
+        raise Away("nobody")
+
+    assert await Secrets(away).heard(wants(), f"cannot log in with {VALUE}") == ""

@@ -45,12 +45,12 @@ class Load:
             self.there.submit(job(self.there.runtime, name))
             self.counts[name] = 1
 
-    def run(self, over: threading.Event) -> None:
-        """Scale, until it is over."""
-        dice, client = random.Random(1), Client(self.there.client.urls, self.there.client.token)
+    def run(self, name: str, over: threading.Event) -> None:
+        """Scale one of them, until it is over."""
+        dice, client = random.Random(name), Client(self.there.client.urls, self.there.client.token)
         try:
             while not over.wait(_PAUSE):
-                name, count = dice.choice(sorted(self.counts)), dice.randint(1, MOST)
+                count = dice.randint(1, MOST)
                 client.post(f"/v1/jobs/{name}/scale", {"count": count})
                 self.counts[name] = count
                 self.asked += 1
@@ -66,13 +66,15 @@ def loaded(there: Cluster) -> Iterator[Load]:
     load, over = Load(there), threading.Event()
     load.begin()
     began = there.wait_quiet(still=0.5)
-    thread = threading.Thread(target=load.run, args=(over,))
-    thread.start()
+    threads = [threading.Thread(target=load.run, args=(name, over)) for name in load.counts]
+    for thread in threads:
+        thread.start()
     try:
         yield load
     finally:
         over.set()
-        thread.join(60)
+        for thread in threads:
+            thread.join(60)
     assert not load.failed, load.failed
     judge(there, load, began)
 
