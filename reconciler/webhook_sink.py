@@ -27,6 +27,7 @@ from reconciler.webhook_post import Reply
 
 IDLE: Final = 60.0  # seconds, jittered, after which a sender looks at the latest
 BATCH: Final = 50  # deliveries that are read at once
+_SOON: Final = 0.01  # seconds
 _RETRY: Final = 1.0  # seconds, jittered, when the rows cannot be reached
 _SETTLED: Final = 5  # times that the outcome of an attempt is written, at most
 _NEED: Final = msgspec.json.Decoder(Need | None)
@@ -65,9 +66,9 @@ class Sink:
         self._probe = asyncio.Lock()
         self._moved = (asyncio.Event(), asyncio.Event())  # of what is new, of what is tried once more
 
-    def wake(self) -> None:
-        """Look now."""
-        for moved in self._moved:
+    def wake(self, *, changed: bool = False) -> None:
+        """Look for what is new; where the webhook is another one, for all."""
+        for moved in self._moved if changed else self._moved[:1]:
             moved.set()
 
     async def run(self) -> None:
@@ -102,30 +103,42 @@ class Sink:
 
     async def _new(self, _: Webhook) -> float:
         found = await self._tools.deliveries.first(self._webhook, BATCH)
-        for delivery in found:
-            if not await self._deliver(delivery):
-                return 0.01
-        return 0.0 if found else IDLE
+        if not found:
+            return IDLE
+        return 0.0 if await self._tell(found) else _SOON
 
     async def _again(self, _: Webhook) -> float:
-        for delivery in await self._tools.deliveries.due(self._webhook, BATCH):
-            early = (delivery.due - self._tools.now()) / 1000
-            if early > 0:
-                return early
-            if not await self._deliver(delivery):
-                return 0.01
-        return IDLE
+        found, now = await self._tools.deliveries.due(self._webhook, BATCH), self._tools.now()
+        due = [delivery for delivery in found if delivery.due <= now]
+        if not due:
+            return (found[0].due - now) / 1000 if found else IDLE
+        return 0.0 if await self._tell(due) else _SOON
 
-    async def _deliver(self, delivery: Delivery) -> bool:
+    async def _tell(self, found: list[Delivery]) -> bool:
+        """Try these one after the other; how one went is written beside the next. False: this is not the time."""
+        notes: list[asyncio.Task[None]] = []
+        going = True
+        try:
+            for delivery in found:
+                going = await self._deliver(delivery, notes)
+                if not going:
+                    break
+            await asyncio.gather(*notes)
+        finally:
+            for note in notes:
+                note.cancel()
+        return going
+
+    async def _deliver(self, delivery: Delivery, notes: list[asyncio.Task[None]]) -> bool:
         """Try once, if this is the time. False: it is not, or not any more."""
         if not self._breaker.open:
-            return await self._attempt(delivery)
+            return await self._attempt(delivery, notes)
         async with self._probe:
             if self._breaker.rests(self._tools.clock()):
                 return False
-            return await self._attempt(delivery)
+            return await self._attempt(delivery, notes)
 
-    async def _attempt(self, delivery: Delivery) -> bool:
+    async def _attempt(self, delivery: Delivery, notes: list[asyncio.Task[None]]) -> bool:
         hook, state, now = self._hook(), self._tools.state(), self._tools.now()
         if hook is None:
             return False
@@ -140,9 +153,8 @@ class Sink:
             self._breaker = self._breaker.succeeded()
         else:
             self._fail(reply)
-        await self._settle(delivery, _outcome(delivery, reply, now, min(took, TIMEOUT)))
-        if verdict == "again":
-            self._moved[1].set()
+        outcome = _outcome(delivery, reply, now, min(took, TIMEOUT))
+        notes.append(asyncio.create_task(self._settle(delivery, outcome)))
         if verdict == "gone":
             await self._tools.disable(self._webhook, "receiver_gone")
             return False
@@ -164,7 +176,9 @@ class Sink:
                     raise
                 await asyncio.sleep(_RETRY)
             else:
-                return
+                break
+        if attempt.state == "pending":
+            self._moved[1].set()
 
 
 def _outcome(delivery: Delivery, reply: Reply, now: int, took: float) -> Attempt:

@@ -77,7 +77,7 @@ class Webhooks:
         self._moved.set()
         if change.reloaded or WEBHOOKS in change.topics or ACL in change.topics:
             for sink, _ in self._sinks.values():
-                sink.wake()
+                sink.wake(changed=True)
 
     async def _serve(self, epoch: int) -> None:
         """Tell under one epoch; end when it has ended."""

@@ -14,6 +14,7 @@ from eventstore.database import Database
 from eventstore.log import Append
 from eventstore.postgres import open_log
 from heroctl.domain.events import SecretWritten
+from tests.bench.product import usage
 from tests.bench.rows import Case, Gauge
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.runtimes import Processes
@@ -54,7 +55,7 @@ async def _measured(there: Cluster, say: Callable[[str], None]) -> dict[str, flo
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         there.client.post("/v1/webhooks", {"url": url, "events": ["secret.changed"]}, keyed=False)
     async with Database(there.postgres.dsn()) as database, open_log(database) as log:
-        began = time.monotonic()
+        began, before = time.monotonic(), usage(there.parts["reconciler-1"].pid).cpu
         for number in range(_EVENTS):
             event = SecretWritten("default", f"s{number % 7}", number + 1, f"row-{number}", "update")
             index = (await log.append(Append((event,)))).last
@@ -66,7 +67,8 @@ async def _measured(there: Cluster, say: Callable[[str], None]) -> dict[str, flo
     for task in kept:
         task.cancel()
     found = sorted(at - placed[index] for each in took[1:] for index, at in each)
-    say(f"a delivery: {found[0]:.1f}..{found[-1]:.1f} ms, median {statistics.median(found):.1f}")
+    cpu = (usage(there.parts["reconciler-1"].pid).cpu - before) / len(found) * 1000
+    say(f"a delivery: {found[0]:.1f}..{found[-1]:.1f} ms, median {statistics.median(found):.1f}; {cpu:.1f} ms of CPU")
     return {"webhook_p99_ms": found[int(len(found) * 0.99)]}
 
 
