@@ -239,13 +239,21 @@ class Worker:
             await self._keep()
         return decided.action
 
+    def _about(self) -> dict[str, object]:
+        """Name what this is about, for the log."""
+        known = self._room.desired.known(self.alloc)
+        if known is None:
+            return {"alloc": self.alloc}
+        named = {"namespace": known.namespace, "job": known.job, "task": known.task, "version": known.version}
+        return {"alloc": self.alloc, **named, "index": known.index}
+
     def _become(self, record: Record) -> None:
         if record == self.record:
             return
         before, self.record = self.record, record
         if (record.attempt, record.phase) != (before.attempt, before.phase):
             said = {"reason": record.reason, "message": record.message} if record.phase in ("ended", "failed") else {}
-            _log.info("allocation", alloc=self.alloc, attempt=record.attempt, phase=record.phase, **said)
+            _log.info("allocation", **self._about(), attempt=record.attempt, phase=record.phase, **said)
         if record.ports != before.ports:
             self._room.ports.hold(self.alloc, record.ports)
         if visible(record) != visible(before):
@@ -371,7 +379,7 @@ class Worker:
     def _felt(self, pulse: Pulse) -> None:
         before, self.pulse = self.pulse, pulse
         if news(before, pulse):
-            _log.info("health", alloc=self.alloc, health=pulse.health, said=pulse.said)
+            _log.info("health", **self._about(), health=pulse.health, said=pulse.said)
             self.tell()
 
     def _unwatch(self) -> None:

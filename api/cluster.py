@@ -57,6 +57,7 @@ def _checks(world: World) -> list[Check]:
     return [
         _check("log", silent <= STALE_AFTER, f"the log has not answered for {silent:.0f} s"),
         _check("events", world.view.sound, _newer(world.view)),
+        _check("level", not (old := _outdated(world)), f"of an older release than the log: {', '.join(old[:10])}"),
         _check("coordinator", pulse.coordinated(), "no reconciler coordinates"),
         _check("redis", pulse.redis, "Redis does not answer: agents are told of changes more slowly"),
         _check("disk", not world.disk.low, "the database's disk is nearly full: what asks for more is refused"),
@@ -77,6 +78,10 @@ def _off(world: World) -> list[str]:
         for name, skew in skews
         if skew is not None and abs(skew) >= SKEWED
     ]
+
+
+def _outdated(world: World) -> list[str]:
+    return sorted(each.member.id for each in world.pulse.members if each.level < world.state.level)
 
 
 def _newer(view: View) -> str:

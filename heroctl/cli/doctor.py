@@ -40,6 +40,7 @@ _DOCKER: Final = "/var/run/docker.sock"
 _MEND: Final = {
     "log": "look at Postgres; on a server: heroctl doctor --config FILE",
     "events": "finish the upgrade: every process of the newest release",
+    "level": "upgrade those, too: heroctl cluster peers",
     "coordinator": "start a reconciler: heroctl serve reconciler",
     "redis": "start Redis, or check --redis-url of the api",
     "clocks": "let NTP set the clocks of these machines; where all are off alike, the database's",
@@ -207,6 +208,7 @@ def _checks(cluster: Cluster) -> Iterator[Finding]:
     said = {
         "log": f"answers, at index {cluster.index}",
         "events": "all of them are understood",
+        "level": "every process can read what is in the log",
         "coordinator": f"{cluster.coordinator}, epoch {cluster.epoch}",
         "redis": "answers the api",
         "clocks": "within seconds of the database's",

@@ -45,6 +45,8 @@ async def test_an_outdated_api_says_so(api: Rig) -> None:
     [events] = [check for check in status["checks"] if check["name"] == "events"]
     assert (status["level"], events["ok"]) == (2, False)
     assert "level 2" in events["message"]
+    [level] = [check for check in status["checks"] if check["name"] == "level"]
+    assert (level["ok"], level["message"]) == (False, "of an older release than the log: api-test")
     peers = {peer["id"]: (peer["level"], peer["outdated"]) for peer in (await api.get("/v1/cluster/peers")).body}
     assert peers == {"api-new": (2, False), "api-test": (1, True)}
 
