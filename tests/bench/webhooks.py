@@ -18,6 +18,7 @@ from tests.bench.product import usage
 from tests.bench.rows import Case, Gauge
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.runtimes import Processes
+from tests.eventstore.fastloop import elapse
 from tests.waiting import eventually
 
 _EVENTS: Final = 500
@@ -60,7 +61,7 @@ async def _measured(there: Cluster, say: Callable[[str], None]) -> dict[str, flo
             event = SecretWritten("default", f"s{number % 7}", number + 1, f"row-{number}", "update")
             index = (await log.append(Append((event,)))).last
             placed[index] = time.time() * 1000  # it is committed
-            await asyncio.sleep(max(0.0, began + (number + 1) / _RATE - time.monotonic()))
+            await elapse(max(0.0, began + (number + 1) / _RATE - time.monotonic()))
         await eventually(lambda: all(len(each) >= _EVENTS for each in took[1:]), timeout=60, what="all of it")
     for server in servers:
         server.close()

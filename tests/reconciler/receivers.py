@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.eventstore.fastloop import elapse
+
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 _FOREVER: Final = 10**9
 
@@ -50,7 +52,7 @@ def says(status: int, body: bytes = b"", *headers: str) -> Write:
 async def hangs(writer: asyncio.StreamWriter) -> None:
     """Never answer."""
     del writer
-    await asyncio.sleep(_FOREVER)
+    await elapse(_FOREVER)
 
 
 async def drips(writer: asyncio.StreamWriter) -> None:
@@ -58,7 +60,7 @@ async def drips(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 20")
     for _ in itertools.count():
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await elapse(0.05)
         writer.write(b"0")
 
 
@@ -67,7 +69,7 @@ async def drips_body(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     for _ in itertools.count():
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await elapse(0.05)
         writer.write(b"a")
 
 
