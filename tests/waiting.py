@@ -44,10 +44,5 @@ async def eventually(look: Callable[[], Any], *, timeout: float = _LONG, what: s
         await asyncio.sleep(_PAUSE)
 
 
-async def pace(moment: float) -> None:
-    """Wait for a moment (monotonic), which is for those who keep to a rate: what they measure is no condition."""
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
 def _too_late(look: Callable[[], object], timeout: float, what: str) -> str:
     return f"{what or getattr(look, '__qualname__', 'the condition')} did not come true within {timeout:g} s"

@@ -19,7 +19,7 @@ from tests.bench import product
 from tests.bench.product import Server
 from tests.bench.readers import Plan, Reading, Seen
 from tests.bench.rows import Case, Gauge
-from tests.waiting import pace
+from tests.eventstore.fastloop import elapse
 
 _READERS: Final = 1_000
 _STALLED: Final = 10
@@ -73,10 +73,10 @@ async def _write(dsn: str, api: Server) -> tuple[dict[int, float], float, float]
             placed |= dict.fromkeys(range(appended.first, appended.last + 1), at)
             if before is None and at - began >= _WARM:
                 before = product.usage(api.pid), at
-            await pace(began + (step + 1) * _TOGETHER / _RATE)
+            await elapse(max(0.0, began + (step + 1) * _TOGETHER / _RATE - time.monotonic()))
         assert before is not None
         after, took = product.usage(api.pid), time.monotonic() - before[1]
-        await pace(time.monotonic() + 2.0)  # so that the slowest has heard of the last
+        await elapse(2.0)  # so that the slowest has heard of the last
     grown = (after.resident - before[0].resident) / 2**20
     return placed, grown, (after.cpu - before[0].cpu) / took * 100
 

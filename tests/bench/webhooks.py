@@ -19,7 +19,7 @@ from tests.bench.rows import Case, Gauge
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.runtimes import Processes
 from tests.eventstore.fastloop import elapse
-from tests.waiting import eventually, pace
+from tests.waiting import eventually
 
 _EVENTS: Final = 500
 _RATE: Final = 50  # events a second
