@@ -42,11 +42,10 @@ def test_who_decides_on_after_it_was_handed_over_is_caught(rounds: Callable[[int
     with (
         witness("control: a coordinator that goes on after it was handed over", "process") as run,
         cluster(Processes(), Size(1, 2, 1), broken, tidy=False) as there,
-        run.round(),
-        pytest.raises(AssertionError) as noticed,
     ):
-        endure(there)
-    run.outcome = f"caught: {str(noticed.value).splitlines()[0][:100]}"
+        with run.round(), pytest.raises(AssertionError) as noticed:
+            endure(there)
+        run.outcome = f"caught: {str(noticed.value).splitlines()[0][:100]}"
 
 
 def endure(there: Cluster) -> None:
