@@ -23,8 +23,9 @@ from agents.logs import USUAL, Bounds, Logs, sources
 from agents.node import About
 from agents.ports import Ports
 from agents.record import Record
+from agents.running import running
 from agents.runtime import Runtime, RuntimeFault
-from agents.samples import Sampler, Whole, running
+from agents.samples import Sampler, Whole
 from agents.secrets import Secrets
 from agents.services import Services
 from agents.silence import SHORT, released

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -17,11 +17,10 @@ import structlog
 from agents.client import Away, Refused
 from agents.clock import Clock
 from agents.counters import Counters
-from agents.desired import Desired
-from agents.runtime import Runtime
-from agents.worker import Worker
+from agents.running import Running
+from agents.scrapes import Scraper
 from heroctl.domain.metrics import STEP
-from heroctl.domain.sampling import Measured, SamplesReply, SamplesRequest, Scraped, Taken
+from heroctl.domain.sampling import Measured, SamplesReply, SamplesRequest, Taken
 
 FIRST: Final = 1.0  # seconds from the first look to the first sample
 LATE: Final = 120.0  # seconds after which a sample is of no use any more
@@ -43,27 +42,6 @@ class Whole(Protocol):
     def limits(self) -> tuple[float, float]:
         """Processors, and bytes of memory."""
         ...
-
-
-class Running(NamedTuple):
-    """An allocation whose container runs, and what it may use: cores, bytes."""
-
-    alloc: str
-    container: str
-    runtime: Runtime
-    cpu: float
-    memory: float
-    restarts: int
-
-
-def running(workers: Iterable[Worker], desired: Desired) -> Iterator[Running]:
-    """Name what runs of the allocations that a node holds."""
-    for worker in workers:
-        record, known = worker.record, desired.known(worker.alloc)
-        if record.phase == "running" and record.container and known is not None:
-            needs = known.spec.resources
-            limits = needs.cpu, float(needs.memory.bytes)
-            yield Running(record.alloc, record.container, worker.runtime, *limits, max(0, record.attempt - 1))
 
 
 class Seen(NamedTuple):
@@ -88,21 +66,25 @@ class Sampler:
         *,
         clock: Clock,
         session: Callable[[], int],
-        scraped: Callable[[], list[Scraped]] = list,
     ) -> None:
         self._whole = whole
         self._running = running
         self._send = send
         self._clock = clock
         self._session = session
-        self._scraped = scraped
+        self._scraper = Scraper(running, clock)
         self._offset = hashlib.blake2b(node.encode(), digest_size=1).digest()[0] / 256 * (STEP - 2) + 1
         self._seen: dict[str, Seen] = {}  # by container; "": the machine
         self._kept: deque[tuple[float, list[Measured]]] = deque()
         self._away = False
 
     async def run(self) -> None:
-        """Take and send, for ever."""
+        """Take and send, and read what applications tell of themselves, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._scraper.run())
+            tasks.create_task(self._sample())
+
+    async def _sample(self) -> None:
         await self.take()
         self._kept.clear()  # nothing was there to compare it with
         pause = FIRST
@@ -128,7 +110,7 @@ class Sampler:
         now = self._clock.now()
         while self._kept and self._kept[0][0] < now - LATE:
             self._kept.popleft()
-        session, scraped = self._session(), self._scraped()
+        session, scraped = self._session(), self._scraper.take()
         if not session or not (self._kept or scraped):
             return 0.0
         taken = [Taken(max(0.0, now - at), samples) for at, samples in self._kept]
@@ -143,6 +125,7 @@ class Sampler:
             return 0.0
         self._kept.clear()
         self._away = False
+        self._scraper.wanted = reply.scrape
         pause = (reply.again + self._offset) % STEP
         return pause if pause >= FIRST else pause + STEP  # woken a little early, it would be the same one again
 

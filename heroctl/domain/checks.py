@@ -15,6 +15,7 @@ from heroctl.domain.disconnect import disconnect
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
 from heroctl.domain.mounts import mounts
+from heroctl.domain.scraping import Metrics
 from heroctl.domain.spec import DYNAMIC_PORTS, MAX_COUNT, MAX_ENV, Health, Job, Task
 
 NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -43,7 +44,28 @@ def check_job(job: Job, problems: list[Problem]) -> None:
         _check_task(task, path, problems)
         _check_ports(task, path, hosts, problems)
     check_dependencies(job, problems)
+    _check_metrics(job, problems)
     check_system(job, problems)
+
+
+def _check_metrics(job: Job, problems: list[Problem]) -> None:
+    """A job's metrics are told on a port that one of its tasks has."""
+    metrics = job.metrics
+    if metrics is None:
+        return
+    if not any(port_of(task, metrics) for task in job.tasks):
+        message = f"no task has a port {metrics.port!r}: name one, or give its number inside the container"
+        problems.append(Problem("metrics.port", "invalid_value", message))
+    if not metrics.path.startswith("/") or len(metrics.path) > 256 or not metrics.path.isprintable():
+        problems.append(Problem("metrics.path", "invalid_value", "expected a path, such as /metrics"))
+    if not 1 <= metrics.interval.seconds <= 3_600:
+        problems.append(Problem("metrics.interval", "out_of_range", "expected 1s to 1h"))
+
+
+def port_of(task: Task, metrics: Metrics) -> str:
+    """Name the port of a task on which it tells its metrics; "": it has none of that."""
+    wanted = metrics.port
+    return next((name for name, port in sorted(task.ports.items()) if wanted in (name, port.container)), "")
 
 
 def _name(name: str, path: str, problems: list[Problem]) -> None:

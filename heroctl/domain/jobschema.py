@@ -34,6 +34,7 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "priority": "1 to 100: who waits for whom where there is not room for all.",
         "meta": "Anything that you want to find again; nothing is done with it.",
         "periodic": "When a batch job is launched.",
+        "metrics": "Where its replicas tell metrics of their own; the cluster reads and shows them.",
         "dispatch": "What a batch job is given that runs when it is dispatched, and only then.",
     },
     "Task": {
@@ -118,6 +119,12 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "cron": "Minute, hour, day of month, month, day of week; or a name such as `@daily`.",
         "time_zone": "Whose wall clock; a name such as `Europe/Berlin`.",
         "overlap": "Whether a launch begins though the one before has not ended.",
+    },
+    "Metrics": {
+        "port": "A port of a task: its name, or its number inside the container.",
+        "enabled": "Whether they are read.",
+        "path": "The path of the page in Prometheus' text format.",
+        "interval": "How often it is read.",
     },
     "Dispatch": {
         "payload": "Whether each dispatch brings something to work on.",

@@ -275,7 +275,8 @@ def _everywhere(given: Mapping[str, tuple[str, ...]]) -> tuple[Rule, ...]:
 
 
 _SEEN: Final = (
-    "job", "alloc", "deployment", "service", "log", "metric", "event", "ingress", "node", "cluster", "namespace", "alert"
+    "job", "alloc", "deployment", "service", "log", "metric", "alert", "event", "ingress", "node", "cluster",
+    "namespace",
 )  # fmt: skip
 _VIEWER: Final = dict.fromkeys(_SEEN, ("read",))
 _DEPLOYER: Final = _added(

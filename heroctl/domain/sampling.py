@@ -48,7 +48,17 @@ class SamplesRequest(Struct, frozen=True):
     scraped: list[Scraped] = field(default_factory=list)
 
 
+class Scrape(Struct, frozen=True):
+    """An allocation whose application tells metrics: on which of its ports, at which path, how often (s)."""
+
+    alloc: str
+    port: str
+    path: str
+    every: float
+
+
 class SamplesReply(Struct, frozen=True):
-    """The answer: when the next sample is to be taken, in seconds."""
+    """The answer: when the next sample is to be taken, in seconds; and whose metrics are to be read."""
 
     again: float
+    scrape: list[Scrape] = field(default_factory=list)

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from heroctl.domain.duration import Duration, Size
 from heroctl.domain.ids import digest
+from heroctl.domain.scraping import Metrics
 
 MAX_COUNT: Final = 50_000
 MAX_TASKS: Final = 100
@@ -286,6 +287,7 @@ class Job(Struct, frozen=True):
     meta: dict[str, str] = field(default_factory=dict)
     periodic: Periodic | None = None
     dispatch: Dispatch | None = None
+    metrics: Metrics | None = None
 
     @property
     def launched_at_once(self) -> bool:
@@ -389,9 +391,8 @@ def content_digest(task: Task, image: str = "", pins: Collection[tuple[str, int]
     Another release may give another: stored where it is made, never recomputed.
     """
     made: list[Any] = content(task)
-    if pins:
-        return digest(_ENCODER.encode([made, image, pins]))
-    return digest(_ENCODER.encode([made, image] if image else made))
+    more = [image, pins] if pins else [image] if image else []
+    return digest(_ENCODER.encode([made, *more] if more else made))
 
 
 def policy_digest(task: Task) -> str:

@@ -12,6 +12,7 @@ from heroctl.domain.checks import check_job
 from heroctl.domain.checks_launches import launch_warnings
 from heroctl.domain.errors import Problem, invalid_spec
 from heroctl.domain.references import content_secrets
+from heroctl.domain.scraping import Metrics
 from heroctl.domain.spec import MAX_TASKS, Health, Job, Task
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -21,7 +22,7 @@ _CONVERT_ERROR: Final = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)
 _DRIVERS: Final = get_args(specs.Driver)
 
 # Fields of the job model that this release cannot honour yet. They are refused by name: ignoring one would be a lie.
-LATER_JOB: Final = frozenset({"ingress", "metrics"})
+LATER_JOB: Final = frozenset({"ingress"})
 LATER_TASK: Final = frozenset(
     {
         "logs",
@@ -75,6 +76,7 @@ def _read_job(raw: object, problems: list[Problem]) -> Job | None:
     _known(fields, Job, LATER_JOB, "", problems)
     _known(fields.get("periodic"), specs.Periodic, frozenset(), "periodic.", problems)
     _known(fields.get("dispatch"), specs.Dispatch, frozenset(), "dispatch.", problems)
+    _known(fields.get("metrics"), Metrics, frozenset(), "metrics.", problems)
     tasks = _read_tasks(fields.get("tasks"), problems, batch=fields.get("type") == "batch")
     _text_map(fields, "meta", "", problems)
     if problems:

@@ -12,8 +12,9 @@ import pytest
 from agents.clock import RealClock
 from agents.counters import Counters, Machine
 from agents.docker_runtime import DockerRuntime
+from agents.running import Running
 from agents.runtime import Runtime
-from agents.samples import Running, Sampler
+from agents.samples import Sampler
 from heroctl.domain.sampling import Measured, SamplesReply, SamplesRequest
 from tests import image
 from tests.agents.kits import ProcessKit, description

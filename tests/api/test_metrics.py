@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from eventstore.samples import Exposed
 from tests.api.rig import Rig, beside
 from tests.api.specs import place, spec, submit
 from tests.api.test_agent import Agent, agent, said
@@ -198,3 +199,54 @@ async def test_a_session_that_was_replaced_has_no_say(api: Rig) -> None:
     first, _ = await running(api)
     first.session -= 1
     assert (await first.measured(NODE)).error == "session_replaced"
+
+
+async def test_applications_tell_metrics_of_their_own_where_their_job_says_so(api: Rig) -> None:
+    first, alloc = await running(api)
+    told = {"port": 8080, "path": "/counts", "interval": "30s"}
+    again = await api.post("/v1/jobs", spec(metrics=told))
+    assert again.body["version"] == 2
+    reply = await first.measured(LOAD, alloc)
+    assert reply.body["scrape"] == [{"alloc": alloc, "port": "http", "path": "/counts", "every": 30.0}]
+    families = [["orders_total", "counter", "Orders.", [["orders_total", 'kind="a"', "5"]]]]
+    scraped = [
+        {"alloc": alloc, "up": True, "families": families, "dropped": 2},
+        {"alloc": "elsewhere", "up": True, "families": families},
+    ]
+    body = {"session": first.session, "scraped": scraped}
+    assert (await api.post("/v1/agent/samples", body, token=first.token)).status == 200
+    found = values((await api.get("/v1/metrics?format=prometheus")).raw)
+    own = {"namespace": "default", "job": "web", "task": "app", "alloc": alloc, "node": "node-1"}
+    assert found["orders"] == [(own | {"kind": "a"}, 5.0)]
+    assert found["heroctl_scrape_up"] == [(own, 1.0)]
+    assert found["heroctl_scrape_dropped_series"] == [({}, 2.0)]
+    off = await api.post("/v1/jobs", spec(metrics=told | {"enabled": False}))
+    assert off.status == 200
+    assert (await first.measured(LOAD, alloc)).body["scrape"] == []
+    api.clock.now += 600
+    assert "orders" not in values((await api.get("/v1/metrics?format=prometheus")).raw), "what is old is not shown"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "path"),
+    [
+        ({"port": "nowhere"}, "metrics.port"),
+        ({"port": 9999}, "metrics.port"),
+        ({"port": "http", "path": "metrics"}, "metrics.path"),
+        ({"port": "http", "interval": "0s"}, "metrics.interval"),
+        ({"port": "http", "colour": "red"}, "metrics.colour"),
+        ({}, "metrics.port"),
+    ],
+)
+async def test_a_metrics_block_that_leads_nowhere_is_refused(api: Rig, metrics: dict[str, Any], path: str) -> None:
+    reply = await api.post("/v1/jobs", spec(metrics=metrics))
+    assert reply.error == "invalid_spec"
+    assert [each["path"] for each in reply.body["details"]] == [path]
+
+
+async def test_every_process_shows_what_it_counts_to_those_who_may_see_the_cluster(api: Rig) -> None:
+    now = int(api.clock.now)
+    counted = b'[["heroctl_waiters","gauge","Waiting.",[["heroctl_waiters","","3"]]]]'
+    await api.parts.usage.samples.expose([Exposed("process", "reconciler-1", now, counted)])
+    found = values((await api.get("/v1/metrics?format=prometheus")).raw)
+    assert found["heroctl_waiters"] == [({"process": "reconciler-1"}, 3.0)]

@@ -17,11 +17,17 @@ from tests.histories.made import story
 
 OF_JOBS = "event:read default *"  # in the event's namespace, for its job
 RIGHTS = {
+    "alert.deleted": "alert:read default",
+    "alert.fired": "alert:read default",
+    "alert.resolved": "alert:read default",
+    "alert.set": "alert:read default",
     "alloc.failed": OF_JOBS,
     "alloc.given_up": OF_JOBS,
     "alloc.misplaced": OF_JOBS,
     "alloc.placed": OF_JOBS,
     "alloc.reported": OF_JOBS,
+    "alloc.restart_requested": OF_JOBS,
+    "alloc.signal_requested": OF_JOBS,
     "alloc.stop_requested": OF_JOBS,
     "alloc.stopping": OF_JOBS,
     "cluster.brake_off": "cluster:read",
