@@ -71,6 +71,7 @@ class Outside:
         self._timeout = httpx2.Timeout(patience, connect=connect).as_dict()
         self._linger = linger
         self._http: httpx2.AsyncHTTPTransport | None = None
+        self._making = asyncio.Lock()
 
     async def look(self, url: httpx2.URL) -> None:
         """Look whether a host may be spoken to, and speak to nobody. Raises Barred; and Unanswered: it is not known."""
@@ -120,7 +121,7 @@ class Outside:
         )
 
     async def _once(self, request: httpx2.Request, most: int) -> Response:
-        answer = await self._transport().handle_async_request(request)
+        answer = await (await self._transport()).handle_async_request(request)
         body = bytearray()
         try:
             async with asyncio.timeout(self._linger):
@@ -135,15 +136,16 @@ class Outside:
             await answer.aclose()
         return Response(answer.status_code, dict(answer.headers), bytes(body[:most]))
 
-    def _transport(self) -> httpx2.AsyncHTTPTransport:
-        """Make it when it is needed: reading the machine's certificates takes a while."""
-        if self._http is None:
-            self._http = httpx2.AsyncHTTPTransport(
-                verify=ssl.create_default_context(),
-                trust_env=False,
-                limits=httpx2.Limits(max_keepalive_connections=0),  # one host's must never serve another's request
-            )
-        return self._http
+    async def _transport(self) -> httpx2.AsyncHTTPTransport:
+        """Make it when it is needed, and beside the loop: reading the machine's certificates takes a while."""
+        async with self._making:
+            if self._http is None:
+                self._http = httpx2.AsyncHTTPTransport(
+                    verify=await asyncio.to_thread(ssl.create_default_context),
+                    trust_env=False,
+                    limits=httpx2.Limits(max_keepalive_connections=0),  # one host's must never serve another's request
+                )
+            return self._http
 
 
 class Names:

@@ -22,6 +22,7 @@ from tests.eventstore.fastloop import elapse
 from tests.waiting import eventually
 
 _EVENTS: Final = 500
+_WARM: Final = 20  # events before those, with which a reconciler reads the machine's certificates once
 _RATE: Final = 50  # events a second
 _HOOKS: Final = 3  # receivers, each told of all; one of them never answers
 _ANSWER: Final = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -56,18 +57,21 @@ async def _measured(there: Cluster, say: Callable[[str], None]) -> dict[str, flo
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         there.client.post("/v1/webhooks", {"url": url, "events": ["secret.changed"]}, keyed=False)
     async with Database(there.postgres.dsn()) as database, open_log(database) as log:
+        for number in range(_WARM):
+            await log.append(Append((SecretWritten("default", "warm", number + 1, f"warm-{number}"),)))
+        await eventually(lambda: all(len(each) >= _WARM for each in took[1:]), timeout=60, what="the first")
         began, before = time.monotonic(), usage(there.parts["reconciler-1"].pid).cpu
         for number in range(_EVENTS):
             event = SecretWritten("default", f"s{number % 7}", number + 1, f"row-{number}", "update")
             index = (await log.append(Append((event,)))).last
             placed[index] = time.time() * 1000  # it is committed
             await elapse(max(0.0, began + (number + 1) / _RATE - time.monotonic()))
-        await eventually(lambda: all(len(each) >= _EVENTS for each in took[1:]), timeout=60, what="all of it")
+        await eventually(lambda: all(len(each) >= _WARM + _EVENTS for each in took[1:]), timeout=60, what="all of it")
     for server in servers:
         server.close()
     for task in kept:
         task.cancel()
-    found = sorted(at - placed[index] for each in took[1:] for index, at in each)
+    found = sorted(at - placed[index] for each in took[1:] for index, at in each if index in placed)
     cpu = (usage(there.parts["reconciler-1"].pid).cpu - before) / len(found) * 1000
     say(f"a delivery: {found[0]:.1f}..{found[-1]:.1f} ms, median {statistics.median(found):.1f}; {cpu:.1f} ms of CPU")
     return {"webhook_p99_ms": found[int(len(found) * 0.99)]}
