@@ -197,6 +197,11 @@ class Keeper:
         """The epoch under which this process coordinates; None: it does not, or can no longer be sure."""
         return self._epoch if self._clock() < self._until else None
 
+    @property
+    def knows_time(self) -> bool:
+        """Whether the database's time was ever read: not before the first attempt that was answered."""
+        return self._offset is not None
+
     def now(self) -> int:
         """Return the database's time in ms, as measured at the last attempt. There must have been one."""
         if self._offset is None:

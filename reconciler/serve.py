@@ -189,7 +189,7 @@ def _measuring(
     def epoch() -> int | None:
         return keeper.epoch() if coordinator.coordinates else None
 
-    told = functools.partial(tell, samples, keeper.holder, now)
+    told = functools.partial(tell, samples, keeper.holder, lambda: now() if keeper.knows_time else None)
     rollup = Rollup(samples, lambda: coordinator.coordinates, now)
     return [told, rollup.run, Alerts(log, view, samples, epoch, now).run]
 
