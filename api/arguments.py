@@ -55,6 +55,11 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
         "What series are put together by: those of a group are added up (percentages: their mean).",
     ),
     "format": ({"type": "string", "enum": ["json", "prometheus"]}, "As with `Accept`."),
+    "tail": ({"type": "integer", "minimum": 0, "maximum": 10_000}, "So many of the last lines; 100 unless given."),
+    "since": ({"type": "string", "examples": ["10m"]}, "Not before this time (RFC 3339), or so long ago."),
+    "grep": (_TEXT, "Only lines that hold this text."),
+    "output": ({"type": "string", "enum": ["stdout", "stderr"]}, "Only what was written there."),
+    "task": (_TEXT, f"{_AMONG} task."),
     "outcome": ({"type": "string", "enum": ["done", "refused"]}, f"{_AMONG} outcome."),
 }
 _PATH: Final[dict[str, str]] = {

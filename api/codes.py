@@ -88,6 +88,15 @@ CODES: Final[dict[str, Code]] = {
     "invalid_topic": Code(
         Invalid, "More topics or types are asked for than one may.", "Ask for fewer, or for a kind such as `job`."
     ),
+    "invalid_tail": Code(Invalid, "`tail` is not a whole number that is allowed here.", _SHOWN),
+    "invalid_since": Code(
+        Invalid, "`since` is no time.", "Give a time such as `2026-03-01T12:00:00Z`, or so long ago: `10m`."
+    ),
+    "invalid_output": Code(Invalid, "`output` is none of the two.", "Say `output=stdout` or `output=stderr`."),
+    "invalid_grep": Code(Invalid, "`grep` is too long.", "Look for less text."),
+    "logs_unavailable": Code(
+        Unavailable, "What workloads write cannot be read: Redis is away, or the cluster has none.", "Try again later."
+    ),
     "invalid_stream": Code(Invalid, "`stream` is not true or false.", "Say `stream=true`, or leave it out."),
     "invalid_wait": Code(Invalid, "`wait` is not a duration.", "Give one such as `30s` or `5m`."),
     "invalid_at": Code(
@@ -210,6 +219,18 @@ CODES: Final[dict[str, Code]] = {
         Conflict,
         "The job is not at the `spec_index`, or the secret not at the `modify_index`, that `check_index` asks for.",
         "Read it again, then decide.",
+    ),
+    "allocation_over": Code(
+        Conflict, "The allocation is over: nothing of it runs any more.", "List the job's: another may have its place."
+    ),
+    "allocation_stopping": Code(
+        Conflict, "The allocation is stopping, or was given up.", "List the job's: another takes its place."
+    ),
+    "allocation_not_running": Code(
+        Conflict, "Nothing of the allocation runs now: it is being started, or about to be.", "Wait until it runs."
+    ),
+    "too_many_signals": Code(
+        Conflict, "The allocation's node has not answered for the signals before.", "Look whether the node is up."
     ),
     "job_stopped": Code(Conflict, "The job is stopped: nothing of it runs.", "Submit it again to start it."),
     "settings_changed": Code(

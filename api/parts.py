@@ -17,6 +17,7 @@ from api.gate import Gate
 from api.idempotency import Marks
 from api.images import Images
 from api.limits import Limits, Sizes
+from api.log_feed import LogFeed
 from api.passwords import Passwords
 from api.past import Archive
 from api.prover import Prover
@@ -72,6 +73,7 @@ class Parts:
     trail: Trail
     master: Master
     deliveries: Deliveries
+    logs: LogFeed | None = None
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)

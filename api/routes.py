@@ -15,6 +15,7 @@ from api import (
     acl,
     acl_tokens,
     agent,
+    agent_logs,
     agent_samples,
     agent_secrets,
     alerts,
@@ -34,6 +35,7 @@ from api import (
     joining,
     launches,
     log,
+    log_reads,
     loglevel,
     metrics,
     namespaces,
@@ -235,7 +237,9 @@ ROUTES: Final[tuple[Row, ...]] = (
         AT,
     ),
     read("/v1/allocations/{id}", may("alloc:read"), allocations.detail, AT),
-    do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.stopped),
+    do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.written),
+    do("POST", "/v1/allocations/{id}/restart", may("alloc:restart"), allocations.restart, again=allocations.written),
+    do("POST", "/v1/allocations/{id}/signal", may("alloc:signal"), allocations.signal, again=allocations.written),
     do("GET", "/v1/allocations/{id}/stats", may("metric:read"), metrics.stats),
     # metrics
     do("GET", "/v1/metrics", may("metric:read"), snapshot.show, "format"),
@@ -326,4 +330,5 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),
     do("POST", "/v1/agent/services", NODE, services.of_node),
     do("POST", "/v1/agent/samples", NODE, agent_samples.take),
+    do("POST", "/v1/agent/logs", NODE, agent_logs.take),
 )

@@ -27,6 +27,9 @@ from api.gate import Gate
 from api.images import Images
 from api.keys import FileKeys, VaultKeys, keyring
 from api.limits import Counters, Limits
+from api.log_feed import LogFeed
+from api.log_sweep import keep_small
+from api.logs import LogStore
 from api.parts import Parts
 from api.passwords import Passwords
 from api.past import Archive, Historians, Teller
@@ -145,6 +148,10 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, Requ
         parts = await _insist(lambda: _parts(settings, database, log, view, streams, teller=historians, master=master))
         stack.push_async_callback(parts.images.close)
         _bound(settings, parts, counters)
+        if settings.redis_url:
+            store = await stack.enter_async_context(LogStore(settings.redis_url))
+            parts.logs = LogFeed(view, store, time.monotonic)
+            stack.callback(tasks.create_task(keep_small(store, settings.log_budget.bytes)).cancel)
         await _insist(lambda: _admin(settings, log, parts))
         uses = parts.gate.uses.run(PostgresUses(database), view)
         INTERNALS.gauge("heroctl_waiters", "Long polls and streams that wait", lambda: len(parts.waiters))

@@ -76,8 +76,8 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
         case _, ["jobs", "{name}", *_]:
             name = _LAUNCHED.get(line.name, "web")
             return Question(f"{line.route.replace('{name}', name)}?namespace={place}", _BODIES.get(line.name))
-        case _, ["deployments" | "allocations" as noun, "{id}", *_]:
-            return Question(line.route.replace("{id}", ids[f"{noun} {place}"]))
+        case _, ["deployments" | "allocations" | "logs" as noun, "{id}", *_]:
+            return Question(line.route.replace("{id}", ids[f"{noun.replace('logs', 'allocations')} {place}"]))
         case _, ["services", _]:
             return Question(f"/v1/services/web?namespace={place}")
         case _, ["nodes", "{id}", *_]:
@@ -121,6 +121,7 @@ _BODIES: Final[dict[str, Any]] = {
     "PUT /v1/namespaces/{name}": {"description": "said anew"},
     "POST /v1/cluster/join-tokens": {},
     "POST /v1/cluster/brake": {"on": False},
+    "POST /v1/allocations/{id}/signal": {"signal": "SIGHUP"},
     "POST /v1/nodes/{id}/eligibility": {"eligible": True},
     "POST /v1/nodes/{id}/drain": {"dry_run": True},
     "POST /v1/jobs/{name}/rollback": {"version": 1},

@@ -204,6 +204,11 @@ def _samples(fuzz: Fuzz) -> dict[str, Any]:
     return {"json": {"session": session, "taken": taken}, "token": fuzz.node}
 
 
+def _logs(fuzz: Fuzz) -> dict[str, Any]:
+    session = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
+    return {"json": {"session": session, "shipments": []}, "token": fuzz.node}
+
+
 def _secrets(fuzz: Fuzz) -> dict[str, Any]:
     opened = fuzz.ask("POST", "/v1/agent/session", json=_SESSION, token=fuzz.node).json()["session"]
     return {"json": {"session": opened, "allocs": fuzz.live["allocations"]}, "token": fuzz.node}
@@ -256,6 +261,7 @@ _GIVEN: Final[dict[str, Callable[[Fuzz], dict[str, Any]]]] = {
     "POST /v1/agent/sync": _sync,
     "POST /v1/agent/secrets": _secrets,
     "POST /v1/agent/samples": _samples,
+    "POST /v1/agent/logs": _logs,
     "POST /v1/agent/services": lambda fuzz: {"json": {"known": ""}, "token": fuzz.node},
 }
 

@@ -65,7 +65,7 @@ def test_every_post_by_users_is_answered_again_or_shows_what_is_shown_once() -> 
     assert {row.path for row in ROUTES if row.keyed and not row.again} == NOT_AGAIN
     taking_none = {row.path for row in ROUTES if row.method == "POST" and not row.keyed}
     agents = {"/v1/nodes/join", "/v1/agent/session", "/v1/agent/sync", "/v1/agent/secrets", "/v1/agent/services"}
-    agents.add("/v1/agent/samples")
+    agents |= {"/v1/agent/samples", "/v1/agent/logs"}
     assert taking_none == {"/v1/auth/login", "/v1/auth/refresh"} | agents
 
 
