@@ -28,6 +28,8 @@ NAMES: Final = (
     "node.down",
     "cert.renewed",
     "secret.changed",
+    "alert.fired",
+    "alert.resolved",
 )
 ALL: Final = "*"  # of names: each of them, and each that a later release adds; of namespaces: all
 PING: Final = "ping"
@@ -71,6 +73,8 @@ def news(event: Event) -> News | None:
             return _secret(event.namespace, event.name, event.version, event.action)
         case e.SecretDeleted():
             return _secret(event.namespace, event.name, event.version, "delete")
+        case e.AlertFired() | e.AlertResolved():
+            return News(event.TAG, event.namespace, _alert(event))
         case e.WebhookPinged():
             namespace = "" if event.namespace == ALL else event.namespace
             return News(PING, namespace, {"webhook": event.id})
@@ -96,6 +100,18 @@ def _failed(event: e.AllocFailed) -> dict[str, Any]:
 
 def _secret(namespace: str, name: str, version: int, action: str) -> News:
     return News("secret.changed", namespace, {"name": name, "version": version, "action": action})
+
+
+def _alert(event: e.AlertFired | e.AlertResolved) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "alert": event.name,
+        "metric": event.metric,
+        "condition": event.condition,
+        "job": event.job or None,
+    }
+    if isinstance(event, e.AlertFired):
+        data |= {"of": event.of, "value": event.value, "description": event.description}
+    return data
 
 
 def _cut(text: str) -> str:

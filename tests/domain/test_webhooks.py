@@ -42,6 +42,8 @@ def at(event: Event, index: int = 100) -> Record:
 
 
 TOLD: Final[dict[str, Event]] = {
+    "alert.fired": e.AlertFired("default", "hot", "cpu", "> 1", "a1", 1.5, "web", "row"),
+    "alert.resolved": e.AlertResolved("default", "hot", "cpu", "> 1", "web"),
     "job.deployed": e.JobDeployed(1, "default", "web", 2, "d1"),
     "job.failed": e.JobFailed(1, "default", "web", 2, "d1", "deadline", 1),
     "alloc.failed": e.AllocFailed("a1", "default", "web", "main", 0, "n1", 3, "exited", "said", 137, True, True),
