@@ -21,7 +21,8 @@ Every round is a fault in the middle of a rollout, beside a job at rest. A round
 healthy and is wanted keeps its container, start time and attempt, no replica is missing or doubled at any index of the
 log, and nothing is left to decide within 30 s. Rows on the log alone are about what writers were told: it is there
 once, where it was said to be, in a chain without a gap. Where the log turns out to be another one, it is named anew
-once, and everything runs on. A control is the same with a part broken on purpose: it must be caught, or the scenario
+once, and everything runs on. Rows on nodes tell what became of the replicas on those that were cut off or died, and how
+long it took. A control is the same with a part broken on purpose: it must be caught, or the scenario
 proves nothing.
 
 | scenario | runtime | rounds | longest round | took | outcome |
