@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import httpx2
 import pytest
 
+from api.limits import ALONE
 from tests import servers
 from tests.api.process import Api, api, watch
 from tests.api.specs import spec
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(180)
 
 WINDOW: Final = 5.0
 LIMIT: Final = 100
+TRIES: Final = 3
 FLAGS: Final = (
     f"--limit-user={LIMIT}",
     f"--limit-window={WINDOW}",
@@ -79,6 +81,14 @@ async def hurry(client: httpx2.AsyncClient, token: str, until: float) -> list[As
     return asked
 
 
+def alone(made: list[Api]) -> int:
+    """Count how often a process went without Redis, which has 20 ms to answer: on a busy machine that is not much.
+
+    For the minute after that, twice the limit is all that is promised.
+    """
+    return sum(one.part.log.read_text().count("limits_alone") for one in made)
+
+
 def most_surely(asked: list[Asked], window: float) -> int:
     """Count the requests that were let through in the fullest window, whenever they were while they were under way."""
     passed = sorted(each for each in asked if each.status == 200)
@@ -94,22 +104,33 @@ async def test_a_fast_client_gets_its_limit_from_all_together(three: list[Api]) 
     async with clients(three) as each:
         for client in each:
             assert (await ask(client, other)).status == 200
-        end = time.monotonic() + 3 * WINDOW
-        hurried, calm = await asyncio.gather(
-            asyncio.gather(*(hurry(client, token, end) for client in each)), trickle(each, other, end)
-        )
-    asked = sorted(one for many in hurried for one in many)
+        asked, calm = await hurried(each, token, other)
+        for _ in range(TRIES - 1) if (lost := alone(three) > 0) else ():
+            before, due = alone(three), time.monotonic() + ALONE
+            await eventually(lambda due=due: time.monotonic() >= due)  # type: ignore[misc] # bound now
+            asked, calm = await hurried(each, token, other)
+            if not (lost := alone(three) > before):
+                break
     assert {one.status for one in asked} == {200, 429}
-    assert most_surely(asked, WINDOW) <= LIMIT
+    assert most_surely(asked, WINDOW) <= (2 * LIMIT if lost else LIMIT)
     passed = [one for one in asked if one.status == 200]
-    assert len(passed) >= 0.9 * 3 * LIMIT
-    for one in asked:
+    assert lost or len(passed) >= 0.9 * 3 * LIMIT
+    for one in asked if not lost else ():
         if one.status == 429:
             assert 1 <= one.retry_after <= WINDOW
             # By a tenth of a second more: what is told is told a moment late, by which permits come free late.
             recent = sum(each.heard > one.sent - WINDOW - 0.1 and each.sent < one.heard for each in passed)
             assert recent >= 0.9 * LIMIT, (recent, one)
     assert {one.status for one in calm} == {200}, "another's limit is its own"
+
+
+async def hurried(each: list[httpx2.AsyncClient], token: str, other: str) -> tuple[list[Asked], list[Asked]]:
+    """Ask all as fast as possible for three windows, and calmly beside that with another token."""
+    end = time.monotonic() + 3 * WINDOW
+    many, calm = await asyncio.gather(
+        asyncio.gather(*(hurry(client, token, end) for client in each)), trickle(each, other, end)
+    )
+    return sorted(one for asked in many for one in asked), calm
 
 
 async def trickle(each: list[httpx2.AsyncClient], token: str, end: float) -> list[Asked]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,8 +23,15 @@ from tests.waiting import eventually, until
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    return Folder(tmp_path_factory.mktemp("dev"))
+def place() -> Iterator[Path]:
+    """A place that another account may be let through to: every run of pytest shuts the way to its own ones anew."""
+    with tempfile.TemporaryDirectory(prefix="heroctl-dev-test-") as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def folder(place: Path) -> Folder:
+    return Folder(place / "dev")
 
 
 @asynccontextmanager
@@ -100,8 +108,8 @@ async def test_what_a_killed_postmaster_left_is_ended_and_a_stale_pid_file_is_no
     until(lambda: not inside(data))
 
 
-async def test_data_half_made_is_made_anew(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "half")
+async def test_data_half_made_is_made_anew(place: Path) -> None:
+    folder = Folder(place / "half")
     half = folder.room("postgres.new")
     (half / "PG_VERSION").write_text("18")
     async with server(folder) as (postgres, _):
