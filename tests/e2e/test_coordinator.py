@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,7 @@ def test_every_process_follows_the_level_and_tells_what_it_decides(there: Cluste
     there.client.put("/v1/cluster/loglevel", {"level": None})
     submitted = there.submit({"job": "told", "tasks": [{"name": "a", **there.runtime.task("exit 0"), "count": 1}]})
     line = until(lambda: decided(there, "told"), timeout=20, what="a line of its placement")
+    assert line is not None
     assert (line["type"], line["namespace"], line["node"]) == ("alloc.placed", "default", "node-1")
     assert (line["cause"], line["request_id"][:4]) == (submitted["index"], "req_")
     asked = f'"request_id":"{line["request_id"]}"'
@@ -74,7 +76,7 @@ def test_no_line_of_any_process_holds_a_secret(there: Cluster) -> None:
     value = marked()
     there.client.put("/v1/cluster/loglevel", {"level": "debug"})
     there.client.post("/v1/secrets", {"name": "canary", "value": value.decode()})
-    says = {"env": {"CANARY": "${secret.canary}"}, "restart": {"attempts": 0}}
+    says: dict[str, Any] = {"env": {"CANARY": "${secret.canary}"}, "restart": {"attempts": 0}}
     there.submit(job(there.runtime, "says", script='echo "it is $CANARY"; exit 1', **says))
     there.client.wait_until("/v1/allocations", ended, job="says", what="its end")
     until(lambda: "exited with code 1" in there.parts["agent-1"].tail(4000), timeout=20, what="the agent to say so")
