@@ -50,14 +50,57 @@ def stats(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
 
 
 @app.command
+def logs(
+    alloc: Id,
+    /,
+    *,
+    follow: Annotated[bool, Parameter(name=("--follow", "-f"), negative="", help="Go on with what comes.")] = False,
+    tail: Annotated[int | None, Parameter(metavar="N", help="So many of the last lines; 100 unless given.")] = None,
+    since: Annotated[
+        str | None, Parameter(metavar="WHEN", allow_leading_hyphen=True, help="Not before a time, or so long ago: 10m.")
+    ] = None,
+    grep: Annotated[str | None, Parameter(metavar="TEXT", help="Only lines that hold this text.")] = None,
+    scope: Scope = SCOPE,
+) -> None:
+    """Show what an allocation wrote, for a day after its end, too."""
+    from heroctl.cli.logs import show
+
+    with Session(scope) as session:
+        show(session, scope, alloc, {"tail": tail, "since": since, "grep": grep}, follow=follow)
+
+
+@app.command
 def stop(alloc: Id, /, *, scope: Scope = SCOPE) -> None:
     """Stop an allocation; its job gets another in its place."""
+    _ask(alloc, "stop", None, f"allocation {alloc} stops; its slot is filled again", scope)
+
+
+@app.command
+def restart(alloc: Id, /, *, scope: Scope = SCOPE) -> None:
+    """Begin an allocation anew, on its node and in its place."""
+    _ask(alloc, "restart", None, f"allocation {alloc} begins anew: heroctl alloc status {alloc}", scope)
+
+
+@app.command
+def signal(
+    alloc: Id,
+    name: Annotated[str, Parameter(metavar="SIGNAL", help="For example SIGHUP, or HUP.")],
+    /,
+    *,
+    scope: Scope = SCOPE,
+) -> None:
+    """Send a signal to what runs in an allocation: once; its timeline says whether it arrived."""
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    _ask(alloc, "signal", {"signal": full}, f"{full} goes to allocation {alloc}: heroctl alloc status {alloc}", scope)
+
+
+def _ask(alloc: str, verb: str, body: dict[str, str] | None, said: str, scope: Scope) -> None:
     with Session(scope) as session:
-        answer = session.client.ask("POST", path("allocations", alloc, "stop"))
+        answer = session.client.ask("POST", path("allocations", alloc, verb), json=body)
     if scope.output in ("json", "yaml"):
         output.dump(answer.raw, scope.output)
     else:
-        output.note(f"allocation {alloc} stops; its slot is filled again")
+        output.note(said)
 
 
 def grid(allocations: list[Allocation]) -> Grid:

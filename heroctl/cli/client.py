@@ -146,14 +146,14 @@ class Client:
                 self._say(f"{fault.message}; trying again in {pause:.0f} s")
                 time.sleep(pause)
 
-    def lines(self, where: str, *, silence: float) -> Iterator[bytes]:
+    def lines(self, where: str, *, silence: float, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
         """Read an answer line by line while it is made; `Unreachable` after so many seconds without one."""
         timeout = httpx2.Timeout(silence, connect=_CONNECT_S)
         # Any answer renews the session, if need be; a stream that has begun cannot be asked for again.
         self.get(path("cluster", "status"))
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        own = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            with self._http.stream("GET", where, headers=headers, timeout=timeout) as response:
+            with self._http.stream("GET", where, headers={**own, **(headers or {})}, timeout=timeout) as response:
                 if response.status_code != 200:
                     response.read()
                     self._read(response)

@@ -48,6 +48,7 @@ VERBS: Final = {
     "doctor": ("heroctl.cli.doctor:doctor", "Look over all that a cluster needs, and say what to mend."),
     "audit": ("heroctl.cli.audit:audit", "Show who did what, when and from where, and what was refused."),
     "events": ("heroctl.cli.events:events", "Show what happened in the cluster, and what happens."),
+    "logs": ("heroctl.cli.logs:logs", "Show what workloads write, of many allocations in one."),
     "top": ("heroctl.cli.metrics:top", "Show who uses most, now: nodes and allocations, the greatest first."),
     "status": ("heroctl.cli.cluster:status", "Show how the cluster is."),
 }

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+from redis import Redis
+
 from agents.fake_runtime import Script
+from api.streams import Streams
+from heroctl.domain.logs import log_key
 from tests.agents.rig import Rig, alloc
 
 
@@ -58,3 +64,27 @@ async def test_what_is_refused_for_good_is_told_as_dropped(node: Rig) -> None:
     node.control.logs_status = 200
     await node.until(lambda: node.control.lines("a"), what="a marker")
     assert [line.dropped for line in node.control.lines("a")] == [2]
+
+
+async def test_an_agent_ships_with_the_user_that_an_api_makes_and_by_the_api_where_redis_knows_it_no_more(
+    node: Rig, redis_url: str
+) -> None:
+    async with Streams(redis_url, "") as streams:
+        access = await streams.access("n1")
+        assert access is not None
+        node.control.redis = access
+        node.runtime.scripts["shop:1"] = Script(says="\n".join(f"line {number}" for number in range(300)))
+        node.control.want(alloc("a"))
+        node.start()
+        with Redis.from_url(redis_url) as redis:
+            key = log_key("n1", "a")
+            await node.until(lambda: redis.xlen(key), what="entries")
+            batches = [json.loads(fields[b"batch"]) for _, fields in redis.xrange(key)]
+            assert [line["l"] for batch in batches for line in batch["lines"]] == [f"line {n}" for n in range(300)]
+            assert redis.ttl(key) > 24 * 3600
+            assert not node.control.logs
+            redis.execute_command("ACL", "DELUSER", access.username)
+            redis.client_kill_filter(_type="normal", skipme=True)
+            node.runtime.scripts["shop:1"] = Script(says="by the api")
+            node.control.want(alloc("b"))
+            await node.until(lambda: node.control.lines("b"), what="lines by the api")
