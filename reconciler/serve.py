@@ -158,13 +158,16 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
         snapshotter = Snapshotter(snapshots, lambda: coordinator.coordinates, making)
         retention = _retention(settings, log, keeper, snapshots)
         sweep = Sweep(view, PostgresVault(database), lambda: coordinator.coordinates)
-        post = _post(settings, PostgresVault(database))
+        apart = await stack.enter_async_context(
+            Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.webhook_connections)
+        )
+        post = _post(settings, PostgresVault(apart))
         stack.push_async_callback(post.close)
         webhooks = Webhooks(
             log=log,
             view=view,
-            cursors=PostgresCursors(database),
-            deliveries=PostgresDeliveries(database),
+            cursors=PostgresCursors(apart),
+            deliveries=PostgresDeliveries(apart),
             post=post,
             mandate=lambda: keeper.epoch() if coordinator.coordinates else None,
             now=keeper.now,

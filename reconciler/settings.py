@@ -24,6 +24,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     advertise: Annotated[str, describe("how this process is called among its peers (default: the host's name)")] = ""
     connections: Annotated[Annotated[int, Meta(ge=2)], describe("connections to Postgres for short statements")] = 4
+    webhook_connections: Annotated[
+        Annotated[int, Meta(ge=1)],
+        describe("connections to Postgres for what webhooks are told: their own, so that they hold no lease up"),
+    ] = 4
     raise_level_after: Annotated[
         Annotated[float, Meta(ge=0)],
         describe("seconds for which the whole control plane must be of a newer release until there is no way back"),
@@ -57,9 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         describe("the least that is logged, where the cluster asks for none"),
     ] = "info"
-    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = (
-        "json"
-    )
+    log_format: Annotated[Literal["json", "console"], describe("how it is logged: to programs, or to people")] = "json"
 
     def __post_init__(self) -> None:
         """Refuse what could not work."""

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from eventstore.lease import TTL
 from reconciler.__main__ import main
 from tests.servers import free_port
 from tests.waiting import until
@@ -78,7 +79,7 @@ def test_one_coordinates_and_hands_over_when_asked_to_end(postgres_dsn: str, tmp
         code, seconds = first.end()
         assert (code, seconds < 5) == (0, True)
         assert first.said("handed_over")
-        until(lambda: second.coordinates, timeout=3)
+        until(lambda: second.coordinates, timeout=0.8 * TTL)
         assert second.end()[0] == 0
         assert not [line for process in processes for line in process.said("plan_failed")]
 
@@ -94,7 +95,12 @@ def test_settings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     monkeypatch.delenv("HEROCTL_DSN", raising=False)
     assert main(["--help"]) == 0
     assert "--redis-url" in capsys.readouterr().out
-    assert main(["--dsn", "postgresql://me:secret@db/x", "--show-config"]) == 0
-    assert "secret" not in capsys.readouterr().out
+    assert main(["--dsn", "postgresql://me:sesame@db/x", "--show-config"]) == 0
+    assert "sesame" not in capsys.readouterr().out
     assert main([]) == 2
     assert "--dsn: is needed" in capsys.readouterr().err
+    wrong = ["--webhook-network", "10.0.0.0/99", "--secrets-key-file", "/nowhere"]
+    assert main(["--dsn", "postgresql://db/x", *wrong]) == 2
+    said = capsys.readouterr().err
+    assert "--webhook-network: " in said
+    assert "--secrets-key-file: /nowhere: No such file" in said
