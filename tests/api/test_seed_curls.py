@@ -26,11 +26,18 @@ from heroctl.domain.assignment import Report
 from heroctl.domain.events import AllocPlaced, AllocReported
 from heroctl.domain.ids import allocation_id
 from tests.api.process import Api, api
-from tests.api.specs import spec
+from tests.api.specs import INVENTORY, spec
 from tests.needs import needs
 
 pytestmark = [needs("curl"), needs("jq"), pytest.mark.timeout(120)]
 
+SESSION: Final[dict[str, Any]] = {
+    "boot_id": "boot-1",
+    "inventory": INVENTORY,
+    "capacity": {"cpu": 4.0, "memory": 8_000_000_000, "disk": 50_000_000_000},
+    "drivers": {"docker": {"healthy": True, "version": "1"}},
+    "address": "192.0.2.9",
+}
 HOST: Final = "https://manage.heroctl.com"
 JOB: Final = "heroctl-site"
 
@@ -92,6 +99,11 @@ curl -s https://manage.heroctl.com/v1/health/ready
 POLL: Final = r"""
 curl -s "https://manage.heroctl.com/v1/jobs?wait=5m&index=42" \
   -H "Authorization: Bearer $TOKEN"
+"""
+
+METRICS: Final = r"""
+curl -s "https://manage.heroctl.com/v1/metrics/query?metric=cpu&job=heroctl-site&from=-1h" \
+  -H "Authorization: Bearer $TOKEN" | jq
 """
 
 
@@ -210,6 +222,22 @@ async def _place(dsn: str, node: str) -> str:
         await log.append(Append((placed,), epoch=0))
         await log.append(Append((AllocReported(node, Report(alloc, attempt=1, phase="running")),)))
     return alloc
+
+
+def test_metrics_of_the_last_hour(shell: Shell, postgres_dsn: str) -> None:
+    shell.run(SUBMIT)
+    ask = shell.made.ask
+    join = ask("POST", "/v1/cluster/join-tokens", status=201)["token"]
+    node = ask("POST", "/v1/nodes/join", {"token": join, "name": "server-2"}, status=201, token="")
+    alloc = asyncio.run(_place(postgres_dsn, node["id"]))
+    taken = [{"age": 1.0, "samples": [{"alloc": alloc, "values": {"cpu": 0.25}}]}]
+    session = ask("POST", "/v1/agent/session", SESSION, token=node["token"])["session"]
+    ask("POST", "/v1/agent/samples", {"session": session, "taken": taken}, token=node["token"])
+    shown = shell.json(METRICS)
+    assert (shown["metric"], shown["unit"], shown["step"]) == ("cpu", "cores", 10)
+    [line] = shown["series"]
+    assert (line["labels"]["job"], line["labels"]["alloc"], line["labels"]["node"]) == (JOB, alloc, "server-2")
+    assert [value for _, value in line["points"]] == [0.25]
 
 
 def test_cluster_status(shell: Shell) -> None:
