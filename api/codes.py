@@ -280,7 +280,7 @@ CODES: Final[dict[str, Code]] = {
         "Wait until `awaiting` is true, then ask again.",
     ),
     "deployment_over": Code(Conflict, "The deployment has ended.", "Read `status`; a new one begins with a submit."),
-    "no_successor": Code(Conflict, "No reconciler that is meant lives and could take over.", "See `/v1/cluster/peers`."),
+    "no_successor": Code(Conflict, "No other reconciler, or not this one, can take over.", "See `/v1/cluster/peers`."),
     "ambiguous_id": Code(Conflict, "Several ids begin so.", "Give more of it."),
     "webhook_disabled": Code(
         Conflict,
