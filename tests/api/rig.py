@@ -8,7 +8,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
 from api import bootstrap
 from api.app import build
@@ -18,7 +18,6 @@ from api.gate import Gate
 from api.keys import VaultKeys, keyring
 from api.limits import Limits, Sizes
 from api.parts import Parts
-from api.passwords import Passwords
 from api.past import Archive
 from api.pulse import Pulse
 from api.reads import Pages
@@ -46,6 +45,7 @@ from heroctl.domain.events import Event
 from heroctl.domain.records import Member
 from tests.api import contract
 from tests.api.past import MemoryProver, MemoryTeller
+from tests.api.remembered import Remembered
 from tests.waiting import eventually
 
 EPOCH: Final = 1_790_000_000.0
@@ -103,22 +103,6 @@ class Reply:
         assert isinstance(body["message"], str)
         assert body["message"]
         return str(body["error"])
-
-
-class Remembered(Passwords):
-    """Passwords that are hashed once for all rigs of a run, and known again: else that is most of what tests do."""
-
-    known: ClassVar[dict[str, bytes]] = {}
-
-    async def hashed(self, password: str) -> bytes:
-        """As it was hashed before, or anew."""
-        if password not in self.known:
-            self.known[password] = await super().hashed(password)
-        return self.known[password]
-
-    async def match(self, kept: bytes | None, password: str) -> bool:
-        """Compare; what was hashed here is known."""
-        return (kept is not None and self.known.get(password) == kept) or await super().match(kept, password)
 
 
 class More(TypedDict, total=False):
@@ -201,7 +185,7 @@ class Rig:
         }
         left = asyncio.Event()
         pieces: list[bytes] = []
-        task = asyncio.get_running_loop().create_task(_exchange(self.app, scope, raw, chunk, left, pieces))
+        task = asyncio.get_running_loop().create_task(_exchange(self.app, scope, raw, chunk, left, pieces=pieces))
         self._asked.append(task)
         return Asking(task, left, pieces)
 
@@ -245,7 +229,7 @@ class Rig:
 
 
 async def _exchange(
-    app: Front, scope: dict[str, Any], raw: bytes, chunk: int, left: asyncio.Event, pieces: list[bytes]
+    app: Front, scope: dict[str, Any], raw: bytes, chunk: int, left: asyncio.Event, *, pieces: list[bytes]
 ) -> Reply | None:
     size = chunk or max(len(raw), 1)
     parts = [raw[at : at + size] for at in range(0, len(raw), size)] or [b""]
@@ -340,6 +324,23 @@ async def _running(
         await asyncio.gather(following, return_exceptions=True)
 
 
+def _pulse(clock: Clock, view: View, gate: Gate, waiters: Waiters, **rows: Any) -> Pulse:  # noqa: ANN401 - as it takes them
+    def revoked(ended: frozenset[str]) -> None:
+        if gate.revoke(ended):
+            waiters.end(gate.still)
+
+    return Pulse(
+        view=view,
+        **rows,
+        keyring=gate.keyring,
+        streams=None,
+        me=Present(Member("api-test", "api", "192.0.2.1:8080", "1.2.3")),
+        clock=clock.monotonic,
+        revoked=revoked,
+        usage=Usage(MemorySamples(), clock.wall),
+    )
+
+
 async def _made(
     clock: Clock,
     view: View,
@@ -354,23 +355,7 @@ async def _made(
     gate = Gate(view, vault, await keyring(VaultKeys(vault), clock.wall), clock.wall)
     waiters = Waiters(view, chance=lambda: 0.0, waiters=PLENTY)
 
-    def revoked(ended: frozenset[str]) -> None:
-        if gate.revoke(ended):
-            waiters.end(gate.still)
-
-    pulse = Pulse(
-        view=view,
-        beats=beats,
-        members=members,
-        leases=leases,
-        sessions=sessions,
-        keyring=gate.keyring,
-        streams=None,
-        me=Present(Member("api-test", "api", "192.0.2.1:8080", "1.2.3")),
-        clock=clock.monotonic,
-        revoked=revoked,
-        usage=Usage(MemorySamples(), clock.wall),
-    )
+    pulse = _pulse(clock, view, gate, waiters, beats=beats, members=members, leases=leases, sessions=sessions)
     teller, prover = MemoryTeller(log), MemoryProver(log)
     parts = Parts(
         view=view,
