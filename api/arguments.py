@@ -38,6 +38,11 @@ _QUERY: Final[dict[str, tuple[Schema, str]]] = {
     "actor": ({"type": "string", "examples": ["user:admin"]}, f"{_AMONG} actor."),
     "type": ({"type": "string", "examples": ["job.*"]}, f"{_AMONG} type; it may end in `*`."),
     "request_id": (_TEXT, f"{_AMONG} request id: all that one request did."),
+    "topic": (
+        {"type": "string", "examples": ["job:web,node"]},
+        "Only what is about any of these; a kind alone means all of it. It may stand again.",
+    ),
+    "stream": ({"type": "string", "enum": ["true", "false"]}, "`true`: as it happens, as server-sent events."),
     "address": (_TEXT, f"{_AMONG} client's address."),
     "from": ({"type": "string", "examples": ["-1h"]}, "Not before this time (RFC 3339), or so long ago."),
     "to": ({"type": "string", "examples": ["-1h"]}, "Not after this time (RFC 3339), or so long ago."),
@@ -101,10 +106,20 @@ ANSWERED: Final[Schema] = {
 }
 # The same names, of paths where they mean something else.
 _QUERY_OF: Final[dict[str, dict[str, tuple[Schema, str]]]] = {
+    "/v1/events": {
+        "index": (
+            {"anyOf": [_INDEX, {"const": "now"}]},
+            "Only what comes after this index; `now`: only what comes. With `wait`: wait until there is something.",
+        ),
+        "type": (
+            {"type": "string", "examples": ["job.*,node.down"]},
+            "Only of any of these types; each may end in `*`.",
+        ),
+    },
     "/v1/jobs/{name}/versions/diff": {
         "from": (_INDEX, "The version to begin with; the one before `to` unless given."),
         "to": (_INDEX, "The version to end with; the present one unless given."),
-    }
+    },
 }
 
 

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _MOST_ARGUMENTS: Final = 20
+LISTS: Final = frozenset({"topic"})  # arguments that mean several
 
 
 class Call:
@@ -233,7 +234,8 @@ def number(args: Mapping[str, str], name: str) -> int | None:
 def arguments(query: bytes, known: Iterable[str]) -> dict[str, str]:
     """Read a query string. Raises Invalid for a name that stands twice, or that the route does not know.
 
-    A filter that is passed over would answer another question.
+    A filter that is passed over would answer another question; those of LISTS may stand again, and are put together
+    with commas.
     """
     if not query:
         return {}
@@ -243,9 +245,11 @@ def arguments(query: bytes, known: Iterable[str]) -> dict[str, str]:
         )
     except ValueError:
         raise Invalid("invalid_query", "the query string cannot be read") from None
-    args = dict(pairs)
-    if len(args) != len(pairs):
-        raise Invalid("invalid_query", "a name stands twice in the query string")
+    args: dict[str, str] = {}
+    for name, value in pairs:
+        if name in args and name not in LISTS:
+            raise Invalid("invalid_query", "a name stands twice in the query string")
+        args[name] = f"{args[name]},{value}" if name in args else value
     if any("\0" in value for value in args.values()):
         raise Invalid("invalid_query", "no argument holds a NUL")  # and the database takes none
     for name in args:

@@ -85,6 +85,7 @@ async def test_pages_follow_one_another_by_their_index(api: Rig) -> None:
         ("topic=job:other", set()),
         ("topic=user", {"user.created"}),
         ("topic=user:admin,job:web&type=user.created,job.submitted", {"user.created", "job.submitted"}),
+        ("topic=user:admin&topic=job:web&type=user.created,job.submitted", {"user.created", "job.submitted"}),
         ("namespace=default&type=job.*", {"job.submitted"}),
         ("namespace=lab", set()),
         ("request_id=req_nothing", set()),
