@@ -18,7 +18,8 @@ from eventstore.database import Database
 from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier
 from heroctl.domain.metrics import METRICS, PLACES, STEP, Kind
 
-CHUNK: Final = 1_000  # subjects that are rolled in one statement
+CHUNK: Final = 500  # subjects whose samples are rolled in one statement
+FEW: Final = 50  # subjects whose blocks are: of each there are some thousand values
 LATE: Final = 120  # seconds for which samples of a block may still come after its end
 _WIDTH: Final = len(METRICS)
 
@@ -280,14 +281,14 @@ class PostgresSamples:
     async def _roll(self, number: int, start: int, last: int) -> None:
         tier = TIERS[number]
         await self._database.fetch(_PARTITION, [tier.table, start, tier.span])
-        for first in range(0, last + 1, CHUNK):
-            if not number:
+        if not number:
+            for first in range(0, last + 1, CHUNK):
                 await self._database.fetch(_ROLL, [start, first, first + CHUNK])
-                continue
-            finer = TIERS[number - 1]
-            ratio, points = tier.resolution // finer.resolution, tier.block // tier.resolution
-            sizes = [finer.resolution, ratio, points, start]
-            await self._database.fetch(_ROLL_BLOCKS, [tier.table, finer.table, *sizes, first, first + CHUNK])
+            return
+        finer = TIERS[number - 1]
+        sizes = [finer.resolution, tier.resolution // finer.resolution, tier.block // tier.resolution, start]
+        for first in range(0, last + 1, FEW):
+            await self._database.fetch(_ROLL_BLOCKS, [tier.table, finer.table, *sizes, first, first + FEW])
 
     async def expose(self, rows: Sequence[Exposed]) -> None:
         """See Samples.expose."""

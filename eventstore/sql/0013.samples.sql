@@ -147,7 +147,8 @@ BEGIN
             SELECT subject, metric, (b.start - $3) / ($4 * $5) + (u.o - 1) / $5 AS i, u.v, u.p
             FROM blocks b, unnest(b.mean, b.peak) WITH ORDINALITY AS u(v, p, o)
             UNION ALL
-            SELECT DISTINCT subject, metric, g, 'NaN'::real, 'NaN'::real FROM blocks, generate_series(0, $6 - 1) AS g
+            SELECT k.subject, k.metric, g, 'NaN'::real, 'NaN'::real
+            FROM (SELECT DISTINCT subject, metric FROM blocks) AS k, generate_series(0, $6 - 1) AS g
         ), made AS (
             SELECT subject, metric, i, coalesce(avg(v) FILTER (WHERE v <> 'NaN'), 'NaN')::real AS mean,
                 coalesce(max(p) FILTER (WHERE p <> 'NaN'), 'NaN')::real AS peak

@@ -158,6 +158,7 @@ async def _take(server: servers.Postgres, say: Callable[[str], None]) -> dict[st
             await usage.look()
             clock.now += STEP
 
+        clock.now += 1.0  # what is taken first is of this block, too
         await ten_seconds()  # who is new is registered
         before, began = _processor(server), clock.now
         for _ in range(_ROUNDS):
