@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import httpx2
+import msgspec
 import psycopg
 import pytest
 from redis import Redis
@@ -26,6 +27,7 @@ from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from eventstore.view import View
 from heroctl.domain.events import NamespaceCreated
+from heroctl.domain.logs import FIELD, Batch, Line, log_key
 from tests.api import canary
 from tests.api.canary import Places, found, marked
 from tests.api.process import Api, api
@@ -174,7 +176,9 @@ def test_a_secret_stands_nowhere_but_sealed(made: Api, answers: Answers, gather:
         answers.ask("DELETE", f"{path}?force=true")
 
 
-@pytest.mark.parametrize("at", ["table", "event", "audit", "snapshot", "redis", "log line", "answer", "arguments"])
+@pytest.mark.parametrize(
+    "at", ["table", "event", "audit", "snapshot", "redis", "log line", "workload", "answer", "arguments"]
+)
 def test_a_leak_is_found_wherever_it_is(made: Api, answers: Answers, gather: Gather, stores: Stores, at: str) -> None:
     """A value that was planted in one place is found there; else to find none would prove nothing."""
     value = marked()
@@ -195,6 +199,13 @@ def test_a_leak_is_found_wherever_it_is(made: Api, answers: Answers, gather: Gat
             case "redis":
                 redis.hset("heroctl:leak", mapping={"value": value.hex()})
                 expected = "key heroctl:leak: hex"
+            case "workload":
+                batch = Batch("default", "web", "app", "c1", 1, [Line(1, text)])
+                redis.xadd(log_key("n1", "leakleak"), {FIELD: msgspec.json.encode(batch)})
+                answers.ask("GET", "/v1/logs/leakleak")
+                said = found(value, answers.places)
+                assert [each for each in said if "GET /v1/logs/leakleak: json" in each], said
+                expected = "key heroctl:logs:n1:leakleak: json"
             case "log line":
                 with made.part.log.open("ab") as log:
                     log.write(b'{"path": "/v1/' + canary.forms(value)["url"] + b'"}\n')
