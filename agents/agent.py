@@ -23,6 +23,7 @@ from agents.logs import USUAL, Bounds, Logs, sources
 from agents.node import About
 from agents.ports import Ports
 from agents.record import Record
+from agents.room import Room
 from agents.running import running
 from agents.runtime import Runtime, RuntimeFault
 from agents.samples import Sampler, Whole
@@ -30,7 +31,7 @@ from agents.secrets import Secrets
 from agents.services import Services
 from agents.silence import SHORT, released
 from agents.sync import Dismissed, Sync
-from agents.worker import Room, Worker
+from agents.worker import Worker
 from heroctl.domain.assignment import (
     Driver,
     Inventory,

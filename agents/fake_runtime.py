@@ -23,6 +23,8 @@ from agents.runtime import Gone, ImageAbsent, ImageAuthFailed, ImageMissing, Por
 from heroctl.domain.assignment import Driver
 from heroctl.domain.image import tagged
 
+_HEARD_ONLY: Final = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+
 
 class Script(Struct, frozen=True):
     """What containers of an image do. Times are seconds."""
@@ -33,6 +35,7 @@ class Script(Struct, frozen=True):
     exit_code: int = 0
     oom: bool = False
     stop_takes: float | None = 0.0  # None: it does not listen to signals
+    hung_up: int | None = None  # the exit code that SIGHUP ends it with; None: it goes on
     healthy: bool = True
     here: bool = True  # whether the image is on the node from the beginning
     digest: str = ""  # what its tag stands for
@@ -141,10 +144,15 @@ class FakeRuntime:
             self._ends.put_nowait(found.alloc)
 
     async def signal(self, container: str, signal: str) -> None:
-        """End it, after the time it takes to listen; SIGKILL ends it at once."""
+        """End it, after the time it takes to listen; SIGKILL ends it at once; what asks for no end is heard only."""
         self._asked(f"signal {container} {signal}")
         if self._running(container) is None:
             raise Gone(container)
+        hung_up = self._script(self._images[container]).hung_up
+        if signal == "SIGHUP" and hung_up is not None:
+            self.end(container, hung_up)
+        if signal in _HEARD_ONLY:
+            return
         takes = self._script(self._images[container]).stop_takes
         if signal == "SIGKILL":
             self.end(container, 137)

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from heroctl.domain.assignment import Report
+from heroctl.domain.assignment import Report, Signalled
 from heroctl.domain.lifecycle import RANK, Health, Phase
 from heroctl.domain.spec import Restart
 
@@ -46,6 +46,8 @@ class Record(Struct, frozen=True, omit_defaults=True):
     ending: str = ""  # the container that was asked to end
     ending_at: float = 0.0
     killed_at: float = 0.0
+    signalling: int = 0  # number of the signal that is being sent
+    signalled: tuple[Signalled, ...] = ()  # what became of the newest ones
 
 
 def fresh(record: Record) -> Record:
@@ -175,6 +177,7 @@ def report(
         healthy_for=_elapsed(now, healthy_since) if running and health == "healthy" else None,
         container=record.container[:12],
         image=record.image,
+        signalled=list(record.signalled),
     )
 
 
@@ -192,7 +195,7 @@ def visible(record: Record) -> tuple[object, ...]:
     return (
         *(record.attempt, record.phase, record.container, record.ports, len(record.begun)),
         *(record.failed_attempt, record.exit_code, record.oom, record.reason, record.message, record.image),
-        record.waiting,
+        *(record.waiting, record.signalled),
     )
 
 

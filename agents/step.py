@@ -15,10 +15,11 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agents.asked import next_signal, settled, to_restart
 from agents.container import ATTEMPT, INCARNATION, Container, Description, Node, describe
 from agents.record import Record, completed, ended, failed, fresh, over, recent, stopping
 from heroctl.domain.allowance import refusal
-from heroctl.domain.assignment import Assigned
+from heroctl.domain.assignment import Assigned, SignalWish
 from heroctl.domain.endpoints import referred
 from heroctl.domain.isolation import taken
 from heroctl.domain.lifecycle import TERMINAL
@@ -74,13 +75,20 @@ class Signal(Struct, frozen=True):
     signal: str
 
 
+class Deliver(Struct, frozen=True):
+    """Send a signal that a user asked for, and remember what became of it: see `asked.sent`."""
+
+    container: str
+    wish: SignalWish
+
+
 class Remove(Struct, frozen=True):
     """Remove a container that no longer runs."""
 
     container: str
 
 
-Action = Wait | Reserve | Pull | Start | Signal | Remove
+Action = Wait | Reserve | Pull | Start | Signal | Deliver | Remove
 
 
 class Step(Struct, frozen=True):
@@ -210,20 +218,30 @@ def _run(
 ) -> Step:
     mine = _mine(record, assigned, observed)
     others = [one for one in observed if one is not mine]
-    record = _noticed(record, assigned, mine, others, now)
+    record = settled(_noticed(record, assigned, mine, others, now), assigned)
     if record.phase in TERMINAL:
         return _clear(record, observed, assigned, now)
     if others:
         return _clear(record, others, assigned, now)
     if record.phase in ("running", "stopping"):
-        return Step(record, Wait())
-    if now < record.not_before:
+        return Step(record, Wait()) if mine is None else _tended(record, mine, assigned, now)
+    if now < record.not_before and not to_restart(record, assigned):
         return Step(record, Wait(record.not_before))
     if mine is not None:
         return Step(record, Remove(mine.id))
-    if record.phase != "starting" or record.attempt < assigned.seen_attempt:
+    if record.phase != "starting" or record.attempt < assigned.seen_attempt or to_restart(record, assigned):
         record = _begun(record, assigned, now)
     return _start(wish, assigned, record, now, node)
+
+
+def _tended(record: Record, mine: Container, assigned: Assigned, now: float) -> Step:
+    """Do what users ask of a container that runs."""
+    if to_restart(record, assigned):
+        return _end(stopping(record, now), mine, assigned, now)
+    signal = next_signal(record, assigned)
+    if signal is None:
+        return Step(record, Wait())
+    return Step(replace(record, signalling=signal.number), Deliver(mine.id, signal))
 
 
 def _mine(record: Record, assigned: Assigned, observed: Sequence[Container]) -> Container | None:
@@ -246,7 +264,8 @@ def _noticed(
     if mine is None:
         return _without(record, assigned, next((one for one in others if one.id == record.container), None), now)
     if mine.state == "running":
-        same = record.phase == "running" and (record.container, record.run) == (mine.id, mine.run)
+        ours = record.phase == "running" or (record.phase == "stopping" and to_restart(record, assigned))
+        same = ours and (record.container, record.run) == (mine.id, mine.run)
         return record if same else _adopted(record, assigned, mine, now)
     if record.phase == "ended" or (record.phase == "starting" and mine.attempt < record.attempt):
         return record
@@ -294,7 +313,7 @@ def _begun(record: Record, assigned: Assigned, now: float) -> Record:
     begun = recent(record, assigned.spec.restart, now)
     return replace(
         fresh(record),
-        attempt=max(record.attempt, assigned.seen_attempt) + 1,
+        attempt=max(record.attempt, assigned.seen_attempt, assigned.restart) + 1,
         phase="starting",
         begun=(*begun, now) if record.counts else begun,
     )

@@ -9,25 +9,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
-from agents.clock import Clock
-from agents.container import Container, Node
-from agents.desired import Desired, wish
+from agents.asked import TOO_LATE, sent
+from agents.container import Container
+from agents.desired import wish
 from agents.health import Probe, Pulse, born, news, watch
-from agents.journal import Journal
-from agents.logs import Logs
-from agents.ports import NoPortLeft, Ports
+from agents.ports import NoPortLeft
 from agents.record import Record, interrupted, report, stopping, visible, waiting
+from agents.room import Room
 from agents.runtime import Gone, Runtime, StartFault, Unavailable
-from agents.secrets import Secrets, Waiting
-from agents.services import Services
+from agents.secrets import Waiting
 from agents.silence import patient
-from agents.step import Action, Fault, Pull, Remove, Reserve, Signal, Start, Wait, Wish, faulted, pulled, reserved, step
+from agents.step import (
+    Action,
+    Deliver,
+    Fault,
+    Pull,
+    Remove,
+    Reserve,
+    Signal,
+    Start,
+    Wait,
+    Wish,
+    faulted,
+    pulled,
+    reserved,
+    step,
+)
 from heroctl.domain.assignment import Report
 from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.spec import Health
@@ -35,32 +47,6 @@ from heroctl.domain.spec import Health
 KILL: Final = 1.0  # seconds from a kill to the end, where there is little time
 BACKOFF: Final = (0.1, 5.0)  # seconds to wait after the first and after many answers that did not come
 _log = structlog.get_logger("worker")
-
-
-class Told(Protocol):
-    """Hears that an allocation is worth a report; `passing`: of a phase that mostly ends at once."""
-
-    def __call__(self, alloc: str, *, passing: bool = False) -> None:
-        """Hear it."""
-        ...
-
-
-@dataclass
-class Room:
-    """What all workers of an agent share. `told` is called when something is worth a report, sooner or later."""
-
-    node: Node
-    clock: Clock
-    journal: Journal
-    ports: Ports
-    told: Told
-    secrets: Secrets
-    services: Services
-    logs: Logs
-    desired: Desired
-    removed: bool = False  # the node is no longer one: everything is to stop
-    heard_at: float | None = None  # when the last beat was sent that was answered
-    released: frozenset[str] = frozenset()  # allocations that nobody named, and an operator let go of
 
 
 class Worker:
@@ -288,6 +274,9 @@ class Worker:
                 await self._start(action)
             case Signal(container, signal):
                 await self._signal(container, signal)
+            case Deliver(container, wish):
+                arrived = await self._signal(container, wish.signal)
+                self._become(sent(self.record, wish.number, "" if arrived else TOO_LATE))
             case Remove(container):
                 await self._room.logs.finish(container)
                 await self.runtime.remove(container)
@@ -332,11 +321,14 @@ class Worker:
         else:
             self.containers = [*(self.containers or ()), made]
 
-    async def _signal(self, container: str, signal: str) -> None:
+    async def _signal(self, container: str, signal: str) -> bool:
+        """Send a signal, and tell whether somebody was there to get it."""
         try:
             await self.runtime.signal(container, signal)
         except Gone:
             self._stale = True
+            return False
+        return True
 
     def _fault(self, fault: Fault) -> None:
         assigned = self.wish.assigned

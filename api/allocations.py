@@ -1,9 +1,11 @@
-"""Allocations: what they look like, and stopping one."""
+"""Allocations: what they look like, and what may be asked of one: to stop, to begin anew, to take a signal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from msgspec import Struct
 
 from api.answer import Answer, answer
 from api.call import Call
@@ -24,7 +26,8 @@ from api.world import Sight
 from api.write import Done
 from heroctl.domain import spec as specs
 from heroctl.domain.errors import Conflict, not_found
-from heroctl.domain.events import AllocStopRequested
+from heroctl.domain.events import AllocRestartRequested, AllocSignalRequested, AllocStopRequested
+from heroctl.domain.intents import allocs as on
 from heroctl.domain.intents import jobs as intents
 from heroctl.domain.intents.change import NOTHING, Change, job_stream
 from heroctl.domain.records import Alloc
@@ -45,6 +48,10 @@ R = TypeVar("R", bound=Named)
 Sees = Callable[[str, str], bool]  # by namespace and job
 
 SHORTEST_PREFIX: Final = 4
+_ASKED: Final = (AllocStopRequested, AllocRestartRequested, AllocSignalRequested)
+
+# In words, so that the document of the api lists them; a test holds them to `checks.SIGNALS`.
+SignalName = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGABRT"]
 
 
 @tells(list[AllocationItem])
@@ -200,13 +207,58 @@ async def stop(call: Call) -> Answer:
         now = state.allocs.get(identity)
         return intents.stop_alloc(now) if now else NOTHING
 
-    return _stopped(call, await call.change(job_stream(alloc.namespace, alloc.job), decide), identity)
+    return _written(call, await call.change(job_stream(alloc.namespace, alloc.job), decide), identity)
 
 
-async def stopped(call: Call, done: Done) -> Answer:
-    """Say again where the stop of an allocation stands."""
-    named = next((event.alloc for event in done.events if isinstance(event, AllocStopRequested)), "")
-    return _stopped(call, done, named or _asked(call).id)
+class SignalBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/allocations/:id/signal`."""
+
+    signal: SignalName
+
+
+@tells(
+    Written,
+    "allocation_not_found",
+    "ambiguous_id",
+    "allocation_over",
+    "allocation_stopping",
+    "allocation_not_running",
+)
+async def restart(call: Call) -> Answer:
+    """Begin an allocation anew where it is: its node and its place stay, and its health starts anew."""
+    await call.nothing()
+    return await _wish(call, on.restart_alloc)
+
+
+@tells(
+    Written,
+    "allocation_not_found",
+    "ambiguous_id",
+    "allocation_over",
+    "allocation_stopping",
+    "allocation_not_running",
+    "too_many_signals",
+    body=SignalBody,
+)
+async def signal(call: Call) -> Answer:
+    """Send a signal to what runs in an allocation: once, or not at all; its timeline tells which."""
+    asked = await call.body(SignalBody)
+    return await _wish(call, lambda alloc: on.signal_alloc(alloc, asked.signal))
+
+
+async def _wish(call: Call, decide: Callable[[Alloc], Change]) -> Answer:
+    alloc = _asked(call)
+
+    def decided(state: State) -> Change:
+        return decide(_need(state, alloc.id, call.sees))
+
+    return _written(call, await call.change(job_stream(alloc.namespace, alloc.job), decided), alloc.id)
+
+
+async def written(call: Call, done: Done) -> Answer:
+    """Say again where what was asked of an allocation stands."""
+    named = next((event.alloc for event in done.events if isinstance(event, _ASKED)), "")
+    return _written(call, done, named or _asked(call).id)
 
 
 def _asked(call: Call) -> Alloc:
@@ -217,6 +269,6 @@ def _asked(call: Call) -> Alloc:
     return alloc
 
 
-def _stopped(call: Call, done: Done, identity: str) -> Answer:
+def _written(call: Call, done: Done, identity: str) -> Answer:
     index = done.index or call.parts.view.state.topic_index(alloc_topic(identity))
     return answer(Written(index, id=identity, warnings=call.parts.doubts()), index=index)

@@ -13,6 +13,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("heroctl", "api", "reconciler", "eventstore", "agents")
 PURE_ROOMS: Final = ("heroctl/domain", "reconciler/planner")
 PURE_FILES: Final = (
+    "agents/asked.py",
     "agents/caddy.py",
     "agents/bridge.py",
     "agents/container.py",

@@ -48,6 +48,8 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
         seen_attempt=alloc.attempt,
         work=_work(state, alloc) if alloc.launch else None,
         secrets=() if summary is None else summary.named,
+        restart=alloc.restart,
+        signals=alloc.signals,
     )
 
 

@@ -5,7 +5,7 @@ Unknown fields are ignored in both directions, so that an agent may be one relea
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -18,6 +18,8 @@ Digest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?(?!\n)$")]  # of a
 Exit = Annotated[int, Meta(ge=-(2**31), le=2**32 - 1)]
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
+
+MOST_SIGNALS: Final = 8  # of one allocation that nothing was heard of yet
 
 
 class Driver(Struct, frozen=True, gc=False):
@@ -33,6 +35,21 @@ class Capacity(Struct, frozen=True, gc=False):
     cpu: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     memory: Bytes = 0
     disk: Bytes = 0
+
+
+class SignalWish(Struct, frozen=True, gc=False):
+    """A signal that is to be sent to what runs in an attempt. Numbers of one allocation only rise."""
+
+    number: Count
+    attempt: Count
+    signal: str
+
+
+class Signalled(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of a signal: sent, or why it was not."""
+
+    number: Count
+    fault: str = ""
 
 
 class Report(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -57,6 +74,7 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
     healthy_for: Seconds | None = None  # continuously, up to now
     container: str = ""  # short id
     image: Digest = ""  # what a tag stood for when the newest container was made from it; "": not known
+    signalled: list[Signalled] = field(default_factory=list)  # of the newest signals: what became of each
 
 
 class Inventory(Struct, frozen=True):
@@ -131,6 +149,8 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     seen_attempt: int = 0  # the newest attempt the control plane knows of
     work: Work | None = None  # of a batch job: an attempt that ends with exit code 0 is the last, and ends it well
     secrets: tuple[str, ...] = ()  # names of those that its version was made with: to be asked for before a start
+    restart: int = 0  # attempts up to this one are to end, and another is to follow
+    signals: tuple[SignalWish, ...] = ()  # by number: those that nothing was heard of yet
 
 
 class SyncRequest(Struct, frozen=True):

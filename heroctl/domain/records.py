@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from heroctl.domain.assignment import Capacity, Driver
+from heroctl.domain.assignment import Capacity, Driver, SignalWish
 from heroctl.domain.events import TaskSummary
 from heroctl.domain.lifecycle import (
     ACTIVE_DEPLOYMENT,
@@ -179,6 +179,9 @@ class Alloc(Struct, frozen=True, gc=False):
     timeline: tuple[tuple[int, int, str, str], ...] = ()  # (index, time, event, message), newest last
     topics: tuple[str, ...] = ()  # its own, those of the lists it stands in and its job's: named once, touched often
     volumes: tuple[str, ...] = ()  # `namespace/name` of those that are its alone
+    restart: int = 0  # a user wants no attempt up to this one to run
+    signals: tuple[SignalWish, ...] = ()  # by number: those that nothing was heard of yet
+    signalled: int = 0  # number of the newest signal that its agent answered for
 
     @property
     def terminal(self) -> bool:

@@ -27,13 +27,14 @@ from agents.volumes import Volumes
 from tests import image
 from tests.waiting import eventually
 
-Behaviour = Literal["stays", "exits", "talks", "deaf", "refused", "greedy", "serves", "unknown image"]
+Behaviour = Literal["stays", "exits", "talks", "deaf", "refused", "greedy", "serves", "hangs up", "unknown image"]
 
 SCRIPTS: Final[dict[str, str]] = {
     "stays": "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done",
     "exits": "exit 3",
     "talks": r"printf '1\n2\nfour\nfive \377\n\033[31mred\033[0m\n\n'; sleep 0.2; printf 'seven\neig\000ht' >&2; false",
     "deaf": "trap '' TERM; while :; do sleep 3600 & wait $!; done",
+    "hangs up": "trap 'exit 7' HUP; echo ready; while :; do sleep 3600 & wait $!; done",
     "greedy": "x=0123456789abcdef; while :; do x=$x$x$x$x; done",
 }
 _numbers = itertools.count(1)
@@ -122,6 +123,7 @@ class FakeKit:
             "deaf": Script(stop_takes=None),
             "refused": Script(refused="no such program"),
             "greedy": Script(exits_after=0.01, exit_code=137, oom=True),
+            "hangs up": Script(hung_up=7, says="ready"),
             "unknown image": Script(missing=True),
         }
 

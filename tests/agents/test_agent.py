@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from agents.fake_runtime import Script
 from agents.sync import Dismissed
+from heroctl.domain.assignment import Signalled, SignalWish
 from tests.agents.control import refusal
 from tests.agents.rig import WEB, Rig, alloc, stopped
 
@@ -47,6 +48,33 @@ async def test_a_crash_is_reported_and_begun_again(node: Rig) -> None:
     await node.until(lambda: node.control.phase("a") == (2, "running"), what="the second attempt")
     assert node.control.seen["a"].restarts == 1
     assert len(node.ids()) == 1
+
+
+async def test_a_restart_is_carried_out_once_also_when_it_is_named_again(node: Rig) -> None:
+    await started(node, "a", "b")
+    before = node.ids()
+    for _ in range(2):
+        node.control.want(replace(alloc("a"), restart=1))
+        await node.until(lambda: node.control.phase("a") == (2, "running"), what="the second attempt")
+    await node.kill()
+    node.start()
+    node.control.want(replace(alloc("a"), restart=1, seen_attempt=2))
+    await node.until(lambda: node.states() == {"a": "running", "b": "running"}, what="both")
+    assert len(node.ids() - before) == 1
+    told = node.control.seen["a"]
+    assert (told.attempt, told.failed_attempt, told.restarts) == (2, 0, 0)
+
+
+async def test_a_signal_is_sent_once_and_told_of(node: Rig) -> None:
+    await started(node, "a")
+    wished = replace(alloc("a"), signals=(SignalWish(1, 1, "SIGHUP"),))
+    node.control.want(wished)
+    await node.until(lambda: node.control.seen["a"].signalled == [Signalled(1)], what="the answer")
+    await node.kill()
+    node.start()
+    node.control.want(replace(wished, seen_attempt=1, signals=(*wished.signals, SignalWish(2, 1, "SIGHUP"))))
+    await node.until(lambda: len(node.control.seen["a"].signalled) == 2, what="the second answer")
+    assert len([call for call in node.runtime.calls if call.endswith("SIGHUP")]) == 2
 
 
 async def test_a_pull_that_is_no_longer_wanted_is_left(node: Rig) -> None:

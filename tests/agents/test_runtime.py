@@ -96,6 +96,19 @@ async def test_a_signal_ends_what_listens(kit: Kit) -> None:
         assert (await ended(kit.runtime, made.alloc)).exit_code in (0, 143)
 
 
+async def test_any_signal_reaches_the_workload(kit: Kit) -> None:
+    async with listening(kit.runtime) as heard:
+        made = await kit.runtime.start(kit.describe("hangs up"))
+        await eventually(lambda: _ready(kit.runtime, made.id), what="a workload that listens")
+        await kit.runtime.signal(made.id, "SIGHUP")
+        await eventually(lambda: heard(made.alloc), what="the news of the end")
+        assert (await ended(kit.runtime, made.alloc)).exit_code == 7
+
+
+async def _ready(runtime: Runtime, container: str) -> bool:
+    return "ready" in await runtime.output(container)
+
+
 async def test_what_does_not_listen_is_killed(kit: Kit) -> None:
     made = await kit.runtime.start(kit.describe("deaf"))
     await kit.runtime.signal(made.id, "SIGTERM")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from agents.container import Container
 from agents.record import Record
 from agents.step import Remove, Signal, Start, Wait, step
+from heroctl.domain.assignment import MOST_SIGNALS, SignalWish
 from heroctl.domain.duration import Duration
 from heroctl.domain.lifecycle import TERMINAL, Phase, supersedes
 from heroctl.domain.spec import Restart, Task
@@ -36,15 +37,19 @@ class Agent(RuleBasedStateMachine):
         self.left_at = 0.0
         self.spec: Task = WEB
         self.digest = "d1"
+        self.restart = 0
+        self.signals: list[SignalWish] = []
+        self.numbered = 0
 
     @initialize(policy=Policies, delay=st.sampled_from([0, 10]))
     def begin(self, policy: Restart, delay: int) -> None:
         self.spec = replace(WEB, restart=policy, shutdown_delay=Duration.of(delay))
         self.want()
 
-    def want(self) -> None:
-        wanted = "run" if self.world.wanted is None else self.world.wanted.wanted
-        self.world.wanted = assigned(self.spec, wanted=wanted, digest=self.digest, seen=self.heard[0])
+    def want(self, wanted: str = "") -> None:
+        wanted = wanted or ("run" if self.world.wanted is None else self.world.wanted.wanted)
+        named = assigned(self.spec, wanted=wanted, digest=self.digest, seen=self.heard[0])
+        self.world.wanted = replace(named, restart=self.restart, signals=tuple(self.signals))
 
     @rule(killed=Killed)
     def turn(self, killed: str) -> None:
@@ -78,7 +83,8 @@ class Agent(RuleBasedStateMachine):
         elif isinstance(action, Signal) and world.wanted.wanted == "run" and after.phase not in TERMINAL:
             target = world.containers[action.container]
             same = [one for one in world.containers.values() if one.digest == self.digest and one.state == "running"]
-            assert target.digest != self.digest or len(same) > 1
+            anew = target.attempt <= self.restart or before.attempt <= self.restart
+            assert target.digest != self.digest or len(same) > 1 or anew
         if after.phase == "stopping" and before.phase != "stopping":
             self.left_at = world.now
         if isinstance(action, Signal) and after.phase == "stopping":
@@ -89,6 +95,9 @@ class Agent(RuleBasedStateMachine):
 
     def hear(self) -> None:
         record = self.world.record
+        done = max((each.number for each in record.signalled), default=0)
+        self.signals = [wish for wish in self.signals if wish.number > done]
+        assert len(set(self.world.arrived)) == len(self.world.arrived)
         if supersedes(record.attempt, record.phase, *self.heard):
             self.heard = (record.attempt, record.phase)
         else:
@@ -123,7 +132,20 @@ class Agent(RuleBasedStateMachine):
 
     @rule()
     def the_user_wants_a_stop(self) -> None:
-        self.world.wanted = assigned(self.spec, wanted="stop", digest=self.digest, seen=self.heard[0])
+        self.want("stop")
+
+    @precondition(lambda self: self.heard[0] > 0 and self.heard[1] not in TERMINAL)
+    @rule()
+    def the_user_wants_it_anew(self) -> None:
+        self.restart = self.heard[0]
+        self.want()
+
+    @precondition(lambda self: self.heard[1] == "running" and len(self.signals) < MOST_SIGNALS)
+    @rule()
+    def the_user_sends_a_signal(self) -> None:
+        self.numbered += 1
+        self.signals.append(SignalWish(self.numbered, self.heard[0], "SIGHUP"))
+        self.want()
 
     @rule(policy=Policies)
     def the_policy_changes(self, policy: Restart) -> None:
@@ -145,6 +167,7 @@ class Agent(RuleBasedStateMachine):
     def the_agent_loses_its_files(self) -> None:
         self.lost = True
         self.world.lose_files()
+        self.signals.clear()  # one that was sent and not told of might be sent again: nothing tells of it
         self.want()
 
     def teardown(self) -> None:
@@ -162,6 +185,8 @@ class Agent(RuleBasedStateMachine):
         else:
             assert live == [(self.digest, "running")]
             assert self.world.wanted.wanted == "run"
+            assert self.world.record.attempt > self.restart
+            assert self.signals == []
 
 
 TestAgent = Agent.TestCase

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from agents.asked import TOO_LATE, sent
 from agents.container import Container, Node
 from agents.record import Record, interrupted, restored
 from agents.step import (
     Action,
+    Deliver,
     Fault,
     Pull,
     Remove,
@@ -67,6 +69,7 @@ class World:
         self.faults: dict[int, Fault] = {}  # by attempt: what starting it ends with
         self.made = 0
         self.done: list[Action] = []
+        self.arrived: list[int] = []  # numbers of signals that a workload heard
 
     @property
     def wish(self) -> Wish:
@@ -105,6 +108,11 @@ class World:
             case Signal(container, signal):
                 if signal == "SIGKILL" or not self.stubborn:
                     self.exit(137 if signal == "SIGKILL" else 143, container)
+            case Deliver(container, signal):
+                assert self.containers is not None
+                arrived = container in self.containers and self.containers[container].state == "running"
+                self.arrived += [signal.number] if arrived else []
+                self.keep(sent(self.record, signal.number, "" if arrived else TOO_LATE))
             case Remove(container):
                 assert self.containers is not None
                 assert self.containers.pop(container).state != "running"

@@ -7,7 +7,19 @@ from typing import Any, Final, NamedTuple
 
 from tests.api.hooks import hook, told
 from tests.api.rig import PASSWORD, Reply, Rig
-from tests.api.specs import NIGHTLY, batch, candidates, coordinated, join, open_session, place, spec, submit, trial
+from tests.api.specs import (
+    NIGHTLY,
+    batch,
+    candidates,
+    coordinated,
+    join,
+    open_session,
+    place,
+    runs,
+    spec,
+    submit,
+    trial,
+)
 
 KEY: Final = "8f14e45f-ceea-467f-a187-1c0e3b2d6f9a"
 UNDER: Final = {"Idempotency-Key": KEY}
@@ -87,6 +99,19 @@ async def _a_stopping_alloc(api: Rig) -> Ask:
     ask = await _an_alloc(api)
     await api.post(ask.path)
     return ask
+
+
+def _of_an_alloc(verb: str, name: str, **body: object) -> Callable[[Rig], Awaitable[Ask]]:
+    async def begin(api: Rig) -> Ask:
+        node, token = await join(api)
+        await open_session(api, token)
+        await submit(api)
+        alloc = await place(api, node)
+        await runs(api, node, alloc)
+        return Ask(f"/v1/allocations/{alloc[:6]}/{verb}", body or None)
+
+    begin.__name__ = f"_{name}"
+    return begin
 
 
 async def _a_node(api: Rig) -> Ask:
@@ -235,6 +260,8 @@ AGAIN: Final[dict[str, Sequence[Callable[[Rig], Awaitable[Ask]]]]] = {
         _of_a_deployment("fail", "failed_already", "fail"),
     ),
     "/v1/allocations/{id}/stop": (_an_alloc, _a_stopping_alloc),
+    "/v1/allocations/{id}/restart": (_of_an_alloc("restart", "an_alloc_begun_anew"),),
+    "/v1/allocations/{id}/signal": (_of_an_alloc("signal", "a_signal_sent", signal="SIGHUP"),),
     "/v1/nodes/{id}/eligibility": (_a_node, _an_eligible_node),
     "/v1/nodes/{id}/drain": (
         _of_a_node("drained"),

@@ -77,7 +77,8 @@ def question(line: Line, place: str, ids: dict[str, str]) -> Question:
             name = _LAUNCHED.get(line.name, "web")
             return Question(f"{line.route.replace('{name}', name)}?namespace={place}", _BODIES.get(line.name))
         case _, ["deployments" | "allocations" | "logs" as noun, "{id}", *_]:
-            return Question(line.route.replace("{id}", ids[f"{noun.replace('logs', 'allocations')} {place}"]))
+            identity = ids[f"{noun.replace('logs', 'allocations')} {place}"]
+            return Question(line.route.replace("{id}", identity), _BODIES.get(line.name))
         case _, ["services", _]:
             return Question(f"/v1/services/web?namespace={place}")
         case _, ["nodes", "{id}", *_]:

@@ -199,3 +199,32 @@ async def test_deployments_are_listed_newest_first_and_filtered(api: Rig) -> Non
     assert (await api.get("/v1/deployments?status=failed")).body == []
     assert (await api.get(f"/v1/deployments/{ids[0][:6]}")).body["id"] == ids[0]
     assert (await api.get("/v1/deployments/none")).error == "deployment_not_found"
+
+
+async def test_a_restart_is_a_wish_for_the_agent_and_asked_for_twice_it_is_one(api: Rig) -> None:
+    _, [alloc] = await running(api)
+    asked = await api.post(f"/v1/allocations/{alloc[:5]}/restart")
+    assert (asked.status, asked.body["id"], asked.body["index"]) == (200, alloc, asked.index)
+    assert api.parts.view.state.allocs[alloc].restart == 1
+    again = await api.post(f"/v1/allocations/{alloc}/restart")
+    assert (again.status, again.index) == (200, asked.index)
+    shown = (await api.get(f"/v1/allocations/{alloc}")).body
+    assert (shown["status"], shown["timeline"][-1]["event"]) == ("running", "alloc.restart_requested")
+
+
+async def test_a_signal_is_a_wish_and_each_is_one_of_its_own(api: Rig) -> None:
+    _, [alloc] = await running(api)
+    for _ in range(2):
+        assert (await api.post(f"/v1/allocations/{alloc}/signal", {"signal": "SIGHUP"})).status == 200
+    assert [wish.number for wish in api.parts.view.state.allocs[alloc].signals] == [1, 2]
+    refused = await api.post(f"/v1/allocations/{alloc}/signal", {"signal": "SIGSTOP"})
+    assert (refused.status, refused.body["details"][0]["path"]) == (400, "signal")
+    assert (await api.post("/v1/allocations/zzzz/signal", {"signal": "SIGHUP"})).error == "allocation_not_found"
+
+
+@pytest.mark.parametrize(("verb", "body"), [("restart", None), ("signal", {"signal": "SIGHUP"})])
+async def test_what_stops_is_neither_begun_anew_nor_sent_signals(api: Rig, verb: str, body: object) -> None:
+    _, [alloc] = await running(api)
+    await api.post(f"/v1/allocations/{alloc}/stop")
+    refused = await api.post(f"/v1/allocations/{alloc}/{verb}", body)
+    assert (refused.status, refused.error) == (409, "allocation_stopping")

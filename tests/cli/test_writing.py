@@ -61,6 +61,19 @@ def test_alloc_stop(heroctl_here: Run, api: FakeApi) -> None:
     assert heroctl_here("alloc", "stop", "a1b2") == (0, "", "allocation a1b2 stops; its slot is filled again\n")
 
 
+def test_alloc_restart(heroctl_here: Run, api: FakeApi) -> None:
+    api.act("POST", "/v1/allocations/a1b2/restart", Reply(200, {"index": 9, "id": "a1b2c3d4e5f6"}, 9))
+    said = "allocation a1b2 begins anew: heroctl alloc status a1b2\n"
+    assert heroctl_here("alloc", "restart", "a1b2") == (0, "", said)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "hup"])
+def test_alloc_signal(heroctl_here: Run, api: FakeApi, name: str) -> None:
+    api.act("POST", "/v1/allocations/a1b2/signal", Reply(200, {"index": 9, "id": "a1b2c3d4e5f6"}, 9))
+    said = "SIGHUP goes to allocation a1b2: heroctl alloc status a1b2\n"
+    assert heroctl_here("alloc", "signal", "a1b2", name) == (0, "", said)
+
+
 @pytest.mark.parametrize(("want", "eligible"), [("on", True), ("off", False)])
 def test_node_eligibility(heroctl_here: Run, api: FakeApi, want: str, *, eligible: bool) -> None:
     api.act("POST", "/v1/nodes/n1/eligibility", Reply(200, {"index": 9}, 9))

@@ -12,7 +12,18 @@ from heroctl.domain import events as e
 from heroctl.domain.assignment import Report
 from heroctl.domain.errors import Refusal
 from heroctl.domain.evolve.launches import running
-from heroctl.domain.intents import access, balance, deployments, drains, jobs, launches, namespaces, secrets, webhooks
+from heroctl.domain.intents import (
+    access,
+    allocs,
+    balance,
+    deployments,
+    drains,
+    jobs,
+    launches,
+    namespaces,
+    secrets,
+    webhooks,
+)
 from heroctl.domain.intents.settings import set_settings
 from heroctl.domain.pinning import repinned
 from heroctl.domain.policy import Rule
@@ -165,6 +176,12 @@ def _end(world: World, which: int, how: int) -> None:
 
 def _ask_to_stop(world: World, which: int, _: int) -> None:
     world.do(jobs.stop_alloc(_one(world.state.allocs.values(), which)))
+
+
+def _ask_anew(world: World, which: int, how: int) -> None:
+    alloc: Alloc = _one(world.state.allocs.values(), which)
+    with contextlib.suppress(Refusal):  # of one that is over, or does not run
+        world.do(allocs.restart_alloc(alloc) if how % 2 else allocs.signal_alloc(alloc, "SIGHUP"))
 
 
 def _finish(world: World, which: int, how: int) -> None:
@@ -326,6 +343,7 @@ _STEPS: Final[tuple[Callable[[World, int, int], None], ...]] = (
     _report,
     _end,
     _ask_to_stop,
+    _ask_anew,
     _finish,
     _redeploy,
     _steer,

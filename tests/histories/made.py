@@ -17,6 +17,7 @@ from heroctl.domain.policy import Rule
 from heroctl.domain.records import Alloc, Deployment, Job, Node
 from tests.domain.worlds import World
 from tests.histories import alerts as told_of_alerts
+from tests.histories import allocs as told_of_allocs
 from tests.histories import history
 from tests.histories import launches as told_of_launches
 from tests.histories import nodes as told_of_nodes
@@ -46,6 +47,7 @@ def story() -> list[Row]:
     told_of_secrets.tell(world)
     told_of_webhooks.tell(world)
     told_of_alerts.tell(world)
+    told_of_allocs.tell(world)
     world.add(e.LevelRaised(2))
     _goodbye(world)
     return rows(world)

@@ -32,6 +32,8 @@ from heroctl.domain.events.allocs import (
     AllocMisplaced,
     AllocPlaced,
     AllocReported,
+    AllocRestartRequested,
+    AllocSignalRequested,
     AllocStopping,
     AllocStopRequested,
 )
@@ -114,6 +116,8 @@ __all__ = [
     "AllocMisplaced",
     "AllocPlaced",
     "AllocReported",
+    "AllocRestartRequested",
+    "AllocSignalRequested",
     "AllocStopRequested",
     "AllocStopping",
     "BrakeOff",

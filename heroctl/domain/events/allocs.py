@@ -43,6 +43,28 @@ class AllocStopRequested(Event, frozen=True, gc=False, omit_defaults=True):
     job: str
 
 
+class AllocRestartRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user wants it begun anew where it is: attempts up to this one are to end, and another follows."""
+
+    TAG: ClassVar[str] = "alloc.restart_requested"
+    alloc: str
+    namespace: str
+    job: str
+    attempt: int
+
+
+class AllocSignalRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user sends a signal to what runs in an attempt. `number` counts the allocation's signals."""
+
+    TAG: ClassVar[str] = "alloc.signal_requested"
+    alloc: str
+    namespace: str
+    job: str
+    attempt: int
+    number: int
+    signal: str
+
+
 class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
     """The coordinator wants it stopped: scaled_down, updated, job_stopped, preempted … and `by` whom it makes way."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from heroctl.domain import events as e
-from heroctl.domain.assignment import Report
+from heroctl.domain.assignment import Report, SignalWish
 from heroctl.domain.events import Event
 from heroctl.domain.evolve import launches
 from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
@@ -20,6 +20,8 @@ from heroctl.domain.state import State
 from heroctl.domain.topics import CAPACITY, alloc_topics, assignment_topic
 
 KEPT_TIMELINE: Final = 12
+SIGNALLED: Final = "alloc.signalled"
+SIGNAL_FAILED: Final = "alloc.signal_failed"
 _PHASE_EVENTS: Final = {phase: f"alloc.{phase}" for phase in RANK}
 _UNUSED: Final = Usage()
 _SAME_START_MS: Final = 2_000  # elapsed times jitter by a network's delay; less than this is the same moment
@@ -152,6 +154,28 @@ def _stop_requested(state: State, event: e.AllocStopRequested, touch: Touch) -> 
         touch.all(alloc.topics)
 
 
+def _restart_requested(state: State, event: e.AllocRestartRequested, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None and not alloc.terminal:
+        wish = replace(alloc, restart=max(alloc.restart, event.attempt))
+        _asked(state, wish, touch, event.TAG, f"attempt {event.attempt}")
+
+
+def _signal_requested(state: State, event: e.AllocSignalRequested, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None and not alloc.terminal:
+        wish = SignalWish(event.number, event.attempt, event.signal)
+        _asked(state, replace(alloc, signals=(*alloc.signals, wish)), touch, event.TAG, event.signal)
+
+
+def _asked(state: State, alloc: Alloc, touch: Touch, event: str, message: str) -> None:
+    """Pass a user's wish on to the agent: nobody has to decide anything about it."""
+    timeline = _line(alloc, touch, event, message)
+    state.allocs[alloc.id] = replace(alloc, modify_index=touch.index, assign_index=touch.index, timeline=timeline)
+    touch.all(alloc.topics)
+    touch.add(assignment_topic(alloc.node))
+
+
 def _tell_services(old: Alloc, alloc: Alloc, touch: Touch) -> None:
     """Whoever sends to replicas hears of another place, or of none."""
     if offers(old) != offers(alloc):
@@ -218,7 +242,7 @@ def _reported(state: State, event: e.AllocReported, touch: Touch) -> None:
     old = state.allocs.get(report.alloc)
     if old is None or old.node != event.node or not supersedes(report.attempt, report.phase, old.attempt, old.phase):
         return
-    alloc = _observed(old, report, touch)
+    alloc = _answered(_observed(old, report, touch), report, touch)
     if old.first_healthy_at is None and alloc.first_healthy_at is not None:
         _progress(state, alloc, touch)
     if alloc.phase in TERMINAL:
@@ -257,6 +281,22 @@ def _observed(old: Alloc, report: Report, touch: Touch) -> Alloc:
     )
 
 
+def _answered(alloc: Alloc, report: Report, touch: Touch) -> Alloc:
+    """Tell what became of signals; one answered for is wished for no more."""
+    faults = {each.number: each.fault for each in report.signalled}
+    newest = max(faults, default=0)
+    if newest <= alloc.signalled:
+        return alloc
+    for wish in alloc.signals:
+        if wish.number <= newest:
+            fault = faults.get(wish.number, "what became of it is not known")
+            event = SIGNAL_FAILED if fault else SIGNALLED
+            message = f"{wish.signal}: {fault}" if fault else wish.signal
+            alloc = replace(alloc, timeline=_line(alloc, touch, event, message))
+    left = tuple(wish for wish in alloc.signals if wish.number > newest)
+    return replace(alloc, signals=left, signalled=newest, modify_index=touch.index)
+
+
 def _since(elapsed: float | None, known: int | None, now: int) -> int | None:
     """Turn elapsed seconds into a moment, which stays put while it is the same one."""
     if elapsed is None:
@@ -286,6 +326,8 @@ def _failed(state: State, event: e.AllocFailed, touch: Touch) -> None:
 FOLDS: Final[dict[type[Event], Fold]] = {
     e.AllocPlaced: _placed,
     e.AllocStopRequested: _stop_requested,
+    e.AllocRestartRequested: _restart_requested,
+    e.AllocSignalRequested: _signal_requested,
     e.AllocStopping: _stopping,
     e.AllocMisplaced: _misplaced,
     e.AllocGivenUp: _given_up,

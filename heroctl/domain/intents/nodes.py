@@ -136,7 +136,9 @@ def _news(alloc: Alloc, item: Report) -> bool:
         alloc.reason,
         alloc.message,
     )
-    return said != known or tuple(sorted(item.ports.items())) != alloc.ports or item.container != alloc.container
+    answers = any(each.number > alloc.signalled for each in item.signalled)
+    placed = tuple(sorted(item.ports.items())) != alloc.ports or item.container != alloc.container
+    return said != known or placed or answers
 
 
 def _failures(alloc: Alloc, item: Report, node: Node) -> list[Event]:
