@@ -104,10 +104,7 @@ class Keeper(Protocol):
 
 
 class Logs:
-    """See above. `sources`: the containers there are; `post`: the way through an api; `session`: 0, none is open.
-
-    `copy` gets all that is shipped, as soon as it is read.
-    """
+    """See above. `sources`: the containers there are; `post`: the way through an api; `session`: 0, none is open."""
 
     def __init__(
         self,
@@ -120,7 +117,6 @@ class Logs:
         session: Callable[[], int],
         bounds: Bounds,
         ca_cert: str = "",
-        copy: Callable[[str, Batch], None] = lambda _alloc, _batch: None,
     ) -> None:
         self._node = node
         self._sources = sources
@@ -130,7 +126,6 @@ class Logs:
         self._session = session
         self._bounds = bounds
         self._ca_cert = ca_cert
-        self._copy = copy
         self._redis: Redis | None = None
         self._tails: dict[str, Tail] = {}  # by container
         self._streams: dict[str, Stream] = {}
@@ -284,7 +279,6 @@ class Logs:
         if not entry:
             tail.lost(pieces, "there was no room for them in Redis", self._clock.now())
             return
-        self._copy(tail.whose.alloc, batch)
         tail.shipped(pieces)
         stream, bounds = self._streams[tail.whose.alloc], self._bounds
         stream.trim, stream.lasts = "", True
