@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
-
-from api.body import TooSlow
 from api.bounds import HeadTooLarge, UriTooLong
+from api.code import AGAIN, LIST, OTHER, SHOWN, Code
+from api.codes_asked import ASKED
 from api.errors import MethodNotAllowed
 from heroctl.domain.errors import (
     Conflict,
@@ -33,19 +32,6 @@ class Internal(Refusal):
     status = 500
 
 
-class Code(Struct, frozen=True):
-    """One code."""
-
-    kind: type[Refusal]
-    meaning: str
-    remedy: str
-
-
-_SHOWN: Final = "`details` names the field and what is expected of it."
-_AGAIN: Final = "Ask again after `Retry-After` seconds."
-_OTHER: Final = "Ask again after `Retry-After` seconds, or ask another api."
-_LIST: Final = "List what is there; a name is looked for in namespace `default` unless `?namespace=` says another."
-
 FAMILIES: Final[dict[str, Callable[[str], Code]]] = {
     "_not_found": lambda what: Code(NotFound, f"There is no such {what}.", "List what is there."),
     "_exists": lambda what: Code(Conflict, f"There is a {what} of this name.", "Choose another name, or change that."),
@@ -59,7 +45,7 @@ def known(code: str) -> Code:
     if code in CODES:
         return CODES[code]
     if code.startswith("invalid_"):
-        return Code(Invalid, f"`{code.removeprefix('invalid_')}` has a value that it cannot have.", _SHOWN)
+        return Code(Invalid, f"`{code.removeprefix('invalid_')}` has a value that it cannot have.", SHOWN)
     for end, make in FAMILIES.items():
         if code.endswith(end):
             return make(code.removesuffix(end).replace("_", " "))
@@ -72,102 +58,7 @@ def explained(code: str) -> bool:
 
 
 CODES: Final[dict[str, Code]] = {
-    # 400: what was asked
-    "invalid_request": Code(Invalid, "The request is no HTTP that makes sense here.", "See `message`."),
-    "invalid_query": Code(
-        Invalid,
-        "The query string cannot be read, holds a name twice, or more than 20 names.",
-        "Escape it as UTF-8, and give each name once.",
-    ),
-    "unknown_parameter": Code(
-        Invalid,
-        "This route has no parameter of that name. Passing over a filter would answer another question.",
-        "`details` lists those that it has.",
-    ),
-    "invalid_index": Code(Invalid, "An index is not a whole number, 0 or more.", "Give one that an answer gave you."),
-    "invalid_topic": Code(
-        Invalid, "More topics or types are asked for than one may.", "Ask for fewer, or for a kind such as `job`."
-    ),
-    "invalid_tail": Code(Invalid, "`tail` is not a whole number that is allowed here.", _SHOWN),
-    "invalid_since": Code(
-        Invalid, "`since` is no time.", "Give a time such as `2026-03-01T12:00:00Z`, or so long ago: `10m`."
-    ),
-    "invalid_output": Code(Invalid, "`output` is none of the two.", "Say `output=stdout` or `output=stderr`."),
-    "invalid_grep": Code(Invalid, "`grep` is too long.", "Look for less text."),
-    "logs_unavailable": Code(
-        Unavailable, "What workloads write cannot be read: Redis is away, or the cluster has none.", "Try again later."
-    ),
-    "invalid_stream": Code(Invalid, "`stream` is not true or false.", "Say `stream=true`, or leave it out."),
-    "invalid_wait": Code(Invalid, "`wait` is not a duration.", "Give one such as `30s` or `5m`."),
-    "invalid_at": Code(
-        Invalid,
-        "`at` is no moment, lies before the log or ahead of it, or stands beside `index` or `wait`.",
-        "Give an index, a time such as `2026-03-01T12:00:00Z`, or `-1h`.",
-    ),
-    "invalid_dry_run": Code(Invalid, "`dry_run` is neither `true` nor `false`.", "Give one of them, or leave it out."),
-    "invalid_after": Code(Invalid, "`after` is not a whole number, 0 or more.", "Give an index of the log."),
-    "invalid_limit": Code(Invalid, "`limit` is not a whole number that is allowed here.", _SHOWN),
-    "invalid_cursor": Code(
-        Invalid, "`cursor` is none of this list with these filters.", "Begin without one, and keep the filters after."
-    ),
-    "invalid_from": Code(
-        Invalid,
-        "`from` is no time, or, where versions are compared, no number.",
-        "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
-    ),
-    "invalid_to": Code(
-        Invalid,
-        "`to` is no time, or, where versions are compared, no number.",
-        "Give a time such as `2026-03-01T12:00:00Z`, or `-1h`; or a version.",
-    ),
-    "invalid_alert": Code(Invalid, "Something of an alert cannot be judged.", _SHOWN),
-    "too_many_alerts": Code(Conflict, "A namespace has as many alerts as it may.", "Delete one first."),
-    "invalid_metric": Code(
-        Invalid, "`metric` is missing, or nothing that is measured of these things.", "`message` lists what is."
-    ),
-    "invalid_step": Code(Invalid, "`step` is not a duration of 1 s to 31 days.", "Give one such as `1m`."),
-    "invalid_aggregation": Code(Invalid, "`aggregation` is neither `avg` nor `max`.", "Give one of them."),
-    "invalid_group": Code(Invalid, "`group` is nothing that series are put together by.", _SHOWN),
-    "invalid_format": Code(Invalid, "`format` is neither `json` nor `prometheus`.", "Give one of them."),
-    "too_many_points": Code(
-        Invalid, "The answer would hold more points than is allowed.", "Take a longer `step`, or a shorter time."
-    ),
-    "invalid_version": Code(Invalid, "`version` is not a whole number.", "Give one of the versions that are listed."),
-    "invalid_force": Code(Invalid, "`force` is neither `true` nor `false`.", "Give one of them, or leave it out."),
-    "invalid_outcome": Code(
-        Invalid, "`outcome` is neither `done` nor `refused`.", "Give one of them, or leave it out."
-    ),
-    "invalid_check_index": Code(
-        Invalid, "`check_index` is not a whole number, 0 or more.", "Give the `spec_index` that you have seen."
-    ),
-    "invalid_idempotency_key": Code(
-        Invalid,
-        "The idempotency key is empty, too long, holds control characters, or there are two.",
-        "Send one of 1 to 255 characters.",
-    ),
-    # 400: the body
-    "invalid_json": Code(
-        Invalid, "The body is not JSON in UTF-8; `NaN` and `Infinity` are not JSON.", "`message` says where it ends."
-    ),
-    "invalid_yaml": Code(
-        Invalid,
-        "The body is not one YAML document of what JSON can say; aliases and tags are not taken.",
-        "`message` names line and column.",
-    ),
-    "duplicate_key": Code(Invalid, "A key stands twice in one object.", "Keep one: nobody can know which was meant."),
-    "too_deep": Code(Invalid, "The body is nested deeper than 32 levels.", "Nothing that is taken here is."),
-    "invalid_body": Code(Invalid, "A field is missing, unknown, or has a value that it cannot have.", _SHOWN),
-    "invalid_spec": Code(
-        Invalid, "The job spec is not valid.", "`details` holds everything that is wrong, each with its path."
-    ),
-    "unsupported_encoding": Code(Invalid, "The body is compressed.", "Send it as it is."),
-    "body_timeout": Code(
-        TooSlow, "The body came too slowly, or not at all.", "Send 1 KiB/s at least, and all of it within 30 s."
-    ),
-    "body_cut_off": Code(Invalid, "The connection ended before the body did.", "Send it again."),
-    "not_a_session": Code(
-        Invalid, "The token was not made by a login, so that there is no session.", "Delete the ACL token to end it."
-    ),
+    **ASKED,
     # 401, 403
     "token_invalid": Code(
         Unauthenticated, "There is no token, or one that is malformed, unknown or revoked.", "Log in, or make a token."
@@ -193,12 +84,12 @@ CODES: Final[dict[str, Code]] = {
     ),
     # 404
     "route_not_found": Code(NotFound, "There is no such route.", "See `/v1/openapi.json` for those that there are."),
-    "job_not_found": Code(NotFound, "There is no such job.", _LIST),
+    "job_not_found": Code(NotFound, "There is no such job.", LIST),
     "version_not_found": Code(
         NotFound, "The job, or the secret, has no such version, or it is not kept any more.", "List its versions."
     ),
     "task_not_found": Code(NotFound, "The job has no such task.", "Read the job, or leave it out where there is one."),
-    "deployment_not_found": Code(NotFound, "There is no such deployment, or it is not kept any more.", _LIST),
+    "deployment_not_found": Code(NotFound, "There is no such deployment, or it is not kept any more.", LIST),
     "allocation_not_found": Code(NotFound, "There is no such allocation.", "Give its id, or at least 4 letters of it."),
     "node_not_found": Code(
         NotFound, "There is no such node.", "Give its id, its name, or at least 4 letters of the id."
@@ -348,8 +239,8 @@ CODES: Final[dict[str, Code]] = {
     "uri_too_long": Code(UriTooLong, "Path and query are too long.", "Ask for less at once."),
     "headers_too_large": Code(HeadTooLarge, "The headers are too large.", "Send fewer of them."),
     # 429
-    "rate_limited": Code(TooMany, "The limit of this token, or of this address, is reached.", _AGAIN),
-    "too_many_logins": Code(TooMany, "Too many attempts to log in under this name, or from this address.", _AGAIN),
+    "rate_limited": Code(TooMany, "The limit of this token, or of this address, is reached.", AGAIN),
+    "too_many_logins": Code(TooMany, "Too many attempts to log in under this name, or from this address.", AGAIN),
     "too_many_connections": Code(TooMany, "Your address has too many requests open.", "Close some, or wait for them."),
     "too_many_waiters": Code(TooMany, "Your token has too many long polls open.", "Close some, or wait for them."),
     "too_many_streams": Code(TooMany, "Your token has too many streams open.", "Close some."),
@@ -365,10 +256,10 @@ CODES: Final[dict[str, Code]] = {
         "Postgres is away, or the connection broke while the answer was on its way: a write may be done.",
         "Ask again after `Retry-After` seconds, with the same `Idempotency-Key`.",
     ),
-    "busy": Code(Unavailable, "Too many ask for the same at once; nothing was done.", _AGAIN),
-    "behind": Code(Unavailable, "This process has not read the log so far yet.", _OTHER),
-    "starting": Code(Unavailable, "This process has not read the log yet.", _OTHER),
-    "draining": Code(Unavailable, "This process is about to end.", _OTHER),
+    "busy": Code(Unavailable, "Too many ask for the same at once; nothing was done.", AGAIN),
+    "behind": Code(Unavailable, "This process has not read the log so far yet.", OTHER),
+    "starting": Code(Unavailable, "This process has not read the log yet.", OTHER),
+    "draining": Code(Unavailable, "This process is about to end.", OTHER),
     "outdated": Code(
         Unavailable, "This process is of an older release than the log.", "Ask another, and upgrade this."
     ),
@@ -392,7 +283,7 @@ CODES: Final[dict[str, Code]] = {
         "The database's disk is nearly full. What stops or deletes is still taken.",
         "Free some of it, then ask again.",
     ),
-    "past_timeout": Code(Unavailable, "The state at this moment is still being folded.", _AGAIN),
+    "past_timeout": Code(Unavailable, "The state at this moment is still being folded.", AGAIN),
     "past_failed": Code(
         Unavailable, "The process that folds the past ended: it may lack memory.", "Ask again; look at the api's log."
     ),
