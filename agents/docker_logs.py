@@ -27,6 +27,7 @@ class Frames:
     def __init__(self, position: Position = BEGINNING) -> None:
         self.position = position
         self._known = position  # nothing that stands before it is given again
+        self._newest = max(position.stdout.stamp, position.stderr.stamp)  # "": all that comes is new
         self._met: dict[Output, Place] = {}
         self._buffer = b""
 
@@ -46,7 +47,9 @@ class Frames:
         return found
 
     def skip(self, part: bytes) -> int:
-        """Count the lines that are whole now, and pass them by."""
+        """Count the lines that are whole now, and pass them by. Those that were given before are no more of them."""
+        if self._newest:
+            return len(self.take(part))
         buffer = self._buffer + part
         last = max(buffer.rfind(mark) for mark in _BREAKS)
         if last < 0:
@@ -61,6 +64,8 @@ class Frames:
         stamp, raw = content[:_STAMP].decode("ascii", "replace"), content[_STAMP + 1 :]
         if self._is_known(output, stamp):
             return None
+        if stamp > self._newest:
+            self._newest = ""
         before = self.position.of(output)
         seen = before.seen + 1 if before.stamp == stamp else 1
         self.position = self.position.moved(output, Place(stamp=stamp, seen=seen))

@@ -65,6 +65,15 @@ def test_read_anew_from_a_position_nothing_is_missing_nor_twice(until: int, kind
     assert sorted(int(line.raw) for line in [*before, *after]) == list(range(30))
 
 
+@given(st.integers(0, 30))
+def test_what_was_given_before_is_not_counted_again(until: int) -> None:
+    made = [frame(number, b"%d\n" % number) for number in range(30)]
+    first = Frames()
+    before = len(first.take(b"".join(made[:until])))
+    again = Frames(first.position)
+    assert before + sum(again.skip(part) for part in made) == 30
+
+
 def test_a_line_of_a_mebibyte_comes_in_parts_that_say_so() -> None:
     parts = [frame(number, b"x" * LINE) for number in range(63)] + [frame(63, b"x" * LINE + b"\n")]
     found = Frames().take(b"".join(parts))
