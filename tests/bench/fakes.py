@@ -27,7 +27,8 @@ from agents.desired import Desired, Heard, answered, forgotten, rung
 from agents.doorbell import Doorbell
 from agents.fake_runtime import FakeRuntime
 from agents.journal import Identity
-from agents.samples import Running, Sampler
+from agents.running import Running
+from agents.samples import Sampler
 from agents.sync import Sync
 from heroctl.domain.assignment import (
     Capacity,

@@ -24,7 +24,7 @@ def wait_complete(there: Cluster, count: int, *, timeout: float) -> list[dict[st
     """Wait until so many launches are complete; return all there are, the oldest first."""
 
     def enough(launches: list[dict[str, Any]] | None) -> bool:
-        return sum(launch["status"] == "complete" for launch in launches or ()) >= count
+        return len([launch for launch in launches or () if launch["status"] == "complete"]) >= count
 
     path = f"/v1/jobs/{NAME}/launches"
     found = there.client.wait_until(path, enough, timeout=timeout, what=f"{count} complete launches")
