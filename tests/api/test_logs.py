@@ -191,7 +191,7 @@ async def test_a_stream_goes_on_from_any_line_without_loss_or_doubles(api: Rig, 
     ids = [each["id"] for each in messages(whole)]
     for at in (0, 1, 7, 20, 38):
         again = await follow(api, "&job=web", ids[at])
-        await eventually(lambda asking=again, at=at: len(told(asking)) == 39 - at, what="the rest")  # type: ignore[misc]
+        await eventually(lambda asking=again, at=at: len(told(asking)) == 39 - at, what="the rest")  # type: ignore[misc] # the defaults bind this round
         assert told(again) == told(whole)[at + 1 :]
         await again.leave()
     await web.say("18a", "18b", "more", first=web.first - 2)
