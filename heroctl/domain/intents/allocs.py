@@ -16,9 +16,7 @@ def restart_alloc(alloc: Alloc) -> Change:
     """
     _live(alloc)
     if not alloc.attempt:
-        raise Conflict(
-            "allocation_not_running", _told(alloc, "has not been started yet: there is nothing to start anew")
-        )
+        raise Conflict("allocation_not_running", _told(alloc, "has not been started yet"))
     if alloc.restart >= alloc.attempt:
         return NOTHING
     event = AllocRestartRequested(alloc.id, alloc.namespace, alloc.job, alloc.attempt)
@@ -29,11 +27,9 @@ def signal_alloc(alloc: Alloc, signal: str) -> Change:
     """Send a signal to the attempt that runs now: once, or not at all, and the timeline tells which."""
     _live(alloc)
     if alloc.phase != "running":
-        raise Conflict("allocation_not_running", _told(alloc, "does not run now: there is nothing to send a signal to"))
+        raise Conflict("allocation_not_running", _told(alloc, "does not run now"))
     if len(alloc.signals) >= MOST_SIGNALS:
-        raise Conflict(
-            "too_many_signals", _told(alloc, f"has {MOST_SIGNALS} signals that its node has not answered for yet")
-        )
+        raise Conflict("too_many_signals", _told(alloc, f"has {MOST_SIGNALS} signals that were not answered for yet"))
     number = max([alloc.signalled, *(wish.number for wish in alloc.signals)]) + 1
     event = AllocSignalRequested(alloc.id, alloc.namespace, alloc.job, alloc.attempt, number, signal)
     return Change((event,), (job_stream(alloc.namespace, alloc.job),))
