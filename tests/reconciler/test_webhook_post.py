@@ -74,7 +74,7 @@ def by_library(got: Got, secret: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("secret", ["whk_a1b2c3", new_secret(), "whsec_not+base64"])
+@pytest.mark.parametrize("secret", ["whk_a1b2c3", new_secret(), "whsec_not+base64"], ids=["seed", "made", "odd"])
 async def test_what_is_sent_verifies_by_library_and_by_hand(secret: str) -> None:
     sender = Sender()
     await sender.keep(secret)
