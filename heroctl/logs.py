@@ -48,6 +48,20 @@ class _Heard:
     stream: TextIO | None = None  # None: standard output, as it is then
 
 
+class _Libraries(logging.Handler):
+    """Says what libraries have to say in lines of ours: on their own they would write whatever they like."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line of it."""
+        told = record.getMessage()
+        log = structlog.get_logger(__name__)
+        loud = log.error if record.levelno >= logging.ERROR else log.warning
+        loud("library", library=record.name, message=told, exc_info=record.exc_info or None)
+
+
+_LIBRARIES: Final = _Libraries(logging.WARNING)
+
+
 def configure(level: str, form: Format = "json", stream: TextIO | None = None) -> None:
     """Set this process up: from which level on, how, and on which stream (standard output)."""
     _Heard.own, _Heard.format, _Heard.stream = level, form, stream
@@ -66,6 +80,7 @@ def configure(level: str, form: Format = "json", stream: TextIO | None = None) -
         logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger().addHandler(_LIBRARIES)  # once, however often this is done
 
 
 def follow(asked: str) -> None:

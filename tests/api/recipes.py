@@ -18,7 +18,8 @@ from eventstore.lease import PostgresLeases
 from eventstore.log import Append
 from eventstore.postgres import open_log
 from eventstore.view import View
-from heroctl.domain.events import AllocPlaced, DeploymentStepped
+from heroctl.domain.assignment import Report
+from heroctl.domain.events import AllocPlaced, AllocReported, DeploymentStepped
 from heroctl.domain.ids import allocation_id
 from tests.api import contract
 from tests.api.fuzz import Fuzz, filled
@@ -51,9 +52,16 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     trial = fuzz.ask(
         "POST", "/v1/jobs", json=spec("trial", {"update": {"strategy": "canary"}, "image": "app:2"})
     ).json()
-    alloc = asyncio.run(_decide(dsn, identity))
+    alloc, running = asyncio.run(_decide(dsn, identity))
     until(lambda: fuzz.ask("GET", "/v1/cluster/status").json()["coordinator"], what="a coordinator that the api knows")
-    fuzz.live = {"jobs": ["web", "shop"], "nodes": [identity], "allocations": [alloc], "log": ["1", "2"]}
+    fuzz.live = {
+        "jobs": ["web", "shop"],
+        "nodes": [identity],
+        "allocations": [alloc],
+        "running": [running],
+        "logs": [alloc],
+        "log": ["1", "2"],
+    }
     deployments = [each["id"] for each in fuzz.ask("GET", "/v1/deployments").json()]
     fuzz.live["deployments"] = sorted(deployments, key=lambda each: each != trial["deployment_id"])
     fuzz.live |= {"roles": ["viewer", "admin"], "users": ["admin"], "namespaces": ["default"], "docs": ["docs.css"]}
@@ -64,37 +72,42 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     return fuzz
 
 
-async def _decide(dsn: str, node: str) -> str:
-    """Coordinate for as long as it lasts: place a job's replica, and let another's canaries stand."""
+async def _decide(dsn: str, node: str) -> tuple[str, str]:
+    """Coordinate for as long as it lasts: place two replicas of a job, have one run, and let canaries stand."""
     async with Database(dsn) as database, open_log(database) as log:
         epoch = await PostgresLeases(database).take("nobody", 24 * 3600)
         view = View(log)
         await view.catch_up()
         job = view.state.job("default", "web")
         assert job is not None
-        alloc = allocation_id(view.state.incarnation, job.uid, 1)
         [task] = job.current.tasks
-        placed = AllocPlaced(
-            id=alloc,
-            uid=job.uid,
-            n=1,
-            namespace="default",
-            job="web",
-            task=task.name,
-            slot=0,
-            version=1,
-            content=task.content,
-            node=node,
-            cpu=0.5,
-            memory=1,
-            disk=1,
-            deployment=job.deployment,
-        )
+        allocs = [allocation_id(view.state.incarnation, job.uid, n) for n in (1, 2)]
+        placed = [
+            AllocPlaced(
+                id=alloc,
+                uid=job.uid,
+                n=n,
+                namespace="default",
+                job="web",
+                task=task.name,
+                slot=n - 1,
+                version=1,
+                content=task.content,
+                node=node,
+                cpu=0.5,
+                memory=1,
+                disk=1,
+                deployment=job.deployment,
+            )
+            for n, alloc in enumerate(allocs, 1)
+        ]
         trial = view.state.job("default", "trial")
         assert trial is not None
         stands = DeploymentStepped(trial.deployment, trial.uid, "default", "trial", awaiting=True)
-        await log.append(Append((placed, stands), epoch=epoch))
-    return alloc
+        await log.append(Append((*placed, stands), epoch=epoch))
+        runs = AllocReported(node, Report(allocs[1], attempt=1, phase="running"))
+        await log.append(Append((runs,)))
+    return allocs[0], allocs[1]
 
 
 async def _delivered(dsn: str, webhook: str) -> None:
@@ -137,6 +150,8 @@ def _path(fuzz: Fuzz, row: Row) -> str:
         return row.path
     if row.path in _LAUNCHED:
         return filled(row, _LAUNCHED[row.path])
+    if row.path in ("/v1/allocations/{id}/restart", "/v1/allocations/{id}/signal"):
+        return filled(row, fuzz.live["running"][0])
     noun = next(before for before, word in itertools.pairwise(row.words) if word.startswith("{"))
     goes = row.method == "DELETE" or (row.method == "PUT" and noun != "namespaces")
     word = _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0]

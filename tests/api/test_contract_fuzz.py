@@ -16,8 +16,8 @@ FAST: Final = [word for who in ("admin", "node", "address") for word in (f"--lim
 
 
 @pytest.fixture
-def fuzz(tmp_path: Path, postgres_dsn: str) -> Iterator[Fuzz]:
-    with api(tmp_path, postgres_dsn, "", *FAST) as made:
+def fuzz(tmp_path: Path, postgres_dsn: str, redis_url: str) -> Iterator[Fuzz]:
+    with api(tmp_path, postgres_dsn, redis_url, *FAST) as made:
         yield recipes.seeded(made, postgres_dsn)
 
 

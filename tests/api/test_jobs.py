@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from heroctl.domain.events import DeploymentFinished, JobBlocked
+from heroctl.domain.events import AllocStopping, DeploymentFinished, JobBlocked
 from tests.api.rig import Rig
 from tests.api.specs import join, open_session, place, runs, spec, submit
 
@@ -140,8 +140,10 @@ async def test_counts_follow_the_allocations(api: Rig) -> None:
         JobBlocked(uid, "default", "web", ("app: cpu exhausted on 1 of 1 nodes",)),
     )
     job = (await api.get("/v1/jobs/web")).body
-    assert (job["stable_version"], job["deployment"]["status"], job["status"]) == (1, "successful", "blocked")
-    assert job["blocked"] == ["app: cpu exhausted on 1 of 1 nodes"]
+    assert (job["stable_version"], job["deployment"]["status"]) == (1, "successful")
+    assert (job["status"], job["blocked"]) == ("running", ["app: cpu exhausted on 1 of 1 nodes"]), "it serves"
+    await api.decide(AllocStopping(second, "default", "web", "preempted"))
+    assert (await api.get("/v1/jobs/web")).body["status"] == "blocked"
 
 
 async def test_versions_are_kept_newest_first(api: Rig) -> None:

@@ -152,6 +152,8 @@ _IDS = {
     ("node.registered", "join_token"),
     ("job.repinned", "secrets"),
     ("secret.rekeyed", "key"),
+    ("webhook.created", "token"),
+    ("webhook.updated", "token"),
 }
 
 

@@ -43,6 +43,14 @@ class Writer:
         [entry] = await self.store.take(self.node, [Shipment(self.alloc, batch)])
         return entry
 
+    async def written(self, entry: str) -> None:
+        """Wait until the moment of an entry is over: what is written in the moment of asking is told as news."""
+
+        async def over() -> bool:
+            return await self.store.now() > int(entry.partition("-")[0])
+
+        await eventually(over)
+
 
 @pytest.fixture
 async def feed(api: Rig, redis_url: str) -> AsyncIterator[LogFeed]:
@@ -163,7 +171,7 @@ async def test_without_redis_it_is_said(api: Rig) -> None:
 
 
 async def test_a_stream_begins_with_the_last_lines_and_goes_on(api: Rig, web: Writer) -> None:
-    await web.say("one", "two", "three")
+    await web.written(await web.say("one", "two", "three"))
     asking = await follow(api, "&job=web&tail=2")
     await eventually(lambda: told(asking) == ["two", "three"], what="what was")
     await web.say("four")

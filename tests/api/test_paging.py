@@ -41,6 +41,8 @@ async def world(api: Rig) -> None:
         await api.post("/v1/acl/users", {"name": f"user-{number}", "password": "a long pass phrase", "roles": []})
         await api.post("/v1/acl/roles", {"name": f"role-{number}", "policies": []})
         await api.post("/v1/acl/policies", {"name": f"policy-{number}", "rules": []})
+        await api.post("/v1/alerts", {"name": f"alert-{number}", "metric": "cpu_percent", "condition": "> 90"})
+        await api.post("/v1/webhooks", {"url": "https://8.8.8.8/", "events": ["*"]})
 
 
 async def launched(api: Rig) -> None:

@@ -50,7 +50,9 @@ def receiver(*, hangs: bool = False) -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(size := int(self.headers["Content-Length"]))
+            if len(body) < size:
+                return  # whoever sent it was killed meanwhile
             got = Got({name.lower(): value for name, value in self.headers.items()}, body)
             made.got.append(got)
             made.free.wait(60)

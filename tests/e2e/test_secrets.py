@@ -40,7 +40,7 @@ def wait_value(there: Cluster, name: str, value: str, *, timeout: float = 60) ->
 
 
 def _held(there: Cluster, workload: Workload) -> tuple[str, str]:
-    return variables(there, workload)["WORD"], seen(there, workload, "run/word").read_text()
+    return variables(there, workload).get("WORD", ""), seen(there, workload, "run/word").read_text()
 
 
 def told(there: Cluster, name: str, *kinds: type[e.Event]) -> int:

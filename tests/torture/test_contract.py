@@ -54,7 +54,8 @@ class World:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.postgres = stack.enter_context(servers.postgres())
-        self.api: Api = stack.enter_context(api(folder, self.postgres.dsn(), "", *FAST))
+        redis = stack.enter_context(servers.redis(folder / "redis"))
+        self.api: Api = stack.enter_context(api(folder, self.postgres.dsn(), redis.url, *FAST))
         self.fuzz = recipes.seeded(self.api, self.postgres.dsn())
         self._folder = folder
         self._stack = stack
