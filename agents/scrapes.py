@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -24,6 +25,7 @@ PATIENCE: Final = 3.0  # seconds for an answer
 MOST_BYTES: Final = 512 << 10  # of one answer
 _LONGEST: Final = 1_000  # characters of a line
 _OWN: Final = "heroctl_"
+_NAME: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")
 # Labels that say where a series is from; an application's own of these names keep what they say under another one.
 _OURS: Final = frozenset({"namespace", "job", "task", "alloc", "node"})
 
@@ -68,7 +70,7 @@ class Scraper:
             async with asyncio.timeout(PATIENCE):
                 address, port = await one.runtime.endpoint(one.container, wanted.port)
                 text = await self._text(f"http://{address}:{port}{wanted.path}")
-            families, dropped = await asyncio.to_thread(families_of, text)
+            families, dropped = await asyncio.to_thread(_read_through, text)
             return Scraped(wanted.alloc, up=True, families=families, dropped=dropped)
         return Scraped(wanted.alloc, up=False)
 
@@ -83,6 +85,14 @@ class Scraper:
         return content.decode()
 
 
+def _read_through(text: str) -> tuple[list[Family], int]:
+    """Read an exposition. ValueError: it is none, in whichever way: what it breaks in the library is its own."""
+    try:
+        return families_of(text)
+    except Exception as error:
+        raise ValueError(f"no exposition: {type(error).__name__}") from error
+
+
 def families_of(text: str) -> tuple[list[Family], int]:
     """Read an exposition; give its families, and how many series were left out. ValueError: it is none."""
     made: dict[str, Family] = {}  # the library gives one for each line that has no type
@@ -91,6 +101,9 @@ def families_of(text: str) -> tuple[list[Family], int]:
         kind = "untyped" if family.type in ("unknown", "") else family.type
         samples = [_sample(each.name, each.labels, each.value) for each in family.samples]
         fit = [each for each in samples if len(each.name) + len(each.labels) <= _LONGEST]
+        if not _NAME.fullmatch(family.name) or not all(_plain(each.name, each.labels) for each in family.samples):
+            dropped += len(samples)  # a quoted name may hold anything, and would be written as it is
+            continue
         dropped += len(samples) - len(fit)
         if family.name.startswith(_OWN) or kind not in KINDS or len(fit) > left:
             dropped += len(fit)
@@ -99,6 +112,10 @@ def families_of(text: str) -> tuple[list[Family], int]:
         name = f"{family.name}_total" if kind == "counter" else family.name
         made.setdefault(name, Family(name, kind, family.documentation[:200], [])).samples.extend(fit)
     return list(made.values()), dropped
+
+
+def _plain(name: str, labels: dict[str, str]) -> bool:
+    return _NAME.fullmatch(name) is not None and all(_NAME.fullmatch(label) for label in labels)
 
 
 def _sample(name: str, labels: dict[str, str], value: float) -> Sample:

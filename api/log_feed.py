@@ -86,7 +86,7 @@ class Sieve:
         wish = self.wish
         if wish.alloc:
             found = state.allocs.get(wish.alloc)
-            yield from [] if found is None else [found]
+            yield from [found] if found is not None and self._allowed(found.namespace, found.job) else []
             return
         for alloc in state.allocs.values():
             if (

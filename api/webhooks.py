@@ -22,6 +22,8 @@ from heroctl.domain.errors import Invalid, Problem, not_found
 from heroctl.domain.records import Webhook
 from heroctl.domain.state import State
 from heroctl.domain.topics import WEBHOOKS, webhook_topic
+from heroctl.domain.visibility import Need
+from heroctl.domain.webhooks import may_know
 
 Sees = Callable[[str], bool]  # by namespace
 _USUAL: Final = 100
@@ -179,6 +181,9 @@ async def delivery(call: Call) -> Answer:
     if found is None:
         raise not_found("delivery", call.path["n"])
     shown = {name: getattr(_item(found), name) for name in DeliveryItem.__struct_fields__}
+    need = msgspec.json.decode(found.needs, type=Need | None)
+    if not may_know(call.principal.grants, need):
+        raise not_found("delivery", call.path["n"])  # whoever holds the webhook may not know of everything
     body = msgspec.json.decode(found.body)
     said = DeliveryDetail(**shown, payload=body, answer=found.answer.decode(errors="replace"))
     return answer(said, index=call.parts.view.topic_index(webhook_topic(hook.id)))

@@ -11,7 +11,7 @@ from agents.clock import RealClock
 from agents.fake_runtime import FakeRuntime
 from agents.running import Running
 from agents.runtime import Gone
-from agents.scrapes import MOST_BYTES, Scraper, families_of
+from agents.scrapes import MOST_BYTES, Scraper, _read_through, families_of
 from heroctl.domain.exposition import marked, render
 from heroctl.domain.sampling import MOST_SERIES, Scrape, Scraped
 from tests.waiting import eventually
@@ -126,3 +126,14 @@ async def test_what_is_no_exposition_is_not_up(
     [only] = found
     assert (only.alloc, only.up) == ("a1", up)
     assert bool(only.families) == (text == TEXT.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["# HELP \u2028 c\n", '{"a\\nheroctl_up 1\\n#"} 1\n', 'foo{"a} 1\\nheroctl_forged 1\\n#"="v"} 1\n']
+)
+def test_what_breaks_the_reader_or_would_forge_lines_is_not_shown(text: str) -> None:
+    try:
+        families, _ = _read_through(text)
+    except ValueError:
+        return
+    assert not [each for family in families for each in family.samples]

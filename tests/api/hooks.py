@@ -20,15 +20,15 @@ async def hook(api: Rig, *events: str, query: str = "", token: str = "", **more:
     return made
 
 
-async def told(api: Rig, webhook: str, *indexes: int, state: str = "delivered") -> None:
-    """Note that a webhook was told of events."""
+async def told(api: Rig, webhook: str, *indexes: int, state: str = "delivered", needs: bytes = b"null") -> None:
+    """Note that a webhook was told of events; `needs`: what their reader must have."""
     rows = api.parts.deliveries
     assert isinstance(rows, MemoryDeliveries)
     cursors: MemoryCursors = rows._cursors
     await cursors.begin(CURSOR, 0)
     now = api.clock.ms()
     new = [
-        New(webhook, index, f"evt_{index}", "job.deployed", b"{}", b'{"type":"job.deployed"}', now)
+        New(webhook, index, f"evt_{index}", "job.deployed", needs, b'{"type":"job.deployed"}', now)
         for index in indexes or (1,)
     ]
     assert await rows.enqueue(api.log.epoch, (await cursors.listed())[CURSOR], new[-1].index, now, new=new)

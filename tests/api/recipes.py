@@ -115,7 +115,7 @@ async def _delivered(dsn: str, webhook: str) -> None:
     async with Database(dsn) as database, open_log(database) as log:
         rows, cursors, epoch = PostgresDeliveries(database), PostgresCursors(database), (await log.head()).epoch
         await cursors.begin(CURSOR, 1)
-        new = New(webhook, 2, "evt_a_2", "job.deployed", b"{}", b"{}", 0)
+        new = New(webhook, 2, "evt_a_2", "job.deployed", b"null", b"{}", 0)
         assert await rows.enqueue(epoch, (await cursors.listed())[CURSOR], 2, 0, new=[new])
         [row] = await rows.first(webhook, 1)
         await rows.settle(row, Attempt("delivered", 0, 0, 1, 204))

@@ -351,3 +351,23 @@ def test_a_mark_is_read_back_and_nonsense_is_none() -> None:
     assert Mark.parse("12-3-4-abc") == Mark(12, 3, 4, "abc")
     for text in ("", "1", "1-2-3-", "a-b-c-d", "1-2-3", "²-1-1-a", "9" * 30 + "-1-1-a"):
         assert Mark.parse(text) is None
+
+
+async def test_a_stream_of_one_allocation_tells_nothing_more_once_its_namespace_is_taken_away(
+    api: Rig, web: Writer
+) -> None:
+    def read_in(*namespaces: str) -> dict[str, Any]:
+        rules = [{"resource": "log", "namespace": each, "capabilities": ["read"]} for each in namespaces]
+        return {"rules": rules}
+
+    await api.post("/v1/acl/policies", {"name": "p", **read_in("default", "shop")})
+    await api.post("/v1/acl/roles", {"name": "r", "policies": ["p"]})
+    token = await api.role("r")
+    asking = await streaming(api, f"/v1/logs/{web.alloc}?stream=true", token=token)
+    own = await streaming(api, f"/v1/logs/{web.alloc}?stream=true")
+    await web.say("before")
+    await eventually(lambda: told(asking) == told(own) == ["before"], what="a line")
+    await api.do("PUT", "/v1/acl/policies/p", read_in("shop"))
+    await web.say("after")
+    await eventually(lambda: told(own) == ["before", "after"], what="the other's line")
+    assert told(asking) == ["before"]

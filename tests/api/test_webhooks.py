@@ -6,12 +6,14 @@ import asyncio
 import base64
 from typing import Final
 
+import msgspec
 import pytest
 
 from eventstore.seal import Place
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import UserDeleted, WebhookDisabled
 from heroctl.domain.intents.webhooks import MOST
+from heroctl.domain.visibility import Need
 from heroctl.outside import Outside, Unanswered
 from tests.api.hooks import URL, hook, told
 from tests.api.people import user
@@ -220,3 +222,16 @@ async def test_a_namespace_has_only_so_many(api: Rig) -> None:
         for _ in range(MOST):
             tasks.create_task(hook(api))
     assert (await api.post("/v1/webhooks", {"url": URL, "events": ["*"]})).error == "too_many_webhooks"
+
+
+async def test_a_delivery_shows_only_what_its_reader_may_know(api: Rig) -> None:
+    """Whoever holds the webhook is told of no secret's name there that it may not list."""
+    rules = [{"resource": "webhook", "namespace": "default", "capabilities": ["read", "write"]}]
+    await api.post("/v1/acl/policies", {"name": "hooker", "rules": rules})
+    await api.post("/v1/acl/roles", {"name": "hooker", "policies": ["hooker"]})
+    token = await api.role("hooker")
+    made = (await hook(api, token=token)).body["id"]
+    await told(api, made, 1, needs=msgspec.json.encode(Need("secret:list", "default")))
+    path = f"/v1/webhooks/{made}/deliveries/1"
+    assert (await api.get(path, token=token)).error == "delivery_not_found"
+    assert (await api.get(path)).status == 200

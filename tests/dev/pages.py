@@ -7,10 +7,14 @@ command must end with 0, unless the next one is `echo $?`, which tells with what
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tests.waiting import until
 
 _BLOCK: Final = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE: Final = re.compile(r"# (\S+\.yaml)\n")
@@ -45,6 +49,9 @@ def steps(page: Path) -> Iterator[tuple[str, str] | Command]:
             yield Command(typed, [line for line in seen if line.strip("… ")])
 
 
+_SOON: Final = "heroctl audit"  # refusals are written beside the answer: a moment later they are there
+
+
 def follow(page: Path, folder: Path, shell: Shell, skip: tuple[str, ...] = ()) -> int:
     """Do all that a page says, but for what is typed before it begins; return how many commands that were."""
     done: list[tuple[Command, Ran]] = []
@@ -57,6 +64,8 @@ def follow(page: Path, folder: Path, shell: Shell, skip: tuple[str, ...] = ()) -
         elif step.typed not in skip:
             _ended_well(done)
             done.append((step, shell(step.typed)))
+            if step.typed.startswith(_SOON):
+                done[-1] = (step, until(partial(_seen, step, shell), what=step.typed) or done[-1][1])
             _expect(step, done[-1][1])
     _ended_well(done)
     return len(done)
@@ -66,6 +75,14 @@ def _ended_well(done: list[tuple[Command, Ran]]) -> None:
     if done:
         command, ran = done[-1]
         assert ran.code == 0, f"$ {command.typed}\nended with {ran.code}:\n{ran.said}"
+
+
+def _seen(command: Command, shell: Shell) -> Ran | None:
+    ran = shell(command.typed)
+    with contextlib.suppress(AssertionError):
+        _expect(command, ran)
+        return ran
+    return None
 
 
 def _expect(command: Command, ran: Ran) -> None:

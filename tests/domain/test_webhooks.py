@@ -238,3 +238,8 @@ def test_a_receiver_rests_after_five_failures_and_longer_each_time(went_well: li
         assert not breaker.open or rest >= min(30 * 2 ** (run - 5), 600)
         now += rest
         assert breaker.rests(now) == 0
+
+
+@pytest.mark.parametrize("year", ["99999999999999", "10000"])
+def test_a_date_that_is_none_asks_for_nothing(year: str) -> None:
+    assert asked_for(f"Mon, 01 Jan {year} 00:00:00 GMT", 0.0) == 0.0
