@@ -74,12 +74,13 @@ _FOUND: Final = f"""
 _COUNT: Final = """
     SELECT count(*) FROM heroctl.deliveries
     WHERE webhook = %b AND index BETWEEN %b AND %b AND (state = 'failed' OR (%b = 0 AND state <> 'pending'))"""
-_PRUNE_OLD: Final = """
-    DELETE FROM heroctl.deliveries WHERE (webhook, index) IN (
-        SELECT webhook, index FROM heroctl.deliveries WHERE state <> 'pending' AND due < %b LIMIT 5000)"""
-_PRUNE_GONE: Final = """
-    DELETE FROM heroctl.deliveries WHERE (webhook, index) IN (
-        SELECT webhook, index FROM heroctl.deliveries WHERE NOT webhook = ANY(%b) LIMIT 5000)"""
+_PRUNED: Final = 5000  # rows that one statement forgets
+_PRUNE: Final = """
+    WITH gone AS (
+        DELETE FROM heroctl.deliveries WHERE (webhook, index) IN (
+            SELECT webhook, index FROM heroctl.deliveries
+            WHERE NOT webhook = ANY(%b) OR (state <> 'pending' AND due < %b) LIMIT %b) RETURNING 1)
+    SELECT count(*) FROM gone"""
 END: Final = (1 << 63) - 1
 
 
@@ -259,8 +260,10 @@ class PostgresDeliveries:
 
     async def prune(self, known: Collection[str], before: int) -> None:
         """See Deliveries.prune."""
-        await self._database.fetch(_PRUNE_GONE, [Texts(sorted(known))])
-        await self._database.fetch(_PRUNE_OLD, [before])
+        while True:
+            [(gone,)] = await self._database.fetch(_PRUNE, [Texts(sorted(known)), before, _PRUNED])
+            if gone < _PRUNED:
+                return
 
 
 def _read(rows: Sequence[tuple[Any, ...]]) -> list[Delivery]:

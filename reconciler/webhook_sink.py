@@ -29,6 +29,7 @@ IDLE: Final = 60.0  # seconds, jittered, after which a sender looks at the lates
 BATCH: Final = 50  # deliveries that are read at once
 _SOON: Final = 0.01  # seconds
 _RETRY: Final = 1.0  # seconds, jittered, when the rows cannot be reached
+_REST: Final = 10.0  # seconds after an error that nobody foresaw
 _SETTLED: Final = 5  # times that the outcome of an attempt is written, at most
 _NEED: Final = msgspec.json.Decoder(Need | None)
 _log: Final = structlog.get_logger(__name__)
@@ -85,6 +86,10 @@ class Sink:
             except LogUnavailable as error:
                 _log.warning("deliveries_away", webhook=self._webhook, error=str(error))
                 wait = _RETRY
+            except Exception:  # noqa: BLE001 - whatever goes wrong with one webhook, the others are told
+                _log.exception("webhook_failed", webhook=self._webhook)
+                await asyncio.sleep(_REST)
+                wait = 0.0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(wait, IDLE * random.uniform(0.8, 1.2))):  # noqa: S311 - jitter
                     await moved.wait()

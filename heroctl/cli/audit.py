@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC
 from itertools import takewhile
 from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
 
-from heroctl.cli import output
+from heroctl.cli.chronicle import Chronicle, stamp
 from heroctl.cli.client import Answer, path
 from heroctl.cli.options import SCOPE, Access, Scope
-from heroctl.cli.output import Grid
 from heroctl.cli.reading import patiently
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Audited
@@ -53,7 +51,7 @@ def audit(
     with Session(access) as session:
         found, index = _newest(session, query, last)
         if not follow:
-            _show(found, access)
+            _AUDIT.show(found, access.output)
             return
         _follow(session, query, found, index, access)
 
@@ -86,36 +84,17 @@ def _follow(
     seen: set[str] = set()
     wanted = {**query, "limit": PAGE}
     while True:
-        fresh = list(takewhile(lambda raw, seen=seen: _id(raw) not in seen, found))  # type: ignore[misc] # as below
-        seen = {_id(raw) for raw in found} | (seen if len(seen) < _REMEMBERED else set())
+        fresh = list(takewhile(lambda raw, seen=seen: _AUDIT.read(raw).id not in seen, found))  # type: ignore[misc] # as below
+        seen = {_AUDIT.read(raw).id for raw in found} | (seen if len(seen) < _REMEMBERED else set())
         for raw in reversed(fresh):
-            _tell(raw, access)
+            _AUDIT.tell(raw, access.output)
         sys.stdout.flush()
         answer = patiently(lambda at=index: session.client.poll(path("audit"), wanted, index=at, wait=_WAIT_S))  # type: ignore[misc] # the default binds this round's index
         found, index = msgspec.json.decode(answer.raw, type=list[msgspec.Raw]), answer.index
 
 
-def _id(raw: msgspec.Raw) -> str:
-    return msgspec.json.decode(raw, type=Audited).id
-
-
-def _show(found: list[msgspec.Raw], access: Access) -> None:
-    if access.output in ("json", "yaml"):
-        output.dump(b"[" + b",".join(map(bytes, found)) + b"]", access.output)
-    elif access.output == "name":
-        output.lines([msgspec.json.decode(raw, type=Audited).type for raw in found])
-    else:
-        output.show([Grid(_TITLES, [_row(msgspec.json.decode(raw, type=Audited)) for raw in found])])
-
-
-def _tell(raw: msgspec.Raw, access: Access) -> None:
-    if access.output in ("json", "yaml"):
-        output.dump(bytes(raw), access.output, compact=True)
-        return
-    record = msgspec.json.decode(raw, type=Audited)
-    output.lines([record.type] if access.output == "name" else ["  ".join(_row(record))])
-
-
 def _row(record: Audited) -> tuple[str, ...]:
-    time = record.time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return time, record.actor, record.address or "-", record.outcome, record.summary
+    return stamp(record.time), record.actor, record.address or "-", record.outcome, record.summary
+
+
+_AUDIT: Final = Chronicle(Audited, _TITLES, _row, lambda record: record.type)

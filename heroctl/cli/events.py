@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC
 from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
 
 from heroctl.cli import output
+from heroctl.cli.chronicle import Chronicle, stamp
 from heroctl.cli.client import Answer, Query, path
 from heroctl.cli.faults import Refused
 from heroctl.cli.options import SCOPE, Access, Scope
-from heroctl.cli.output import Grid
 from heroctl.cli.reading import patiently
 from heroctl.cli.session import Session
 from heroctl.cli.shapes import Happened
@@ -57,7 +56,7 @@ def events(
         if follow:
             _follow(session, query, begin, access)
         else:
-            _show(list(_all(session, {**query, **begin})), access)
+            _EVENTS.show(list(_all(session, {**query, **begin})), access.output)
 
 
 def _begin(since: Text, *, follow: bool) -> dict[str, str]:
@@ -84,7 +83,7 @@ def _follow(session: Session, query: Query, begin: dict[str, str], access: Acces
     answer = session.client.get(where, {**wanted, **begin, "wait": "0s"})
     while True:
         for raw in _items(answer):
-            _tell(raw, access)
+            _EVENTS.tell(raw, access.output)
         sys.stdout.flush()
         try:
             answer = patiently(lambda at=answer.index: session.client.poll(where, wanted, index=at))  # type: ignore[misc] # the default binds this round's index
@@ -99,28 +98,8 @@ def _items(answer: Answer) -> list[msgspec.Raw]:
     return msgspec.json.decode(answer.raw, type=list[msgspec.Raw])
 
 
-def _show(found: list[msgspec.Raw], access: Access) -> None:
-    if access.output in ("json", "yaml"):
-        output.dump(b"[" + b",".join(map(bytes, found)) + b"]", access.output)
-        return
-    events = [msgspec.json.decode(raw, type=Happened) for raw in found]
-    if access.output == "name":
-        output.lines([each.id for each in events])
-    else:
-        output.show([Grid(_TITLES, [_row(each) for each in events])])
-
-
-def _tell(raw: msgspec.Raw, access: Access) -> None:
-    if access.output in ("json", "yaml"):
-        output.dump(bytes(raw), access.output, compact=True)
-        return
-    event = msgspec.json.decode(raw, type=Happened)
-    output.lines([event.id] if access.output == "name" else ["  ".join(_row(event))])
-
-
 def _row(event: Happened) -> tuple[str, ...]:
-    time = event.time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return time, str(event.index), event.type, _about(event), event.actor, _what(event)
+    return stamp(event.time), str(event.index), event.type, _about(event), event.actor, _what(event)
 
 
 def _about(event: Happened) -> str:
@@ -142,3 +121,6 @@ def _what(event: Happened) -> str:
 def _plain(value: Any) -> str:  # noqa: ANN401 - JSON
     text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
     return " ".join(text.split())[:120]
+
+
+_EVENTS: Final = Chronicle(Happened, _TITLES, _row, lambda event: event.id)

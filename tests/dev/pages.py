@@ -8,8 +8,11 @@ command must end with 0, unless the next one is `echo $?`, which tells with what
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +38,28 @@ class Command(NamedTuple):
 
 
 Shell = Callable[[str], Ran]
+
+
+def shell(folder: Path, environ: Mapping[str, str]) -> Shell:
+    """Give what types commands in a folder, with `heroctl` at hand: none may end in a traceback."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def typed(command: str) -> Ran:
+        ran = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=folder,
+            env={**environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert "Traceback" not in ran.stdout.replace("| Traceback", ""), ran.stdout  # a workload's may be shown
+        return Ran(ran.returncode, ran.stdout)
+
+    return typed
 
 
 def steps(page: Path) -> Iterator[tuple[str, str] | Command]:

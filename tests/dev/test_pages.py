@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import servers
-from tests.dev.pages import Ran, follow
+from tests.dev.pages import follow, shell
 from tests.dev.test_dev import Dev, cluster
 from tests.house import ROOT
 from tests.needs import needs
@@ -30,21 +27,5 @@ def running() -> Iterator[Dev]:
 @pytest.mark.parametrize(("page", "commands"), [("first-app", 30), ("strategies", 15)])
 def test_a_page_says_what_is_seen(running: Dev, tmp_path: Path, page: str, commands: int) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    def shell(typed: str) -> Ran:
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", typed],
-            cwd=tmp_path,
-            env={**running.environ(), "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout.replace("| Traceback", "")
-        return Ran(done.returncode, done.stdout)
-
-    assert follow(ROOT / "docs" / "deploy" / f"{page}.md", tmp_path, shell, skip=("heroctl dev",)) >= commands
+    typed = shell(tmp_path, running.environ())
+    assert follow(ROOT / "docs" / "deploy" / f"{page}.md", tmp_path, typed, skip=("heroctl dev",)) >= commands

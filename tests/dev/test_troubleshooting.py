@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests import servers
-from tests.dev.pages import Ran, follow
+from tests.dev.pages import follow, shell
 from tests.dev.test_dev import Dev, cluster
 from tests.house import ROOT
 from tests.waiting import until
@@ -103,22 +101,5 @@ def test_a_problem_is_seen_and_mended_as_the_page_says(running: Dev, folder: Pat
 
 def done(made: Dev, folder: Path, text: str) -> int:
     """Do what a part of the page says; return how many commands that were."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    def shell(typed: str) -> Ran:
-        ran = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", typed],
-            cwd=folder,
-            env={**made.environ(), "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert "Traceback" not in ran.stdout
-        return Ran(ran.returncode, ran.stdout)
-
     (folder / "part.md").write_text(text)
-    return follow(folder / "part.md", folder, shell)
+    return follow(folder / "part.md", folder, shell(folder, made.environ()))

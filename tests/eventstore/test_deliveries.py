@@ -135,3 +135,10 @@ async def test_rows_are_listed_the_newest_first_and_forgotten(store: Store) -> N
     assert [row.index for row in await store.rows.listed("w1", 9)] == [4, 3, 2]
     await store.rows.prune([], NOW)
     assert await store.rows.listed("w1", 9) == []
+
+
+async def test_as_many_rows_are_forgotten_as_there_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventstore.deliveries._PRUNED", 2)
+    await filled(store, *range(1, 8))
+    await store.rows.prune([], NOW)
+    assert await store.rows.listed("w1", 9) == []

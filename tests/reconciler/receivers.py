@@ -55,22 +55,23 @@ async def hangs(writer: asyncio.StreamWriter) -> None:
     await elapse(_FOREVER)
 
 
-async def drips(writer: asyncio.StreamWriter) -> None:
-    """Answer letter by letter, and never to the end of the first line."""
-    writer.write(b"HTTP/1.1 20")
-    for _ in itertools.count():
-        await writer.drain()
-        await elapse(0.05)
-        writer.write(b"0")
+def dripping(begin: bytes, letter: bytes) -> Write:
+    """Answer letter by letter, after a beginning, without end."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while True:
+            await writer.drain()
+            await elapse(0.05)
+            writer.write(letter)
+
+    return write
 
 
-async def drips_body(writer: asyncio.StreamWriter) -> None:
-    """Answer at once that it was taken, and then say so letter by letter."""
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    for _ in itertools.count():
-        await writer.drain()
-        await elapse(0.05)
-        writer.write(b"a")
+drips: Final = dripping(b"HTTP/1.1 20", b"0")  # never to the end of the first line
+drips_body: Final = dripping(
+    b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a"
+)  # it was taken
 
 
 async def endless(writer: asyncio.StreamWriter) -> None:

@@ -24,7 +24,7 @@ from heroctl.domain.events import (
 )
 from reconciler.webhook_post import Reply
 from tests.eventstore.fastloop import elapse
-from tests.reconciler.hooks import BAD, OK, ROOM, Telling, run
+from tests.reconciler.hooks import BAD, OK, ROOM, Sent, Telling, run
 
 
 def test_webhooks_are_told_what_they_ask_for_in_order() -> None:
@@ -100,6 +100,30 @@ def test_one_that_hangs_or_fails_delays_no_other_and_what_failed_holds_nothing_b
         assert telling.receivers.of("fails") == [*indexes, first]
         await telling.until(lambda: len(telling.receivers.of("hangs")) == 5, seconds=120)
         assert telling.receivers.of("hangs") == indexes
+
+    run(story)
+
+
+def test_an_error_that_nobody_foresaw_ends_no_sender_of_another_and_is_tried_again() -> None:
+    async def story(telling: Telling) -> None:
+        for name in ("breaks", "works"):
+            await telling.hook(name)
+        tried: list[float] = []
+
+        def answer(sent: Sent) -> Reply:
+            if sent.webhook != "breaks":
+                return OK
+            tried.append(sent.at)
+            if len(tried) == 1:
+                raise ZeroDivisionError
+            return OK
+
+        telling.receivers.answers = answer
+        indexes = [await telling.deployed() for _ in range(3)]
+        await telling.until(lambda: len(telling.receivers.of("works")) == 3)
+        await telling.until(lambda: len(tried) == 4, seconds=60)
+        assert telling.receivers.of("works") == indexes
+        assert 10 <= tried[1] - tried[0] <= 11
 
     run(story)
 
