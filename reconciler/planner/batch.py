@@ -234,9 +234,7 @@ class Run:
         near = Counter(alloc.node for (name, _), alloc in self.newest.items() if name == task.name and alloc.live)
         with draft.picker(task, near) as picker:
             for need in needs:
-                if scene.exhausted:
-                    draft.cut = True
-                if draft.full:
+                if not draft.may_place():
                     return
                 node = picker.pick(need.avoid, draft.bound_to(task, need.slot))
                 if node is None:

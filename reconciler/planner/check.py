@@ -29,6 +29,7 @@ from heroctl.domain.state import State
 from reconciler.planner.check_launches import broken_launches
 from reconciler.planner.check_system import broken_seats
 from reconciler.planner.check_victims import broken_victims, is_victim
+from reconciler.planner.piece import Piece
 
 MAX_EVENTS = 1_000
 _UNUSED = Usage()
@@ -50,13 +51,18 @@ class Ledger:
         self.stopped: set[str] = set()  # replicas
 
 
+def check_sizes(pieces: Sequence[Piece]) -> None:
+    """Raise BrokenPlanError unless each piece of a job is of a size that the log takes at once."""
+    for piece in pieces:
+        if len(piece.events) > MAX_EVENTS:
+            raise BrokenPlanError(f"{len(piece.events)} events in one piece")
+
+
 def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> None:
-    """Raise BrokenPlanError unless a job's piece is sound on top of the pieces that the ledger holds; then enter it.
+    """Raise BrokenPlanError unless a job's events are sound on top of what the ledger holds; then enter them.
 
     TooNew: the log does not take one of its events yet.
     """
-    if len(events) > MAX_EVENTS:
-        raise BrokenPlanError(f"{len(events)} events in one piece")
     _check_level(state, events)
     placed = [event for event in events if isinstance(event, AllocPlaced)]
     _check_ends(state, job, events)

@@ -14,6 +14,7 @@ from heroctl.domain.intents.change import job_stream, node_stream
 from heroctl.domain.records import Alloc, Job
 from reconciler.planner.filters import BARRED, REFUSED, Ask, full
 from reconciler.planner.picker import Picker
+from reconciler.planner.piece import Piece
 from reconciler.planner.place import NOWHERE
 from reconciler.planner.preempt import Eviction, may_preempt
 from reconciler.planner.reschedule import barred_until, refusing
@@ -72,13 +73,35 @@ class Draft:
         self._others: set[str] = set()  # streams of jobs that make way
         self._nodes: set[str] = set()
         self._next_n = job.next_n
+        self._begins = [0]  # where each piece begins among the events
 
     @property
     def full(self) -> bool:
         """Whether this piece can take no more: the rest is for the next pass."""
-        if len(self.events) >= MAX_EVENTS - _CLOSING:
+        if len(self.events) >= self._begins[-1] + MAX_EVENTS - _CLOSING:
             self.cut = True
         return self.cut
+
+    def may_place(self) -> bool:
+        """Tell whether another replica may be placed in this pass; where a piece can take no more it begins another.
+
+        So only placements make several of one: each stands by itself, and as all pieces rest on the same streams, none
+        becomes true without those before it.
+        """
+        if self.scene.exhausted:
+            self.cut = True
+        elif not (self.cut or self.moves) and len(self.events) >= self._begins[-1] + MAX_EVENTS - _CLOSING:
+            self._begins.append(len(self.events))
+        return not self.full
+
+    def pieces(self) -> list[Piece]:
+        """Give what is decided, cut where it may be."""
+        ends = [*self._begins[1:], len(self.events)]
+        reads = self.reads
+        return [
+            Piece(tuple(self.events[begin:end]), reads, self.moves, self.job.uid)
+            for begin, end in zip(self._begins, ends, strict=True)
+        ]
 
     @property
     def closed(self) -> frozenset[str]:

@@ -34,10 +34,11 @@ from reconciler.planner.check import Ledger, check
 from reconciler.planner.draft import Draft
 from reconciler.planner.pausing import whole
 from reconciler.planner.place import Fleet
-from reconciler.planner.plan import MAX_EVALUATIONS, MAX_PLACEMENTS
+from reconciler.planner.plan import MAX_EVALUATIONS
 from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 
+MAX_PLACEMENTS: Final = 1_000  # in all passes
 _NODE: Final = "nodes:"
 _PASS: Final = 20  # evaluations that a pass costs as much as, beside one for each replica that it looks at
 

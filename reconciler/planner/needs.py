@@ -36,7 +36,7 @@ class Needs:
 
     def of_empty(self, slot: Slot, *, turn: bool) -> Need | None:
         """Say what an empty slot needs now; None: nothing, or not yet. `turn`: it may take a step of the update."""
-        last = None if slot.lone else self._last(slot)
+        last = self._last(slot)
         if last is None:
             return self.present(slot)
         if slot.leaving is not None and last.why == "updated":

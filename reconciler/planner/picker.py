@@ -7,7 +7,7 @@ Equal to asking every node each time for the sum of `Shape.price`, `crowding` an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,7 +20,8 @@ from reconciler.planner.spread import Shares
 
 _ALL: Final[Group] = ()
 
-Best = tuple[int, str]  # price, node
+Own = tuple[int, str, int, int]  # price, node, stamp, replicas there
+Best = tuple[int, str, *tuple[int, ...]]  # price, node, and whatever an entry bears beside it
 
 
 class _Pool:
@@ -34,7 +35,7 @@ class _Pool:
     def __init__(self, group: Group, shared: list[Entry]) -> None:
         self.group = group
         self.shared = shared
-        self.own: list[tuple[int, str, int, int]] = []  # price, node, stamp, replicas there
+        self.own: list[Own] = []
         self.price = 0
         self.mark = 0
 
@@ -190,11 +191,11 @@ class Picker:
 
     def _best_of(self, pool: _Pool, avoid: frozenset[str] = NOWHERE) -> Best | None:
         shared, own = self._best_shared(pool, avoid), self._best_own(pool, avoid)
-        if shared is None or own is None:
-            return shared or own
-        return min(shared, own)
+        if own is None or (shared is not None and shared < own):
+            return shared
+        return own
 
-    def _best_shared(self, pool: _Pool, avoid: frozenset[str]) -> Best | None:
+    def _best_shared(self, pool: _Pool, avoid: frozenset[str]) -> Entry | None:
         heap, rooms, near, closed = pool.shared, self._fleet.rooms, self._near, self._closed
         held: list[Entry] = []
         while heap:
@@ -208,14 +209,14 @@ class Picker:
                 held.append(heappop(heap))
             else:
                 break
-        found = (heap[0][0], heap[0][1]) if heap else None
+        found = heap[0] if heap else None
         for entry in held:
             heappush(heap, entry)
         return found
 
-    def _best_own(self, pool: _Pool, avoid: frozenset[str]) -> Best | None:
+    def _best_own(self, pool: _Pool, avoid: frozenset[str]) -> Own | None:
         heap, rooms, near = pool.own, self._fleet.rooms, self._near
-        held = []
+        held: list[Own] = []
         while heap:
             _, node, stamp, replicas = heap[0]
             room = rooms.get(node)
@@ -225,7 +226,7 @@ class Picker:
                 held.append(heappop(heap))
             else:
                 break
-        found = (heap[0][0], heap[0][1]) if heap else None
+        found = heap[0] if heap else None
         for entry in held:
             heappush(heap, entry)
         return found
@@ -250,9 +251,10 @@ class Picker:
         pool = self._enter(node)
         if self._shares is not None and pool is not None:
             self._shares.add(pool.group, replicas)
-            for each in self._pools.values() if len(pool.group) > 1 else (pool,):
-                if any(one == other for one, other in zip(each.group, pool.group, strict=True)):
+            for each in self._pools.values() if len(pool.group) > 1 else ():
+                if each is not pool and any(one == other for one, other in zip(each.group, pool.group, strict=True)):
                     self._advance(each)
+            self._advance(pool)
 
     def _enter(self, node: str) -> _Pool | None:
         """Enter a node anew, with its replicas, and return its pool."""
@@ -266,7 +268,9 @@ class Picker:
             if replicas is None:
                 heappush(pool.shared, (price, node, room.stamp))
             else:
-                heappush(pool.own, (price + crowding(replicas, self._count), node, room.stamp, replicas))
+                entry = price + crowding(replicas, self._count), node, room.stamp, replicas
+                superseded = pool.own and pool.own[0][1] == node
+                (heapreplace if superseded else heappush)(pool.own, entry)
         return pool
 
     def _pool(self, group: Group) -> _Pool:
@@ -283,4 +287,6 @@ class Picker:
         pool.price = self._shares.price(pool.group)
         best = self._best_of(pool)
         if best is not None:
-            heappush(self._front, (pool.price + best[0], best[1], pool.group, pool.mark))
+            entry = pool.price + best[0], best[1], pool.group, pool.mark
+            superseded = self._front and self._front[0][2] == pool.group
+            (heapreplace if superseded else heappush)(self._front, entry)

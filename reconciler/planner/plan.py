@@ -19,7 +19,7 @@ from heroctl.domain.intents.change import job_stream
 from heroctl.domain.records import Job, Member
 from heroctl.domain.state import State
 from heroctl.domain.topics import CAPACITY, job_topic
-from reconciler.planner.check import Ledger, check
+from reconciler.planner.check import Ledger, check, check_sizes
 from reconciler.planner.drain import drains
 from reconciler.planner.filters import Ask
 from reconciler.planner.liveness import Heard, brake, liveness, members
@@ -30,7 +30,7 @@ from reconciler.planner.rebalance import begin
 from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 
-MAX_PLACEMENTS: Final = 1_000
+MAX_PLACEMENTS: Final = 2_000  # some ten milliseconds
 _NEVER: Final = -1  # an index that no topic has
 _SAID: Final = 500  # characters of an error
 MAX_EVALUATIONS: Final = 200_000
@@ -198,7 +198,9 @@ class _Pass:
         self._memo.looks.pop(job.uid, None)
         try:
             draft = decide(self._scene, job)
-            if draft.events:
+            pieces = draft.pieces() if draft.events else []
+            if pieces:
+                check_sizes(pieces)
                 check(self._state, job, draft.events, self._ledger)
         except Exception as error:  # noqa: BLE001 - a bug costs this job, not the cluster; the shell tells of it
             self._faults.append(Fault(job.uid, error))
@@ -210,7 +212,7 @@ class _Pass:
         if draft.events:
             if any(not isinstance(event, JobBlocked) for event in draft.events):
                 self._scene.planned.add(job.uid)
-            self._pieces.append(Piece(tuple(draft.events), draft.reads, draft.moves, job.uid))
+            self._pieces += pieces
         elif not draft.cut:
             self._memo.leave(self._state, job.uid, draft.wake, waiting=draft.waiting, watched=draft.watched)
             if draft.promised:  # what it was promised counts whenever others are planned: look again each time

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -65,41 +66,26 @@ class Kinds(Struct, frozen=True):
         return alloc.content if self.stands_abreast(alloc) else "old"
 
 
-_NONE: Final[dict[str, Alloc]] = {}  # shared by all slots of which nothing stands abreast; never written to
+_NONE: Final[Mapping[str, Alloc]] = MappingProxyType({})  # shared by all slots of which nothing stands abreast
 
 
-class Slot:
+class Slot(Struct, eq=False, gc=False):
     """One replica number of a task: at most one fresh replica, one old, and one of each version that stands abreast.
 
     Where one of them moves, two do: the better one stands here, and both in `moves`.
     """
 
-    __slots__ = (
-        "abreast",
-        "extra",
-        "fresh",
-        "gone",
-        "last_fresh",
-        "last_old",
-        "lone",
-        "moves",
-        "number",
-        "old",
-        "stage",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.stage: Stage = "replace"
-        self.fresh: Alloc | None = None
-        self.old: Alloc | None = None
-        self.abreast = _NONE  # by content
-        self.last_fresh: Alloc | None = None  # of those that fill it no more, the one that did so last; of each kind
-        self.last_old: Alloc | None = None
-        self.gone = _NONE  # those of versions that stand abreast, by content
-        self.extra: list[Alloc] = []  # those that one too many fill it
-        self.moves: tuple[Move, ...] = ()
-        self.lone = True  # nobody but a fresh one, if any, has to do with it: as it is with most, most of the time
+    number: int
+    stage: Stage = "replace"
+    fresh: Alloc | None = None
+    old: Alloc | None = None
+    abreast: Mapping[str, Alloc] = _NONE  # by content
+    last_fresh: Alloc | None = None  # of those that fill it no more, the one that did so last; of each kind
+    last_old: Alloc | None = None
+    gone: Mapping[str, Alloc] = _NONE  # those of versions that stand abreast, by content
+    extra: tuple[Alloc, ...] = ()  # those that one too many fill it
+    moves: tuple[Move, ...] = ()
+    lone: bool = True  # nobody but a fresh one, if any, has to do with it: as it is with most, most of the time
 
     @property
     def filled(self) -> bool:
@@ -158,7 +144,7 @@ class Slot:
 
     def pair(self, kinds: Kinds, better: Better, misplaced: Misplaced) -> None:
         """Of those that seem one too many, find who follows one that is to leave its node."""
-        crowd, self.extra = self.extra, []
+        crowd, self.extra = self.extra, ()
         for holder in self.holders:
             mine = [alloc for alloc in crowd if kinds.of(alloc) == kinds.of(holder)]
             twins = sorted((alloc for alloc in (holder, *mine) if alloc.content == holder.content), key=better)
@@ -169,7 +155,7 @@ class Slot:
                 self.moves = (*self.moves, Move(source, successor))
             else:
                 pair = (holder, None)
-            self.extra += [alloc for alloc in mine if all(alloc is not one for one in pair)]
+            self.extra += tuple(alloc for alloc in mine if all(alloc is not one for one in pair))
 
     def twins(self, alloc: Alloc) -> tuple[Alloc, ...]:
         """Give one of those that fill it, and who moves together with it."""
@@ -198,7 +184,7 @@ class Slot:
         if known is None:
             return other
         best, worse = sorted((known, other), key=better)
-        self.extra.append(worse)
+        self.extra = (*self.extra, worse)
         return best
 
 

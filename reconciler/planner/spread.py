@@ -8,8 +8,7 @@ the price decides. A node without the attribute is wanted only when all others h
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from heroctl.domain.checks_placement import REST
@@ -21,32 +20,30 @@ _WHOLE: Final = 100
 
 
 class Shares:
-    """The targets of one task, and what its replicas use of them."""
+    """How many replicas of one task each value is short of."""
 
     def __init__(self, spreads: Sequence[Spread], count: int, groups: Collection[Group]) -> None:
-        self._used: list[Counter[str | None]] = [Counter() for _ in spreads]
-        self._targets = [
+        self._wanted = [
             _targets(spread, count, {group[number] for group in groups}) for number, spread in enumerate(spreads)
         ]
 
     def add(self, group: Group, replicas: int) -> None:
         """Count replicas."""
-        for used, value in zip(self._used, group, strict=True):
-            used[value] += replicas
+        for wanted, value in zip(self._wanted, group, strict=True):
+            wanted[value] = wanted.get(value, 0) - replicas
 
     def price(self, group: Group) -> int:
         """Price the nodes of a group by how little they are wanted."""
-        wanted = 0
-        for used, targets, value in zip(self._used, self._targets, group, strict=True):
-            share, of = targets.get(value, (0, 1))
-            wanted -= (used[value] * of - share) // of
-        return -wanted * STEP
+        short = 0
+        for wanted, value in zip(self._wanted, group, strict=True):
+            short += wanted.get(value, 0)
+        return -short * STEP
 
 
-def _targets(spread: Spread, count: int, values: set[str | None]) -> Mapping[str | None, tuple[int, int]]:
-    """Give each value's target as a fraction."""
+def _targets(spread: Spread, count: int, values: set[str | None]) -> dict[str | None, int]:
+    """Give each value's target, rounded up."""
     named = {value: percent for value, percent in spread.targets.items() if value != REST}
     others = [value for value in values if value is not None and value not in named]
     rest = _WHOLE - sum(named.values())
-    targets: dict[str | None, tuple[int, int]] = {value: (count * percent, _WHOLE) for value, percent in named.items()}
-    return {**targets, **dict.fromkeys(others, (count * rest, _WHOLE * len(others)))}
+    targets: dict[str | None, int] = {value: -(-count * percent // _WHOLE) for value, percent in named.items()}
+    return {**targets, **dict.fromkeys(others, -(-count * rest // (_WHOLE * max(len(others), 1))))}

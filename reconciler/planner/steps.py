@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
@@ -39,35 +37,45 @@ class Steps:
         """Place what is needed; then take the next steps of the moves and of the update."""
         near = self._near()
         present = self._draft.job.current.version
-        needs.sort(key=lambda need: (need.version == present, need.version, need.slot))
-        tasks = {need.version: need.task for need in (*needs, *(leaver.need for leaver in leavers))}
+        by_version: dict[int, list[Need]] = {}
+        for need in needs:
+            by_version.setdefault(need.version, []).append(need)
+        tasks = {version: mine[0].task for version, mine in by_version.items()}
+        tasks |= {leaver.need.version: leaver.need.task for leaver in leavers}
         tasks |= {present: self.task} if steps else {}
         for version in sorted(tasks, key=lambda version: (version == present, version)):
-            mine = [need for need in needs if need.version == version]
+            mine = by_version.get(version, [])
             leaving = [leaver for leaver in leavers if leaver.need.version == version]
             turns = steps if version == present else []
-            if self._withheld(version, [*(need.slot for need in mine), *(slot.number for slot in turns)], leaving):
+            if self._withheld(version, mine, turns, leaving):
                 continue
             with self._picker(tasks[version], near) as picker:
                 self._place_needs(picker, mine)
                 self._take_moves(picker, leaving)
                 self._take_steps(picker, turns)
 
-    def _withheld(self, version: int, slots: list[int], leavers: list[Leaver]) -> bool:
+    def _withheld(self, version: int, needs: list[Need], steps: list[Slot], leavers: list[Leaver]) -> bool:
         """Tell whether replicas of a version would lack secrets, and why none is placed then."""
         lacking = withheld(self._draft, version, self.name)
+        if not lacking:
+            return False
         said = "; ".join(lacking)
-        for slot in slots if lacking else ():
+        for slot in (*(need.slot for need in needs), *(slot.number for slot in steps)):
             self._draft.note(self.name, slot, "secret", said=said)
             self.reasons.update(dict.fromkeys(lacking))
-        for leaver in leavers if lacking else ():
+        for leaver in leavers:
             self._draft.note(self.name, leaver.slot.number, "secret", said=said, move=leaver.source)
             self.reasons.update(dict.fromkeys(f"to move: {each}" for each in lacking))
-        return bool(lacking)
+        return True
 
     def _near(self) -> dict[str, int]:
         """Count the replicas on each node that others of the task should keep away from: not those that will leave."""
-        return Counter(stays.node for slot in self.slots if (stays := self._stays(slot)) is not None)
+        near: dict[str, int] = {}
+        for slot in self.slots:
+            stays = slot.fresh if slot.lone else self._stays(slot)
+            if stays is not None:
+                near[stays.node] = near.get(stays.node, 0) + 1
+        return near
 
     def _stays(self, slot: Slot) -> Alloc | None:
         """Find the one that fills a slot in the end, of those that do by now."""
@@ -79,7 +87,7 @@ class Steps:
 
     def _place_needs(self, picker: Picker, needs: list[Need]) -> None:
         for need in needs:
-            if not self._may_go_on():
+            if not self._draft.may_place():
                 return
             node = picker.pick(need.avoid, self._draft.bound_to(need.task, need.slot))
             if node is not None:

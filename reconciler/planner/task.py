@@ -205,7 +205,10 @@ class TaskRollout:
         )
         needs: list[Need] = []
         for slot in self.slots:
-            if slot.stage != "replace":
+            if slot.lone and slot.stage == "replace":
+                if slot.fresh is None:
+                    needs.append(self._needs.present(slot))
+            elif slot.stage != "replace":
                 needs.extend(self._standing(slot))
             elif slot.fresh is None and slot.old is None:
                 turn = self._rolls and self._take.flying < self.task.update.max_parallel and not self.waits.reasons

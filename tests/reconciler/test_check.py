@@ -24,8 +24,9 @@ from heroctl.domain.intents import deployments, jobs
 from heroctl.domain.records import Job
 from heroctl.domain.state import job_status
 from reconciler.planner import plan as planning
-from reconciler.planner.check import BrokenPlanError, Ledger, check
+from reconciler.planner.check import BrokenPlanError, Ledger, check, check_sizes
 from reconciler.planner.draft import Draft
+from reconciler.planner.piece import Piece
 from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 from tests.reconciler.cluster import Cluster
@@ -160,10 +161,10 @@ def test_only_what_lives_is_stopped_and_only_once() -> None:
 
 
 def test_a_piece_has_its_size() -> None:
-    cluster = deployed()
-    job = the_job(cluster)
+    told = JobBlocked(1, "default", "web")
+    check_sizes([Piece((told,) * 1000)])
     with pytest.raises(BrokenPlanError, match="1001 events"):
-        check(cluster.state, job, [JobBlocked(job.uid, "default", "web")] * 1001, Ledger())
+        check_sizes([Piece((told,)), Piece((told,) * 1001)])
 
 
 def test_poison_costs_one_job(monkeypatch: pytest.MonkeyPatch) -> None:

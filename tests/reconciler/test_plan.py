@@ -25,23 +25,47 @@ def crowd(nodes: int, cpu: float = 64, memory: str = "512GiB") -> Cluster:
 
 
 def test_a_large_job_is_placed_pass_by_pass() -> None:
-    cluster = crowd(20)
-    cluster.run(count=2_300)
-    sizes: list[int] = []
+    cluster = crowd(40)
+    cluster.run(count=2 * MAX_PLACEMENTS + 300)
+    sizes: list[list[int]] = []
     while (made := cluster.look()).pieces:
         assert made.more == (len(sizes) < 2)
-        sizes.append(len(made.pieces[0].events))
-        cluster.apply(made.pieces[0])
-    assert sizes[:2] == [997, 997]  # a piece stays under 1,000 events
-    assert sum(sizes) == 2_300
+        sizes.append([len(piece.events) for piece in made.pieces])
+        for piece in made.pieces:
+            cluster.apply(piece)
+    assert sizes == [[997, 997, 6], [997, 997, 6], [300]]  # a piece stays under 1,000 events
+    assert len({alloc.id for alloc in cluster.live("web")}) == 2 * MAX_PLACEMENTS + 300
     cluster.delete("web")
-    assert [len(piece.events) for piece in cluster.decide()] == [997, 997, 306]
+    assert [len(piece.events) for piece in cluster.decide()] == [997, 997, 997, 997, 312]
 
 
-def test_a_pass_places_a_thousand_and_the_next_goes_on_with_the_others() -> None:
+@pytest.mark.parametrize("kind", ["service", "batch"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_missing_of_several_pieces_is_decided_again(kind: str, first: int) -> None:
+    cluster = crowd(20)
+    cluster.run(type=kind, count=1_200)
+    pieces = cluster.look().pieces
+    assert len(pieces) == 2
+    assert pieces[0].expects == pieces[1].expects  # so the second does not become true without the first
+    cluster.apply(pieces[first])
+    cluster.decide()
+    assert sorted(alloc.slot for alloc in cluster.live("web")) == list(range(1_200))
+
+
+def test_stops_are_of_one_piece_a_pass() -> None:
+    """What is decided after them may rest on all of them."""
+    cluster = crowd(20)
+    cluster.run(count=1_200)
+    cluster.settle()
+    cluster.stop("web")
+    made = cluster.look()
+    assert ([len(piece.events) for piece in made.pieces], made.more) == ([997], True)
+
+
+def test_a_pass_places_so_many_and_the_next_goes_on_with_the_others() -> None:
     cluster = crowd(20)
     for number in range(12):
-        cluster.run(f"job{number}", count=100)
+        cluster.run(f"job{number}", count=MAX_PLACEMENTS // 10)
     made = cluster.look()
     assert sum(len(piece.events) for piece in made.pieces) == MAX_PLACEMENTS
     assert made.more
