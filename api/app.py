@@ -13,13 +13,14 @@ from litestar.types import ASGIApp
 from api import encoding, paging
 from api.access import Principal
 from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, empty
-from api.call import Call, arguments
+from api.call import Call
 from api.errors import answer_to
 from api.front import Exchange, Front, Make, page_key
-from api.historian import Question, name_of
 from api.idempotency import perform
 from api.parts import Parts
 from api.past import invalid
+from api.query import arguments
+from api.questions import Question, name_of
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog, Subject
 from api.routes import AT, ROUTES, WAITING, Row

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from api.idempotency import NAME as KEY
+from api.marks import NAME as KEY
 from heroctl.domain.shape import Schema
 
 _INDEX: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}

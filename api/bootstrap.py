@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from api.idempotency import KEY_BYTES as MARK_BYTES
-from api.idempotency import Marks
+from api.marks import KEY_BYTES as MARK_BYTES
+from api.marks import Marks
 from api.passwords import Passwords
 from eventstore.log import Append, Conflicted, Log
 from eventstore.passwords import drawn

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 import msgspec
-from msgspec import Struct
 
 from api import allocations, deployments, jobs, launches, nodes, versions
 from api.items import Items
+from api.questions import Orders, Question, Told, compacted, name_of
 from api.reads import PastReader, Query
 from eventstore.database import Database
 from eventstore.log import Compacted, LogUnavailable, OtherHistory
@@ -27,8 +27,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.shelf import PostgresShelf
 from eventstore.snapshots import Snapshots
 from heroctl import logs
-from heroctl.domain.errors import Conflict, Gone, NotFound, Problem, Refusal, Unavailable
-from heroctl.domain.policy import Scope
+from heroctl.domain.errors import Conflict, NotFound, Refusal, Unavailable
 from heroctl.domain.state import State
 
 _COLLECT: Final = (50_000, 20, 50)  # as in an api
@@ -48,40 +47,7 @@ _READERS: Final[tuple[PastReader, ...]] = (
 )
 
 
-def name_of(reader: object) -> str:
-    """Name a reader, as a question does."""
-    return f"{getattr(reader, '__module__', '')}.{getattr(reader, '__qualname__', '')}"
-
-
 READERS: Final = {name_of(reader): reader for reader in _READERS}
-
-
-class Orders(Struct, frozen=True):
-    """Where the log is."""
-
-    dsn: str
-    direct: str = ""
-
-
-class Question(Struct, frozen=True):
-    """Which reader, with which words and arguments, as of the end of which append."""
-
-    reader: str
-    path: dict[str, str]
-    args: dict[str, str]
-    scope: Scope  # how far the asker may see
-    index: int
-
-
-class Told(Struct, frozen=True):
-    """How it went: a body of so many bytes follows, or this refusal is the answer."""
-
-    size: int = 0
-    status: int = 200
-    code: str = ""
-    message: str = ""
-    details: tuple[Problem, ...] = ()
-    retry_after: int | None = None
 
 
 class Silence:
@@ -127,11 +93,6 @@ class Historian:
         except OtherHistory as error:
             message = f"the log is not whole, or was replaced just now ({error}): heroctl log verify tells"
             raise Unavailable("log_broken", message, retry_after=5) from None
-
-
-def compacted(floor: int) -> Gone:
-    """Refuse a moment from which nothing is kept."""
-    return Gone("index_compacted", f"what was before index {floor} is not kept any more: ask for {floor} or later")
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import msgspec
 from api.answer import Answer, Flow, answer
 from api.call import Call
 from api.contract import LINES, tells
-from api.historian import compacted
+from api.questions import compacted
 from api.wait import poll_of
 from api.wire import stamp
 from api.wire_cluster import LogAppend, LogRecord

@@ -20,14 +20,14 @@ import msgspec
 from msgspec import Struct
 
 from api.answer import Answer
-from api.call import number
+from api.query import number
 from api.reads import Page, tag_of
 from api.wire import joined
 from heroctl.domain.errors import Invalid, Problem
 
 if TYPE_CHECKING:
     from api.answer import Header
-    from api.idempotency import Marks
+    from api.marks import Marks
 
 PAGING: Final = ("limit", "cursor")
 MOST: Final = 1000

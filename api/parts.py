@@ -14,10 +14,10 @@ from api.bounds import Bounds
 from api.cors import Cors
 from api.feed import Feed
 from api.gate import Gate
-from api.idempotency import Marks
 from api.images import Images
 from api.limits import Limits, Sizes
 from api.log_feed import LogFeed
+from api.marks import Marks
 from api.passwords import Passwords
 from api.past import Archive
 from api.prover import Prover

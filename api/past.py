@@ -21,7 +21,7 @@ import structlog
 from msgspec import Struct
 
 from api.answer import Answer, Header
-from api.historian import Orders, Question, Told, compacted
+from api.questions import Orders, Question, Told, compacted
 from api.reads import Page
 from api.wire import stamp
 from eventstore.log import Log

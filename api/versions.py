@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from api.call import number
 from api.contract import tells
 from api.jobs import of_one
+from api.query import number
 from api.reads import Query, Reading
 from api.wire import VersionItem, VersionsDiff, encode, stamp
 from api.world import Sight

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from api.access import Principal
 from api.answer import Receive
-from api.call import number
+from api.query import number
 from eventstore.view import View
 from eventstore.waiters import Woken
 from heroctl.domain.duration import Duration

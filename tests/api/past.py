@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from api.historian import Historian, Question
+from api.historian import Historian
+from api.questions import Question
 from eventstore.log import Position, Row
 from eventstore.memory import MemoryLog
 from eventstore.past import Past

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.historian import READERS, name_of
+from api.historian import READERS
+from api.questions import name_of
 from api.routes import AT, ROUTES
 from heroctl.domain.assignment import SyncRequest
 from heroctl.domain.events import JobDeleted, NodeEligibilitySet

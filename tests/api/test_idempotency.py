@@ -15,7 +15,8 @@ from api.access import ANYONE, Principal
 from api.answer import Answer as HttpAnswer
 from api.answer import answer
 from api.call import Call
-from api.idempotency import Marks, perform
+from api.idempotency import perform
+from api.marks import Marks
 from api.routes import ROUTES, Row
 from api.write import Writer
 from eventstore.appender import Answer, Appender

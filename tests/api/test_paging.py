@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.idempotency import KEY_BYTES, Marks
+from api.marks import KEY_BYTES, Marks
 from api.paging import Asked, cursor_at, cut, place_of, wanted
 from api.reads import Pages, Reading
 from api.routes import ROUTES, Row

@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api.historian import Question
 from api.past import Historians
+from api.questions import Question
 from eventstore.database import Database
 from eventstore.log import Append
 from eventstore.migrate import migrate
