@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
-
-from msgspec import Struct
+from typing import Annotated, Final, NamedTuple
 
 from api import cors
 from api.answer import PATIENCE
@@ -14,7 +12,7 @@ from api.bounds import Bounds
 from api.keys import lines
 from api.limits import Sizes
 from api.registry import Listed
-from eventstore.master import problems_of
+from eventstore.settings import ControlPlane
 from heroctl.domain.addresses import networks
 from heroctl.domain.duration import Size
 from heroctl.domain.settings import SettingsError, describe
@@ -39,16 +37,9 @@ class Address(NamedTuple):
             return False
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(ControlPlane, frozen=True, kw_only=True):
     """Everything that an api process can be told."""
 
-    dsn: Annotated[str, describe("the Postgres database", secret=True)]
-    direct_dsn: Annotated[
-        str, describe("the same, past a transaction pooler, where dsn leads through one", secret=True)
-    ] = ""
-    redis_url: Annotated[
-        str, describe("the Redis or Valkey of the agents' doorbells; empty: they poll", secret=True)
-    ] = ""
     listen: Annotated[str, describe("address and port to listen on")] = "127.0.0.1:8080"
     advertise: Annotated[str, describe("address that others reach this process at (default: listen)")] = ""
     redis_advertise: Annotated[
@@ -79,16 +70,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         describe("file of the keys that sign tokens, one a line, the newest last; without it they are in the database"),
     ] = ""
-    secrets_key_file: Annotated[
-        str,
-        describe(
-            "file of the master keys of secrets, one a line in base64, the newest last; read again when a key is missed"
-        ),
-    ] = ""
-    secrets_keys: Annotated[
-        tuple[str, ...],
-        describe("the same without a file, the newest last: never as an argument", secret=True, argument=False),
-    ] = ()
     secrets_lost_keys: Annotated[
         tuple[str, ...],
         describe("ids of master keys that are lost for good, with all that they sealed", flag="secrets_lost_key"),
@@ -138,20 +119,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             flag="registry_network",
         ),
     ] = ()
-    webhook_networks: Annotated[
-        tuple[str, ...],
-        describe(
-            "addresses or networks that webhooks may lead to though they are private, such as 10.0.0.0/8",
-            flag="webhook_network",
-        ),
-    ] = ()
     historians: Annotated[int, describe("processes that answer ?at= at a time, each as large as this one may be")] = 1
     past_timeout: Annotated[float, describe("seconds that an answer to ?at= may take")] = 30.0
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        describe("the least that is logged, where the cluster asks for none"),
-    ] = "info"
-    log_format: Annotated[Literal["json", "console"], describe("how it is logged, for whom to read")] = "json"
 
     def __post_init__(self) -> None:
         """Refuse what would be unsafe or could not work."""
@@ -161,7 +130,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             *self._listening(),
             *self._files(),
             *self._keys(),
-            *self._master_keys(),
+            *self.shared_problems(),
             *self._proxies(),
             *self._registries(),
             *self._origins(),
@@ -271,10 +240,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             networks(self.registry_networks)
         except ValueError as error:
             return [f"--registry-network: {error}"]
-        try:
-            networks(self.webhook_networks)
-        except ValueError as error:
-            return [f"--webhook-network: {error}"]
         return []
 
     def _keys(self) -> list[str]:
@@ -286,9 +251,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         except ValueError as error:
             return [f"--signing-key-file: {error}. A line of `openssl rand -hex 32` is a good key"]
         return []
-
-    def _master_keys(self) -> list[str]:
-        return problems_of(self.secrets_key_file, self.secrets_keys)
 
     def _files(self) -> list[str]:
         if bool(self.tls_cert) != bool(self.tls_key):
