@@ -143,6 +143,8 @@ def _is_kept(state: State, namespace: str, name: str, number: int) -> bool:
 
 def lacking(state: State, namespace: str, task: TaskSummary) -> list[str]:
     """Say what of its secrets a task of a version cannot be given."""
+    if not (task.pins or task.pull):
+        return []
     pins = (pin for pin in task.pins if not _is_kept(state, namespace, *pin))
     found = [_said(state, namespace, name, number) for name, number in pins]
     if task.pull and (namespace, task.pull) not in state.secrets:

@@ -45,7 +45,10 @@ class Version(Struct, frozen=True, gc=False):
 
     def task(self, name: str) -> TaskSummary | None:
         """Find a task's summary by name."""
-        return next((task for task in self.tasks if task.name == name), None)
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        return None
 
 
 class Job(Struct, frozen=True, gc=False):
@@ -94,12 +97,18 @@ class Job(Struct, frozen=True, gc=False):
 
     def version(self, number: int) -> Version | None:
         """Find a kept version by number."""
-        return next((version for version in reversed(self.versions) if version.version == number), None)
+        for version in reversed(self.versions):
+            if version.version == number:
+                return version
+        return None
 
     @property
     def stable(self) -> Version | None:
         """The newest version whose deployment was successful."""
-        return next((version for version in reversed(self.versions) if version.stable), None)
+        for version in reversed(self.versions):
+            if version.stable:
+                return version
+        return None
 
 
 class Launch(Struct, frozen=True, gc=False):

@@ -65,9 +65,11 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     """
     _check_level(state, events)
     placed = [event for event in events if isinstance(event, AllocPlaced)]
-    _check_ends(state, job, events)
-    _check_deployment(state, job, events)
-    for broken in broken_victims(state, job, events, ledger.stopped):
+    others = [event for event in events if type(event) is not AllocPlaced] if len(placed) < len(events) else []
+    if others:
+        _check_ends(state, job, others)
+        _check_deployment(state, job, others, events[-1])
+    for broken in broken_victims(state, job, others, ledger.stopped):
         raise BrokenPlanError(broken)
     for broken in broken_launches(state, job, events) if job.type == "batch" else ():
         raise BrokenPlanError(broken)
@@ -77,14 +79,13 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
         _check_ids(state, job, placed)
         if job.type != "batch":
             _check_wanted(job, placed)
-            _check_slots(state, job, events)
-            _check_trial(state, job, events)
+            _check_slots(state, job, others, placed)
+            _check_trial(state, job, others, placed)
         _check_nodes(state, placed, ledger)
 
 
-def _left(state: State, job: Job, events: Sequence[Event]) -> Iterator[Alloc]:
-    """Give the replicas that go on after the events."""
-    others = [event for event in events if type(event) is not AllocPlaced]
+def _left(state: State, job: Job, others: Sequence[Event]) -> Iterator[Alloc]:
+    """Give the replicas that go on after the events other than placements."""
     ended = {event.alloc for event in others if isinstance(event, AllocStopping | AllocGivenUp)}
     return (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.id not in ended)
 
@@ -97,9 +98,9 @@ def _check_level(state: State, events: Sequence[Event]) -> None:
             encode(event, state.level)  # TooNew, unless an earlier schema can say it
 
 
-def _check_ends(state: State, job: Job, events: Sequence[Event]) -> None:
-    for event in events:
-        if type(event) is AllocPlaced or not isinstance(event, AllocStopping | AllocGivenUp):
+def _check_ends(state: State, job: Job, others: Sequence[Event]) -> None:
+    for event in others:
+        if not isinstance(event, AllocStopping | AllocGivenUp):
             continue
         alloc = state.allocs.get(event.alloc)
         if alloc is None or (alloc.uid != job.uid and not is_victim(state, job, event)) or alloc.terminal:
@@ -129,7 +130,7 @@ def _check_wanted(job: Job, placed: list[AllocPlaced]) -> None:
             raise BrokenPlanError(f"{event.task} has no slot {event.slot}")
 
 
-def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
+def _check_slots(state: State, job: Job, others: Sequence[Event], placed: Sequence[AllocPlaced]) -> None:
     """One of a kind a slot: of each content, and of the present one from before and after a restart. Two, or a rainbow.
 
     One that is to leave its node may have another of its kind beside it, elsewhere, to follow it.
@@ -137,7 +138,7 @@ def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
     filled: dict[tuple[str, int], dict[Kind, str]] = {}
     moves: dict[str, str] = {}  # from one that is to leave to its node, while nobody follows it
     present = {task.name: task.content for task in job.current.tasks}
-    for alloc in _left(state, job, events):
+    for alloc in _left(state, job, others):
         kind = alloc.content, alloc.content != present.get(alloc.task) or alloc.create_index > job.renewed
         before = filled.setdefault((alloc.task, alloc.slot), {})
         if kind not in before and _is_misplaced(state, alloc):
@@ -145,14 +146,12 @@ def _check_slots(state: State, job: Job, events: Sequence[Event]) -> None:
         elif kind in before:
             moves.pop(before[kind], None)
         before[kind] = alloc.id
-    for event in events:
-        if not isinstance(event, AllocPlaced):
+    for event in placed:
+        slot, kind = (event.task, event.slot), (event.content, True)
+        if not (event.replaces or filled.get(slot)):
+            filled[slot] = {kind: event.id}
             continue
-        before = filled.setdefault((event.task, event.slot), {})
-        kind = event.content, True
-        if not before and not event.replaces:
-            before[kind] = event.id
-            continue
+        before = filled.setdefault(slot, {})
         if before.get(kind) == event.replaces and moves.pop(event.replaces, event.node) != event.node:
             before[kind] = event.id
             continue
@@ -177,13 +176,12 @@ def _colours(job: Job, name: str) -> int:
     return max(((update.rainbow or specs.Rainbow()).keep + 2 for update in updates), default=0)
 
 
-def _check_trial(state: State, job: Job, events: Sequence[Event]) -> None:
+def _check_trial(state: State, job: Job, others: Sequence[Event], placed: Sequence[AllocPlaced]) -> None:
     """While a deployment is paused nothing new comes; before its promotion no more canaries than were asked for."""
     deployment = state.deployments.get(job.deployment)
     if deployment is None or not deployment.active:
         return
     present = {task.name: task.content for task in job.current.tasks}
-    placed = [event for event in events if isinstance(event, AllocPlaced)]
     if deployment.status == "paused":
         old = (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.create_index <= job.renewed)
         restarted = {alloc.task for alloc in old if alloc.content == present.get(alloc.task)}
@@ -195,30 +193,28 @@ def _check_trial(state: State, job: Job, events: Sequence[Event]) -> None:
     if not deployment.promoted:
         for task in specs.decode(job.current.spec).tasks:
             if task.update.strategy == "canary":
-                _check_canaries(state, job, task, events)
+                _check_canaries(job, task, list(_left(state, job, others)), placed)
 
 
-def _check_canaries(state: State, job: Job, task: specs.Task, events: Sequence[Event]) -> None:
+def _check_canaries(job: Job, task: specs.Task, left: Sequence[Alloc], placed: Sequence[AllocPlaced]) -> None:
     deployed = job.stable.task(task.name) if job.stable is not None else None
     content = next(summary.content for summary in job.current.tasks if summary.name == task.name)
     if deployed is None or deployed.content == content:
         return
-    mine = [alloc for alloc in _left(state, job, events) if alloc.task == task.name and alloc.slot < task.count]
+    mine = [alloc for alloc in left if alloc.task == task.name and alloc.slot < task.count]
     if all(alloc.content != deployed.content for alloc in mine):
         return  # nothing to be compared with
-    placed = [event for event in events if isinstance(event, AllocPlaced) and event.task == task.name]
-    new = {event.slot for event in placed if event.content == content}
+    new = {event.slot for event in placed if event.task == task.name and event.content == content}
     asked = (task.update.canary or specs.Canary()).count
     if any(slot >= asked for slot in new):
         raise BrokenPlanError(f"{task.name} has {asked} canaries, none in the slots {sorted(new)}")
 
 
-def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
+def _check_deployment(state: State, job: Job, others: Sequence[Event], last: Event) -> None:
+    """Judge what is said of a deployment; `last`: the last of all events."""
     deployment = state.deployments.get(job.deployment)
     failed = False
-    for event in events:
-        if type(event) is AllocPlaced:
-            continue
+    for event in others:
         if isinstance(event, DeploymentFinished | DeploymentStepped):
             _check_active(job, deployment, event)
         if isinstance(event, DeploymentStepped) and deployment is not None:
@@ -227,11 +223,11 @@ def _check_deployment(state: State, job: Job, events: Sequence[Event]) -> None:
         elif isinstance(event, DeploymentFinished):
             failed = event.status == "failed"
             if event.status == "successful" and job.type != "system":
-                _check_deployed(state, job, events)
+                _check_deployed(state, job, others)
         elif isinstance(event, JobReverted):
-            _check_revert(job, deployment, event, failed=failed and event is events[-1])
+            _check_revert(job, deployment, event, failed=failed and event is last)
         elif isinstance(event, JobRepinned):
-            _check_repinned(job, deployment, event, last=event is events[-1])
+            _check_repinned(job, deployment, event, last=event is last)
         elif isinstance(event, JobFailed):
             told = state.deployments.get(event.deployment)
             if told is None or told.told:
@@ -243,12 +239,12 @@ def _check_active(job: Job, deployment: Deployment | None, event: DeploymentFini
         raise BrokenPlanError(f"{event.TAG} of {event.deployment}, which job {job.name} is not about")
 
 
-def _check_deployed(state: State, job: Job, events: Sequence[Event]) -> None:
+def _check_deployed(state: State, job: Job, others: Sequence[Event]) -> None:
     """A version is deployed when each slot has a healthy replica of it."""
     contents = {task.name: task.content for task in job.current.tasks}
     healthy = {
         (alloc.task, alloc.slot)
-        for alloc in _left(state, job, events)
+        for alloc in _left(state, job, others)
         if alloc.content == contents.get(alloc.task) and alloc.create_index > job.renewed and alloc.health == "healthy"
     }
     missing = [task.name for task in job.current.tasks if any((task.name, n) not in healthy for n in range(task.count))]

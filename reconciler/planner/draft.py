@@ -121,10 +121,13 @@ class Draft:
     def picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
         """Give what picks nodes for replicas of a task. `near`: those that are to stay, by node."""
         ask = Ask.of(task, self.job.namespace)
-        allocs = self.scene.state.allocs_of(self.job.uid) if ask.alone else ()
-        held = frozenset(one.node for one in allocs if one.task == task.name and not one.terminal) or NOWHERE
-        count = task.count
-        return Picker(self.scene.fleet, ask, count, near, self.closed, spread=task.spread, held=held)
+        held = self._held(task) if ask.alone else NOWHERE
+        return Picker(self.scene.fleet, ask, task.count, near, self.closed, spread=task.spread, held=held)
+
+    def _held(self, task: specs.Task) -> frozenset[str]:
+        """Find the nodes with a replica of a task."""
+        allocs = self.scene.state.allocs_of(self.job.uid)
+        return frozenset(one.node for one in allocs if one.task == task.name and not one.terminal)
 
     def blocked(self, task: specs.Task, slot: int, picker: Picker, move: Alloc | None = None) -> str:
         """Note that a replica fits nowhere now, and say why."""

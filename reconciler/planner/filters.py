@@ -41,13 +41,13 @@ class Ask(NamedTuple):
             round(need.cpu * 1000),
             need.memory.bytes,
             need.disk.bytes,
-            tuple(sorted(port.host for port in task.ports.values() if port.host)),
+            tuple(sorted(port.host for port in task.ports.values() if port.host)) if task.ports else (),
             taken(task),
             own_volumes(task, namespace) if task.volumes else (),
             tuple(each for each in said if each.operator != constraint.ALONE) if said else (),
             task.affinities,
-            tuple(spread.attribute for spread in task.spread),
-            any(each.operator == constraint.ALONE for each in said),
+            tuple(spread.attribute for spread in task.spread) if task.spread else (),
+            any(each.operator == constraint.ALONE for each in said) if said else False,
         )
 
     @property

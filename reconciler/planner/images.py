@@ -16,11 +16,12 @@ def pins(job: Job, allocs: Iterable[Alloc]) -> list[ImagePinned]:
 
     Of several that tell different things the oldest is right: the others follow when they are started again.
     """
-    unknown = [(version, task) for version in job.versions for task in version.tasks if not task.image]
-    if not unknown:
+    tellers = [alloc for alloc in allocs if alloc.image]
+    if not tellers:
         return []
+    unknown = [(version, task) for version in job.versions for task in version.tasks if not task.image]
     told: dict[tuple[str, str], str] = {}
-    for alloc in sorted((alloc for alloc in allocs if alloc.image), key=lambda alloc: alloc.n):
+    for alloc in sorted(tellers if unknown else (), key=lambda alloc: alloc.n):
         told.setdefault((alloc.task, alloc.content), alloc.image)
     found = [
         ImagePinned(job.uid, job.namespace, job.name, version.version, task.name, told[task.name, task.content])

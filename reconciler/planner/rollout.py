@@ -79,7 +79,7 @@ def _tasks(draft: Draft, allocs: list[Alloc]) -> list[TaskRollout]:
     _stop_all(draft, removed, "task_removed")
     if draft.job.type == "system":
         return [SystemRollout(draft, task, by_task[task.name]) for task in spec.tasks]
-    for task in spec.tasks:
+    for task in spec.tasks if allocs else ():
         surplus = (alloc for alloc in by_task[task.name] if alloc.live and alloc.slot >= task.count)
         _stop_all(draft, surplus, "scaled_down")
     return [TaskRollout(draft, task, by_task[task.name]) for task in spec.tasks]

@@ -83,7 +83,8 @@ class Steps:
         return next((move.successor for move in slot.moves if alloc is move.source), alloc)
 
     def _picker(self, task: specs.Task, near: dict[str, int]) -> Picker:
-        return self._draft.picker(replace(task, count=self.task.count), near)
+        count = self.task.count
+        return self._draft.picker(task if task.count == count else replace(task, count=count), near)
 
     def _place_needs(self, picker: Picker, needs: list[Need]) -> None:
         for need in needs:
