@@ -31,7 +31,7 @@ FILTERS: Final = ("metric", "namespace", "job", "task", "node", "alloc", "from",
 _OF_ALLOCS: Final = ("job", "task", "alloc", "namespace")
 _HOUR: Final = 3_600
 _LONGEST: Final = 31 * 86_400
-_PIECE: Final = 8  # series that are made at a time, beside the loop
+_PIECE: Final = 16  # series that are made at a time, beside the loop: four milliseconds for a week
 _LABELS: Final[dict[Group, tuple[str, ...]]] = {
     "alloc": ("namespace", "job", "task", "alloc", "node"),
     "task": ("namespace", "job", "task"),
@@ -156,10 +156,10 @@ def _label(subject: Subject, name: str) -> str:
 
 
 def _told(metric: Metric, line: list[Point]) -> list[Point]:
-    digits = metric.digits
-    if not digits:
+    if not metric.digits:
         return [(at, int(value + 0.5)) for at, value in line]
-    return [(at, round(value, digits)) for at, value in line]
+    parts: float = 10**metric.digits  # nothing measured is below zero; `round` takes four times as long
+    return [(at, int(value * parts + 0.5) / parts) for at, value in line]
 
 
 def _visible(call: Call, subject: Subject) -> bool:

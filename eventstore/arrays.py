@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -75,10 +75,7 @@ class _RealsLoader(Loader):
     format = Format.BINARY
 
     def load(self, data: Buffer) -> array[float]:
-        words = array("I", bytes(data[_HEADER:]))
-        if _SWAPS:
-            words.byteswap()
-        return array("f", words[1::2].tobytes())
+        return reals([bytes(data)])
 
 
 class _BigintsDumper(Dumper):
@@ -122,6 +119,14 @@ def register(connection: AsyncConnection) -> None:
     adapters.register_dumper(Blobs, _BlobsDumper)
     adapters.register_dumper(Reals, _RealsDumper)
     adapters.register_loader(_REALS, _RealsLoader)
+
+
+def reals(sent: Iterable[bytes]) -> array[float]:
+    """Put the elements of several `real[]` without NULLs, as `array_send` gives them, into one array of floats."""
+    words = array("I", b"".join([each[_HEADER:] for each in sent]))
+    if _SWAPS:
+        words.byteswap()
+    return array("f", words[1::2].tobytes())
 
 
 def _numbers(element: int, size: int, values: Sequence[int]) -> bytes:

@@ -6,16 +6,15 @@ is in the log. Every call raises LogUnavailable when the database cannot be reac
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final, Protocol, get_args
 
 from msgspec import Struct
 
-from eventstore.arrays import Bigints, Blobs, Integers, Reals, Texts
+from eventstore.arrays import Bigints, Blobs, Integers, Reals, Texts, reals
 from eventstore.database import Database
-from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier
+from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier, runs_of
 from heroctl.domain.metrics import METRICS, PLACES, STEP, Kind
 
 CHUNK: Final = 500  # subjects whose samples are rolled in one statement
@@ -49,8 +48,9 @@ _RAW: Final = """
     FROM heroctl.samples WHERE subject = ANY(%b) AND at >= %b AND at < %b GROUP BY subject"""
 _BLOCKS: Final = {
     (tier.resolution, how): f"""
-    SELECT subject, start, {"peak" if how == "max" and tier.resolution > STEP else "mean"} FROM heroctl.{tier.table}
-    WHERE subject = ANY(%b) AND metric = %b AND start > %b AND start < %b"""  # noqa: S608 - constants
+    SELECT subject, start, array_send({"peak" if how == "max" and tier.resolution > STEP else "mean"})
+    FROM heroctl.{tier.table} WHERE subject = ANY(%b) AND metric = %b AND start > %b AND start < %b
+    ORDER BY subject, start"""  # noqa: S608 - constants
     for tier in TIERS
     for how in get_args(Aggregation)
 }
@@ -240,10 +240,10 @@ class PostgresSamples:
         for tier, begin, end in parts:
             if tier is None:
                 rows = await self._database.fetch(_RAW, [place, ids, begin, end])
-                runs += [run for subject, times, values in rows for run in _runs(subject, times, values)]
+                runs += [run for subject, times, values in rows for run in runs_of(subject, times, values)]
                 continue
             rows = await self._database.fetch(_BLOCKS[tier.resolution, how], [ids, place, begin - tier.block, end])
-            runs += [Run(subject, start, tier.resolution, values) for subject, start, values in rows]
+            runs += _joined(tier, rows)
         return runs
 
     async def rolled(self) -> dict[int, int]:
@@ -306,82 +306,16 @@ class PostgresSamples:
         return [Exposed(*row) for row in await self._database.fetch(_EXPOSED, [since])]
 
 
-def _runs(subject: int, times: Sequence[int], values: array[float]) -> list[Run]:
-    """Cut samples where some are missing between."""
-    pieces = groupby(range(len(times)), key=lambda place: times[place] - place * STEP)
+def _joined(tier: Tier, rows: Sequence[tuple[int, int, bytes]]) -> list[Run]:
+    """Make runs of blocks, in order: one for each stretch without a hole, whose values are read in one go."""
+
+    def stretch(each: tuple[int, tuple[int, int, bytes]]) -> tuple[int, int]:
+        place, (subject, start, _) = each
+        return subject, start - place * tier.block
+
     found = []
-    for _, places in pieces:
-        all_of_it = list(places)
-        found.append(Run(subject, times[all_of_it[0]], STEP, values[all_of_it[0] : all_of_it[-1] + 1]))
+    for _, of_it in groupby(enumerate(rows), key=stretch):
+        blocks = [row for _, row in of_it]
+        subject, start, _ = blocks[0]
+        found.append(Run(subject, start, tier.resolution, reals([sent for _, _, sent in blocks])))
     return found
-
-
-class MemorySamples:
-    """Samples in memory, for tests; see Samples. They are kept as they came, for as long as the coarsest ones are."""
-
-    def __init__(self) -> None:
-        self._subjects: dict[tuple[str, str], Subject] = {}
-        self._seen: dict[tuple[str, str], int] = {}
-        self._rows: dict[int, dict[int, Sequence[float]]] = {}
-        self._exposed: dict[tuple[str, str], Exposed] = {}
-
-    async def register(self, subjects: Sequence[Subject], now: int) -> dict[tuple[str, str], int]:
-        """See Samples.register."""
-        for each in subjects:
-            known = self._subjects.get(each.key)
-            if known is None:
-                words = (each.kind, each.name, each.node, each.namespace, each.job, each.task)
-                self._subjects[each.key] = Subject(*words, id=len(self._subjects) + 1)
-            self._seen[each.key] = now
-        return {each.key: self._subjects[each.key].id for each in subjects}
-
-    async def write(self, rows: Sequence[Sampled]) -> None:
-        """See Samples.write."""
-        for row in rows:
-            self._rows.setdefault(row.subject, {})[row.at] = array("f", row.values)
-
-    async def latest(self, since: int) -> list[Latest]:
-        """See Samples.latest."""
-        found = []
-        for subject in self._subjects.values():
-            at = max(self._rows.get(subject.id, {}), default=-1)
-            if at >= since:
-                found.append(Latest(subject.kind, subject.name, at, self._rows[subject.id][at]))
-        return found
-
-    async def find(self, wanted: Wanted, since: int) -> list[Subject]:
-        """See Samples.find."""
-        found = [each for each in self._subjects.values() if wanted.passes(each) and self._seen[each.key] >= since]
-        return sorted(found, key=lambda each: (each.namespace, each.job, each.task, each.node, each.name))
-
-    async def read(
-        self, subjects: Sequence[int], metric: str, parts: Iterable[Part], how: Aggregation = "avg"
-    ) -> list[Run]:
-        """See Samples.read."""
-        del how  # of what is as it came, both are the same
-        place, runs = PLACES[metric], []
-        for _, begin, end in parts:
-            for subject in subjects:
-                rows = self._rows.get(subject, {})
-                times = [at for at in sorted(rows) if begin <= at < end]
-                runs += _runs(subject, times, array("f", [rows[at][place] for at in times]))
-        return runs
-
-    async def rolled(self) -> dict[int, int]:
-        """See Samples.rolled."""
-        return {tier.resolution: 0 for tier in TIERS}
-
-    async def roll(self, now: int) -> int:
-        """See Samples.roll."""
-        for rows in self._rows.values():
-            for at in [at for at in rows if at < now - KEPT]:
-                del rows[at]
-        return 0
-
-    async def expose(self, rows: Sequence[Exposed]) -> None:
-        """See Samples.expose."""
-        self._exposed |= {(row.kind, row.name): row for row in rows}
-
-    async def exposed(self, since: int) -> list[Exposed]:
-        """See Samples.exposed."""
-        return [each for _, each in sorted(self._exposed.items()) if each.at >= since]

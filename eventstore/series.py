@@ -7,7 +7,8 @@ begins at its time; where nothing was sampled there is none.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby, repeat
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -73,54 +74,57 @@ def parts_of(begin: int, end: int, step: int, until: dict[int, int]) -> list[tup
     return [*parts, (None, at, end)] if end > at else parts
 
 
+def runs_of(subject: int, times: Sequence[int], values: array[float]) -> list[Run]:
+    """Make runs of samples as they came, in order: one for each stretch without a hole."""
+    stretches = groupby(range(len(times)), key=lambda place: times[place] - place * STEP)
+    found = []
+    for _, places in stretches:
+        first, *others = places
+        last = others[-1] if others else first
+        found.append(Run(subject, times[first], STEP, values[first : last + 1]))
+    return found
+
+
 def points(runs: Iterable[Run], begin: int, end: int, step: int, how: Aggregation) -> list[Point]:
     """Make one series of one subject's runs, which do not overlap: a point for each step in which there was a sample.
 
-    What a run has of a step is added up at once; a run that begins with a step and has no holes, as most do, all of it.
+    Steps of which a run has all are added up at once: nothing else has any of them.
     """
     found: dict[int, tuple[float, float]] = {}  # step -> sum and weight, or peak and 1
     fold = max if how == "max" else sum
     for run in runs:
-        every, ratio, at = run.resolution, step // run.resolution, run.start
-        whole = (
-            len(run.values) // ratio if at % step == 0 and at >= begin and at + len(run.values) * every <= end else 0
-        )
-        first = 0
-        for total in map(fold, zip(*[iter(run.values)] * ratio, strict=False)) if whole else ():
-            if total == total and at not in found:  # noqa: PLR0124 - NaN: there is a hole in it
-                found[at] = (total, 1.0) if how == "max" else (total * every, ratio * every)
-            else:
-                _add(found, at, run.values[first : first + ratio], every, how)
-            first, at = first + ratio, at + step
-        if first < len(run.values):
-            _cut(found, run, first, (begin, end, step), how)
-    return [(at, total / weight) for at, (total, weight) in sorted(found.items())]
+        every, ratio = run.resolution, step // run.resolution
+        first = max(0, -(-(begin - run.start) // every))
+        last = min(len(run.values), -(-(end - run.start) // every))
+        lead = min(last, first + -(run.start + first * every) % step // every)  # where the first whole step begins
+        whole = max(0, last - lead) // ratio
+        rest = lead + whole * ratio
+        _add(found, run, (first, lead), step, how)
+        folded = list(map(fold, zip(*[iter(run.values[lead:rest])] * ratio, strict=False)))
+        at, weight = run.start + lead * every, 1.0 if how == "max" else float(ratio)
+        found.update(zip(range(at, at + whole * step, step), zip(folded, repeat(weight)), strict=False))
+        for place in [place for place, total in enumerate(folded) if total != total]:  # noqa: PLR0124 - NaN: a hole
+            del found[at + place * step]
+            _add(found, run, (lead + place * ratio, lead + (place + 1) * ratio), step, how)
+        _add(found, run, (rest, last), step, how)
+    return [(at, found[at][0] / found[at][1]) for at in sorted(found)]
 
 
-def _cut(
-    found: dict[int, tuple[float, float]], run: Run, first: int, asked: tuple[int, int, int], how: Aggregation
-) -> None:
-    """Add the values of a run from `first` on, as far as they belong to what is asked: begin, end, step."""
-    begin, end, step = asked
-    every = run.resolution
-    first = max(first, -(-(begin - run.start) // every))
-    last = min(len(run.values), -(-(end - run.start) // every))
+def _add(found: dict[int, tuple[float, float]], run: Run, places: tuple[int, int], step: int, how: Aggregation) -> None:
+    """Add the values of a run from one place to another, as far as there are any."""
+    (first, last), every = places, run.resolution
     while first < last:
         at = (run.start + first * every) // step * step
         stop = min(last, -(-(at + step - run.start) // every))
-        _add(found, at, run.values[first:stop], every, how)
+        there = [value for value in run.values[first:stop] if value == value]  # noqa: PLR0124 - NaN: there is none
         first = stop
-
-
-def _add(found: dict[int, tuple[float, float]], at: int, values: array[float], every: int, how: Aggregation) -> None:
-    there = [value for value in values if value == value]  # noqa: PLR0124 - NaN: there is none
-    if not there:
-        return
-    total, weight = found.get(at, (0.0, 0.0))
-    if how == "max":
-        found[at] = (max(total, *there) if weight else max(there), 1.0)
-    else:
-        found[at] = (total + sum(there) * every, weight + len(there) * every)
+        if not there:
+            continue
+        total, weight = found.get(at, (0.0, 0.0))
+        if how == "max":
+            found[at] = (max(total, *there) if weight else max(there), 1.0)
+        else:
+            found[at] = (total + sum(there) * every, weight + len(there) * every)
 
 
 def together(series: Iterable[list[Point]], *, mean: bool = False) -> list[Point]:

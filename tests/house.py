@@ -32,6 +32,7 @@ PURE_FILES: Final = (
     "agents/step.py",
     "api/attempts.py",
     "api/permits.py",
+    "eventstore/series.py",
     "eventstore/snapshot.py",
     "eventstore/words.py",
     "eventstore/retention.py",

@@ -37,7 +37,7 @@ from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.memory_deliveries import MemoryDeliveries
 from eventstore.refusals import MemoryRefusals
-from eventstore.samples import MemorySamples
+from eventstore.memory_samples import MemorySamples
 from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View

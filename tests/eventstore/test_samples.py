@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.database import Database
-from eventstore.samples import LATE, Exposed, MemorySamples, PostgresSamples, Sampled, Samples, Subject, Wanted
+from eventstore.memory_samples import MemorySamples
+from eventstore.samples import LATE, Exposed, PostgresSamples, Sampled, Samples, Subject, Wanted
 from eventstore.series import TIERS, Point, Run, parts_of, points, step_of, together
 from heroctl.domain.metrics import METRICS, NONE, row
 
@@ -106,6 +107,27 @@ async def test_rolled_up_samples_leave_and_late_ones_are_dropped(dsn: str, admin
         await samples.write([Sampled(node, BEGIN + 300, of(9.0))])
         assert admin.execute("SELECT count(*), min(at) FROM heroctl.samples").fetchone() == (60, BEGIN + 600)
         assert await series(samples, node, (BEGIN, BEGIN + 1_200), 1_200) == [(BEGIN, 1.0)]
+
+
+async def test_blocks_that_follow_each_other_are_read_as_one_run(dsn: str) -> None:
+    """A week of 200 nodes is 5,600 blocks: what is done for each run is done 200 times."""
+    async with Database(dsn) as database:
+        samples = PostgresSamples(database)
+        numbers = await samples.register([NODE, ALLOC], BEGIN)
+        node, alloc = numbers[NODE.key], numbers[ALLOC.key]
+        rows = [Sampled(each, BEGIN + at, of(float(at))) for each in (node, alloc) for at in range(0, 4_800, 10)]
+        await samples.write([row for row in rows if row.subject == node or not 1_200 <= row.at - BEGIN < 1_800])
+        assert await samples.roll(BEGIN + 4_800 + LATE) == 8 + 1
+        whole = [(TIERS[0], BEGIN, BEGIN + 4_800)]
+        found = {(run.subject, run.start): run for run in await samples.read([alloc, node], "cpu", whole)}
+        assert {key: len(run.values) for key, run in found.items()} == {
+            (node, BEGIN): 480,
+            (alloc, BEGIN): 120,
+            (alloc, BEGIN + 1_800): 300,
+        }
+        assert list(found[node, BEGIN].values) == [float(at) for at in range(0, 4_800, 10)]
+        later = points([found[alloc, BEGIN + 1_800]], BEGIN + 2_000, BEGIN + 2_075, 60, "max")
+        assert later == [(BEGIN + 1_980, 2_030.0), (BEGIN + 2_040, 2_070.0)]
 
 
 async def test_each_resolution_goes_at_its_time_and_partitions_with_it(dsn: str, admin: psycopg.Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from eventstore.samples import MemorySamples
+from eventstore.memory_samples import MemorySamples
 from eventstore.telling import EVERY, tell
 from tests.eventstore.fastloop import elapse, run
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.log import LogUnavailable
-from eventstore.samples import MemorySamples
+from eventstore.memory_samples import MemorySamples
 from reconciler import rollup
 from reconciler.rollup import Rollup
 from tests.waiting import eventually
