@@ -7,6 +7,7 @@ from typing import Final
 
 from eventstore.beats import Beat
 from heroctl.domain.state import State
+from heroctl.domain.topics import FLEET
 from reconciler.planner.liveness import Heard
 
 POLL: Final = 1.0  # seconds between two reads of the beats
@@ -30,6 +31,8 @@ class Hearing:
         self._beats: Mapping[str, Beat] | None = None
         self._heard_at: dict[str, float] = {}
         self._beating: set[str] = set()
+        self._said: dict[str, Heard] | None = None
+        self._said_of = (-1, -1)  # index of the fleet, and the number of nodes
 
     def take(self, beats: Mapping[str, Beat]) -> None:
         """Take what was read just now. The first read shows where the counters stand, and nothing else."""
@@ -37,7 +40,7 @@ class Hearing:
         gap = now - self._read_at - POLL
         if gap > _LATE:
             self._heard_at = {node: at + gap for node, at in self._heard_at.items()}
-        before, self._beats, self._read_at = self._beats, beats, now
+        before, self._beats, self._read_at, self._said = self._beats, beats, now, None
         if before is None:
             return
         for node, beat in beats.items():
@@ -46,7 +49,16 @@ class Hearing:
                 self._beating.add(node)
 
     def heard(self, state: State) -> dict[str, Heard]:
-        """Say of each node with a session what was heard of it, as of the last read."""
+        """Say of each node with a session what was heard of it, as of the last read.
+
+        Until the next read, or until nodes change, it is the very same answer.
+        """
+        nodes = state.topics.get(FLEET, 0), len(state.nodes)
+        if self._said is None or nodes != self._said_of:
+            self._said, self._said_of = self._listen(state), nodes
+        return self._said
+
+    def _listen(self, state: State) -> dict[str, Heard]:
         at = self._read_at
         for gone in self._heard_at.keys() - state.nodes.keys():
             del self._heard_at[gone]

@@ -15,17 +15,18 @@ from heroctl.domain.intents.change import node_stream
 from heroctl.domain.lifecycle import DRAIN_DEADLINE
 from heroctl.domain.records import Alloc, Drain, Node
 from heroctl.domain.state import State
+from reconciler.planner.liveness import Census
 from reconciler.planner.piece import Piece
 
 DRAINED: Final = "drained"  # why a system job's replica is stopped, the last on its node
 _MOST: Final = 1_000  # events of one piece
 
 
-def drains(state: State, now: int) -> tuple[list[Piece], int | None]:
+def drains(state: State, census: Census, now: int) -> tuple[list[Piece], int | None]:
     """Decide for all nodes that are drained; and the moment (ms) at which the next deadline passes."""
     pieces: list[Piece] = []
     wake: int | None = None
-    drained = [(node, node.drain) for node in state.nodes.values() if node.drain is not None]
+    drained = [(node, node.drain) for name in census.drained if (node := state.nodes[name]).drain is not None]
     for node, drain in drained:
         left = list(leaving(state, node.id, ignore_system=drain.ignore_system))
         pieces += _pieces(node, _end(node, drain) if not left else _stops(state, drain, left, now))

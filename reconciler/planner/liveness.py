@@ -11,6 +11,7 @@ from heroctl.domain.events import BrakeOff, BrakeOn, Event, MemberJoined, Member
 from heroctl.domain.intents.change import node_stream
 from heroctl.domain.records import Member, Node
 from heroctl.domain.state import State
+from heroctl.domain.topics import FLEET
 from reconciler.planner.piece import Piece
 
 SILENT_MS: Final = 13_000  # without a beat for so long: down
@@ -29,26 +30,57 @@ class Heard(Struct, frozen=True):
     beating: bool = True
 
 
-def liveness(state: State, beats: Mapping[str, Heard], now: int) -> tuple[list[Piece], int | None]:
+class Census:
+    """The nodes by what they are, which seldom changes: a pass need not ask thousands that are well.
+
+    A cache: made anew it says the same. What is said of a node otherwise is read from the state.
+    """
+
+    def __init__(self) -> None:
+        self.up: list[str] = []
+        self.others: list[str] = []  # that are down, or have yet to come up
+        self.drained: list[str] = []
+        self._read_at = (-1, -1)
+        self._beats: Mapping[str, Heard] | None = None
+        self._quiet: tuple[list[str], int | None] = [], None
+
+    def refresh(self, state: State) -> None:
+        """Read the nodes anew if any came, went or may be something else than before."""
+        at = state.topics.get(FLEET, 0), len(state.nodes)
+        if at == self._read_at:
+            return
+        self._read_at, self._beats = at, None
+        self.up = [name for name, node in state.nodes.items() if node.up]
+        self.others = [name for name, node in state.nodes.items() if not node.up]
+        self.drained = [name for name, node in state.nodes.items() if node.drain is not None]
+
+    def quiet(self, beats: Mapping[str, Heard]) -> tuple[list[str], int | None]:
+        """Give those that are up and silent for too long, and the longest silence (ms) of the others.
+
+        Who heard nothing since gives the very same beats again: they are not looked through twice.
+        """
+        if beats is not self._beats:
+            found = [(name, beats.get(name)) for name in self.up]
+            well = [heard.silent for _, heard in found if heard is not None and heard.silent < SILENT_MS]
+            silent = [name for name, heard in found if heard is None or heard.silent >= SILENT_MS]
+            self._beats, self._quiet = beats, (silent, max(well, default=None))
+        return self._quiet
+
+
+def liveness(state: State, census: Census, beats: Mapping[str, Heard], now: int) -> tuple[list[Piece], int | None]:
     """Decide who comes up and who goes down; and in how many ms the next could go down."""
     pieces: list[Piece] = []
-    get = beats.get
-    # As nearly all nodes are, nearly always; there may be thousands, and each pass asks for them.
-    well = [
-        heard.silent
-        for name, node in state.nodes.items()
-        if node.up and (heard := get(name)) is not None and heard.silent < SILENT_MS
-    ]
-    soonest = SILENT_MS - max(well) if well else None
-    for node in state.nodes.values() if len(well) < len(state.nodes) else ():
-        heard = get(node.id)
+    silent, longest = census.quiet(beats)
+    soonest = SILENT_MS - longest if longest is not None else None
+    for name in (*silent, *census.others):
+        node, heard = state.nodes[name], beats.get(name)
         if heard is None:
             continue
         event = _down(state, node, heard) if node.up else _up(node, heard) or _down_again(state, node, heard, now)
         if event is not None:
             pieces.append(Piece((event,), moves=(node_stream(node.id),)))
-        elif node.up or is_back(node):
-            left = SILENT_MS - (heard.silent if node.up else min(heard.silent, now - node.session_at))
+        elif is_back(node):
+            left = SILENT_MS - min(heard.silent, now - node.session_at)
             soonest = left if soonest is None else min(soonest, left)
     return sorted(pieces, key=lambda piece: piece.moves), soonest
 
@@ -77,17 +109,17 @@ def _down_again(state: State, node: Node, heard: Heard, now: int) -> NodeDown | 
     return _down(state, node, heard) if quiet else None
 
 
-def brake(state: State, now: int) -> BrakeOn | BrakeOff | None:
+def brake(state: State, census: Census, now: int) -> BrakeOn | BrakeOff | None:
     """Decide whether to hold back the replacement of what nodes held that are down.
 
     What an operator says goes. Else, on: at least 3 nodes, and more than 55 % of those ready 60 s ago, went down. Off:
     at most 30 % of the same are down still. What was down before an operator let go does not put it on again.
     """
     since = state.brake_changed - _LOOKBACK_MS if state.brake else max(now - _LOOKBACK_MS, state.brake_changed + 1)
-    lost = [node for node in state.nodes.values() if node.up is False]
+    lost = [node for name in census.others if (node := state.nodes[name]).up is False]
     if not lost and not state.brake and state.brake_wanted is None:
         return None
-    ready = sum(1 for node in state.nodes.values() if node.up)
+    ready = len(census.up)
     down = sum(1 for node in lost if (node.down_at or 0) >= since)
     of = ready + down
     if state.brake_wanted is True:

@@ -22,7 +22,7 @@ from heroctl.domain.topics import CAPACITY, job_topic
 from reconciler.planner.check import Ledger, check, check_sizes
 from reconciler.planner.drain import drains
 from reconciler.planner.filters import Ask
-from reconciler.planner.liveness import Heard, brake, liveness, members
+from reconciler.planner.liveness import Census, Heard, brake, liveness, members
 from reconciler.planner.pausing import whole
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.place import Fleet
@@ -53,6 +53,7 @@ class Memo:
         self.release = release  # of this process: what it could not plan, another may
         self.looks: dict[int, Look] = {}
         self.fleet = Fleet()
+        self.census = Census()
         self.resume = (-1_000, 0)  # with which job to begin, where the last pass had enough: see `turn`
         self.promised: dict[int, list[tuple[str, Ask]]] = {}  # room that others make for a job: it is its own first
         self.wary = False  # whether a plan may kill its process: what failed before comes when nothing else is to do
@@ -90,14 +91,15 @@ def steps(
     state: State, beats: Mapping[str, Heard], now: int, memo: Memo, live: Iterable[Member] | None
 ) -> Generator[int, None, Plan]:
     """As `plan`, and tell of each job, by its uid, just before it is planned. The state must stand still meanwhile."""
-    pieces, soonest = liveness(state, beats, now)
+    memo.census.refresh(state)
+    pieces, soonest = liveness(state, memo.census, beats, now)
     came_or_went = members(state, live) if live is not None else []
     if came_or_went:
         pieces.append(Piece(tuple(came_or_went)))
-    toggled = None if pieces else brake(state, now)
+    toggled = None if pieces else brake(state, memo.census, now)
     if toggled is not None:
         pieces.append(Piece((toggled,)))
-    emptied, deadline = drains(state, now) if not pieces else ([], None)
+    emptied, deadline = drains(state, memo.census, now) if not pieces else ([], None)
     pieces += emptied
     begun, turn = begin(state, now) if not pieces else ([], None)
     pieces += begun

@@ -69,9 +69,7 @@ def dripping(begin: bytes, letter: bytes) -> Write:
 
 
 drips: Final = dripping(b"HTTP/1.1 20", b"0")  # never to the end of the first line
-drips_body: Final = dripping(
-    b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a"
-)  # it was taken
+drips_body: Final = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a")  # it was taken
 
 
 async def endless(writer: asyncio.StreamWriter) -> None:

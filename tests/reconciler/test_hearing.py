@@ -5,6 +5,7 @@ from __future__ import annotations
 from eventstore.beats import Beat
 from heroctl.domain.records import Node
 from heroctl.domain.state import State
+from heroctl.domain.topics import FLEET
 from reconciler.hearing import Hearing
 from reconciler.planner.liveness import Heard
 
@@ -55,6 +56,19 @@ def test_nobody_listened() -> None:
     assert ear.hearing.heard(ear.state)["a"].silent == 1000
     assert ear.take(0, a=1)["a"].silent == 2000
     assert ear.take(2.5, a=1)["a"].silent == 4500  # that much may happen
+
+
+def test_nothing_is_looked_through_twice_until_it_changes() -> None:
+    ear = Ear()
+    ear.take(0, a=1)
+    said = ear.take(1, a=2)
+    ear.now += 0.5
+    assert ear.hearing.heard(ear.state) is said
+    ear.state.nodes["c"] = Node("c", "c", "", 1, 1, session=9)
+    assert set(ear.hearing.heard(ear.state)) == {"a", "b", "c"}
+    ear.state.nodes["b"] = Node("b", "b", "", 1, 1)
+    ear.state.topics[FLEET] = 5
+    assert set(ear.hearing.heard(ear.state)) == {"a", "c"}
 
 
 def test_a_takeover_begins_with_fresh_ears() -> None:

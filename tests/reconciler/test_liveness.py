@@ -7,14 +7,30 @@ import pytest
 from heroctl.domain.events import BrakeOff, BrakeOn, MemberJoined, MemberLeft, NodeDown, NodeUp
 from heroctl.domain.records import Member, Node
 from heroctl.domain.state import State
-from reconciler.planner.liveness import Heard, brake, liveness, members
+from reconciler.planner.liveness import Census, Heard, brake, liveness, members
+from reconciler.planner.piece import Piece
+from tests.reconciler.cluster import Cluster
 
 NOW = 1_000_000_000
 
 
+def census(state: State) -> Census:
+    found = Census()
+    found.refresh(state)
+    return found
+
+
+def alive(state: State, beats: dict[str, Heard]) -> tuple[list[Piece], int | None]:
+    return liveness(state, census(state), beats, NOW)
+
+
+def braked(state: State) -> BrakeOn | BrakeOff | None:
+    return brake(state, census(state), NOW)
+
+
 def one(heard: Heard, **fields: object) -> tuple[list[str], int | None]:
     node = Node("n1", "n1", "", 1, 1, **fields)  # type: ignore[arg-type] # a node's fields
-    pieces, soonest = liveness(State(nodes={"n1": node}), {"n1": heard}, NOW)
+    pieces, soonest = alive(State(nodes={"n1": node}), {"n1": heard})
     assert all(piece.moves == ("node:n1",) == piece.expects for piece in pieces)
     return [event.TAG for piece in pieces for event in piece.events], soonest
 
@@ -47,12 +63,31 @@ def test_it_says_when_the_next_could_go_down() -> None:
 
 def test_of_whom_nothing_is_known_nothing_is_decided() -> None:
     node = Node("n1", "n1", "", 1, 1, session=5, up=True)
-    assert liveness(State(nodes={"n1": node}), {}, NOW) == ([], None)
+    assert alive(State(nodes={"n1": node}), {}) == ([], None)
 
 
 def test_who_came_back_is_looked_at_again_though_it_does_not_beat() -> None:
     since = {"session": 8, "up": False, "changed": 7, "session_at": NOW - 3_000}
     assert one(Heard(5, 60_000), **since) == ([], 10_000)
+
+
+def test_the_same_beats_are_looked_through_again_when_a_node_is_another() -> None:
+    cluster = Cluster()
+    for name in ("n1", "n2", "n3"):
+        cluster.join(name)
+    cluster.decide()
+    known, beats = cluster.memo.census, cluster.beats()
+    cluster.wait(5_000)
+    cluster.hush("n1")
+    changes = (cluster.come_back, "n1"), (cluster.drain, "n2"), (cluster.remove, "n3")
+    for change, name in changes:
+        assert liveness(cluster.state, known, beats, cluster.clock) == ([], 13_000)
+        change(name)
+        known.refresh(cluster.state)
+        fresh = census(cluster.state)
+        assert (known.up, known.others, known.drained) == (fresh.up, fresh.others, fresh.drained)
+        assert known.quiet(beats) == fresh.quiet(beats)
+    assert (len(known.up), len(known.drained)) == (2, 1)
 
 
 def fleet(ready: int, lost: int, ago: int = 0) -> State:
@@ -75,7 +110,7 @@ def fleet(ready: int, lost: int, ago: int = 0) -> State:
     ],
 )
 def test_the_brake_goes_on(ready: int, lost: int, ago: int, on: bool) -> None:  # noqa: FBT001 - a table
-    assert brake(fleet(ready, lost, ago), NOW) == (BrakeOn(lost, ready + lost) if on else None)
+    assert braked(fleet(ready, lost, ago)) == (BrakeOn(lost, ready + lost) if on else None)
 
 
 @pytest.mark.parametrize(("ready", "lost", "off"), [(6, 4, False), (7, 3, True), (10, 0, True), (0, 3, False)])
@@ -83,19 +118,19 @@ def test_the_brake_goes_off(ready: int, lost: int, off: bool) -> None:  # noqa: 
     """However long it lasted: the share is of those who were ready before."""
     state = fleet(ready, lost, 7_200_000)
     state.brake, state.brake_changed = True, NOW - 7_190_000
-    assert brake(state, NOW) == (BrakeOff("nodes_are_back") if off else None)
+    assert braked(state) == (BrakeOff("nodes_are_back") if off else None)
 
 
 def test_those_long_gone_do_not_hold_the_brake() -> None:
     state = fleet(6, 4, 86_400_000)
     state.brake, state.brake_changed = True, NOW - 1_000
-    assert brake(state, NOW) == BrakeOff("nodes_are_back")
+    assert braked(state) == BrakeOff("nodes_are_back")
 
 
 def test_let_go_by_an_operator_it_stays_off() -> None:
     state = fleet(1, 4, 20_000)
     state.brake_changed = NOW - 10_000
-    assert brake(state, NOW) is None
+    assert braked(state) is None
 
 
 def test_members_come_and_go() -> None:
@@ -119,4 +154,4 @@ def test_members_come_and_go() -> None:
 def test_an_operator_has_the_last_word(on: bool, wanted: bool | None, said: object) -> None:  # noqa: FBT001 - a table
     state = fleet(9, 0)
     state.brake, state.brake_wanted = on, wanted
-    assert brake(state, NOW) == said
+    assert braked(state) == said

@@ -7,11 +7,12 @@ import sys
 from heroctl.domain.state import State
 from reconciler import __main__ as main
 from reconciler.planner import plan
+from reconciler.planner.liveness import Census
 
 
-def brake(state: State, now: int) -> None:
+def brake(state: State, census: Census, now: int) -> None:
     """Never brake."""
-    del state, now
+    del state, census, now
 
 
 if __name__ == "__main__":
