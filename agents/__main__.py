@@ -33,7 +33,8 @@ from agents.ground import Ground
 from agents.health import Probe, Prober
 from agents.host_files import HostFiles
 from agents.journal import Identity, Journal, Unreadable
-from agents.logs import Bounds
+from agents.log_forward import forward
+from agents.logs import Bounds, Ways
 from agents.memory import Memory
 from agents.node import About
 from agents.ports import Ports
@@ -46,6 +47,7 @@ from heroctl import logs
 from heroctl.domain.allowance import Allowance
 from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
+from heroctl.otlp.target import Unusable
 
 JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
 CODES: Final = {"node_removed": 0, "session_replaced": 3, "node_in_use": 4}
@@ -82,7 +84,7 @@ async def _run(settings: Settings) -> int:
     except Dismissed as error:
         _log.error("dismissed", code=error.code, message=str(error))
         return CODES[error.code]
-    except (Refused, Unreadable, OSError) as error:
+    except (Refused, Unreadable, OSError, Unusable) as error:
         _log.error("cannot_run", error=str(error))
         return 2
     finally:
@@ -134,8 +136,10 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
     )
     runtimes = _runtimes(settings, identity, clock, allowance, disk)
     docker = runtimes["docker"][0] if "docker" in runtimes else None
+    node = Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes, allowance)
+    given = forward(settings, node, os.environ)
     return Agent(
-        Node(identity.id, identity.name, identity.cluster, address, settings.labels, attributes, allowance),
+        node,
         about,
         journal=journal,
         ports=Ports(settings.ports),
@@ -144,9 +148,9 @@ def _assemble(settings: Settings, identity: Identity, journal: Journal, client: 
         disk=disk,
         client=client,
         clock=clock,
-        whole=Machine(folder),
+        whole=Machine(folder, own=given.counts if given else dict),
         ca_cert=settings.ca_cert,
-        log_bounds=Bounds(settings.log_size.bytes, settings.log_lines, settings.log_rate.bytes),
+        log_ways=Ways(Bounds(settings.log_size.bytes, settings.log_lines, settings.log_rate.bytes), given),
     )
 
 

@@ -19,7 +19,7 @@ from agents.disk import Disk
 from agents.doorbell import Doorbell
 from agents.health import Probe
 from agents.journal import Journal
-from agents.logs import USUAL, Bounds, Logs, sources
+from agents.logs import WAYS, Logs, Ways, sources
 from agents.node import About
 from agents.ports import Ports
 from agents.record import Record
@@ -71,7 +71,7 @@ class Agent:
         clock: Clock,
         whole: Whole,
         ca_cert: str = "",
-        log_bounds: Bounds = USUAL,
+        log_ways: Ways = WAYS,
         disk: Disk | None = None,
         bridge: Callable[[], Awaitable[Bridge | None]] | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class Agent:
             clock=clock,
             keeper=journal,
             session=lambda: self.sync.session,
-            bounds=log_bounds,
+            ways=log_ways,
             ca_cert=ca_cert,
         )
         doorbell = Doorbell(self._rang, ca_cert=ca_cert, used=self._logs.use)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,11 +186,12 @@ def _disks(rows: Iterable[dict[str, Any]], kind: str) -> float:
 
 
 class Machine:
-    """The whole machine; `folder`: on whose disk the agent keeps its data."""
+    """The whole machine; `folder`: on whose disk the agent keeps its data; `own`: what else the agent tells."""
 
-    def __init__(self, folder: Path, proc: Path = PROC) -> None:
+    def __init__(self, folder: Path, proc: Path = PROC, own: Callable[[], dict[str, float]] = dict) -> None:
         self._folder = folder
         self._proc = proc
+        self._own = own
 
     def counters(self) -> Counters:
         """Read what all of it has used so far."""
@@ -204,7 +205,7 @@ class Machine:
     def gauges(self) -> dict[str, float]:
         """Read what is so now: of the data's disk, of memory, of what waits for a processor."""
         disk = shutil.disk_usage(self._folder)
-        found = {"disk": float(disk.used), "disk_percent": 100 * disk.used / max(1, disk.total)}
+        found = self._own() | {"disk": float(disk.used), "disk_percent": 100 * disk.used / max(1, disk.total)}
         with contextlib.suppress(ValueError, IndexError):
             found |= {
                 "load": float(_text(self._proc, "loadavg").split()[0]),

@@ -73,8 +73,8 @@ class Tail:
         """Tell whether lines are taken, and not only counted."""
         return self._size < QUEUE and self._allowance.spare(now)
 
-    def take(self, said: Said, now: float, wall_ms: int) -> None:
-        """Take what was read."""
+    def take(self, said: Said, now: float, wall_ms: int) -> list[Line]:
+        """Take what was read, and give the lines of it."""
         lines = [line for written in said.written for line in lines_of(written)]
         if lines:
             self._tell_dropped(lines[0].time)
@@ -87,6 +87,7 @@ class Tail:
         if said.dropped:
             self._drop(said.dropped, now)
             self.told_ms = max(self.told_ms, wall_ms)
+        return lines
 
     def _drop(self, count: int, now: float) -> None:
         if not self._dropped:

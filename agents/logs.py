@@ -25,6 +25,7 @@ from agents.client import Away, Refused
 from agents.clock import Clock
 from agents.container import Container
 from agents.desired import Desired
+from agents.log_origin import Forward
 from agents.log_tail import Kept, Memory, Stream, Tail, Whose
 from agents.runtime import Runtime
 from heroctl.domain.assignment import RedisAccess
@@ -91,6 +92,16 @@ class Bounds(Struct, frozen=True):
 USUAL: Final = Bounds()
 
 
+class Ways(NamedTuple):
+    """How lines are shipped, and to whom else they are given."""
+
+    bounds: Bounds = USUAL
+    forward: Forward | None = None
+
+
+WAYS: Final = Ways()
+
+
 class Keeper(Protocol):
     """Where that is remembered."""
 
@@ -115,7 +126,7 @@ class Logs:
         clock: Clock,
         keeper: Keeper,
         session: Callable[[], int],
-        bounds: Bounds,
+        ways: Ways = WAYS,
         ca_cert: str = "",
     ) -> None:
         self._node = node
@@ -124,7 +135,7 @@ class Logs:
         self._clock = clock
         self._keeper = keeper
         self._session = session
-        self._bounds = bounds
+        self._bounds, self._forward = ways
         self._ca_cert = ca_cert
         self._redis: Redis | None = None
         self._tails: dict[str, Tail] = {}  # by container
@@ -163,6 +174,8 @@ class Logs:
         memory = self._keeper.logs()
         self._remembered = dict(memory.tails)
         self._streams |= {alloc: Stream(marks) for alloc, marks in memory.streams.items()}
+        if self._forward is not None:
+            self._forward.open()
         try:
             while True:
                 self._look()
@@ -181,6 +194,8 @@ class Logs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CALL):
                 await self._ship()
+        if self._forward is not None:
+            await self._forward.close()
         if self._redis is not None:
             await self._redis.aclose()
 
@@ -222,11 +237,15 @@ class Logs:
         try:
             async with contextlib.aclosing(runtime.follow(tail.whose.container, tail.position, spare)) as pieces:
                 async for said in pieces:
-                    tail.take(said, self._clock.now(), round(time.time() * 1000))
+                    lines = tail.take(said, self._clock.now(), round(time.time() * 1000))
+                    if self._forward is not None:
+                        self._forward.put(tail.whose, lines, said.dropped)
                     self._news.set()
         except Exception:  # noqa: BLE001 - a bug in the reading of one output ends no other's, and no agent
             _log.exception("output_not_followed", alloc=tail.whose.alloc)
         tail.done = True
+        if self._forward is not None:
+            self._forward.end(tail.whose)
         self._news.set()
 
     async def finish(self, container: str) -> None:

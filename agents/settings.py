@@ -81,6 +81,20 @@ class Settings(Struct, frozen=True, kw_only=True):
         Size,
         describe("bytes a second of one allocation's output that are shipped; what is above is counted and dropped"),
     ] = Size(256 << 10)
+    log_forward_file: Annotated[
+        str, describe("file that workloads' output is also appended to, as JSON lines; rotated")
+    ] = ""
+    log_forward_size: Annotated[Size, describe("bytes of that file from which another is begun")] = Size(64 << 20)
+    log_forward_files: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)], describe("how many of these files are kept, the newest among them")
+    ] = 5
+    log_forward_otlp: Annotated[
+        str,
+        describe(
+            "URL of an OTLP/HTTP endpoint that workloads' output is also sent to, such as http://collector:4318; "
+            "needs the extra otlp"
+        ),
+    ] = ""
     stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -99,5 +113,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("--log-size: 64KiB to 64MiB")
         if not 1 << 10 <= self.log_rate.bytes <= 16 << 20:
             raise ValueError("--log-rate: 1KiB to 16MiB")
+        if self.log_forward_size.bytes < 64 << 10:
+            raise ValueError("--log-forward-size: at least 64KiB")
         for problem in rights.problems(self.allow_devices, self.allow_capabilities, self.allow_host_paths):
             raise ValueError(problem)

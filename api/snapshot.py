@@ -181,6 +181,7 @@ _OF_NODES: Final = (
     ("heroctl_node_disk_write_bytes_per_second", "disk_write", "Written to disks"),
     ("heroctl_node_load1", "load", "Tasks that run or wait, over the last minute"),
     ("heroctl_node_uptime_seconds", "uptime", "Since the machine was started"),
+    ("heroctl_node_forward_dropped", "forward_dropped", "Lines that were not taken by what logs are forwarded to"),
 )
 _OF_ALLOCS: Final = (
     ("heroctl_alloc_cpu_cores", "cpu", "Processors in use"),

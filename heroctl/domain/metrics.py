@@ -44,6 +44,7 @@ METRICS: Final = (
     Metric("disk_percent", "percent", "Share of that disk in use", ("node",)),
     Metric("load", "load", "Tasks that run or wait, over the last minute", ("node",)),
     Metric("uptime", "seconds", "Since the machine was started", ("node",)),
+    Metric("forward_dropped", "count", "Lines that were not taken by what logs are forwarded to", ("node",)),
 )
 PLACES: Final[dict[str, int]] = {metric.name: place for place, metric in enumerate(METRICS)}
 

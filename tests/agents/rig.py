@@ -19,6 +19,7 @@ from agents.disk import Disk
 from agents.fake_runtime import FakeRuntime
 from agents.health import Probe
 from agents.journal import Journal
+from agents.logs import WAYS, Ways
 from agents.node import About
 from agents.ports import PortRange, Ports
 from heroctl.domain.assignment import Assigned, Capacity
@@ -98,6 +99,7 @@ class Rig:
     halt: bool = False
     disk_used: int = 50  # percent
     bridge: Callable[[], Awaitable[Bridge | None]] | None = None
+    ways: Ways = WAYS
 
     def __post_init__(self) -> None:
         self.control = ControlPlane(self.clock)
@@ -120,6 +122,7 @@ class Rig:
             bridge=self.bridge,
             clock=self.clock,
             whole=FakeMachine(self.clock),
+            log_ways=self.ways,
             disk=Disk(self.folder, usage=lambda _: (100, self.disk_used, 100 - self.disk_used)),
         )
         self.running = asyncio.create_task(self._run(self.agent, journal, client))
