@@ -146,12 +146,15 @@ def _check_slots(state: State, job: Job, others: Sequence[Event], placed: Sequen
         elif kind in before:
             moves.pop(before[kind], None)
         before[kind] = alloc.id
+    slots = {(event.task, event.slot) for event in placed}
+    if len(slots) == len(placed) and slots.isdisjoint(filled) and not any(event.replaces for event in placed):
+        return  # each into a slot where nobody is
     for event in placed:
-        slot, kind = (event.task, event.slot), (event.content, True)
-        if not (event.replaces or filled.get(slot)):
-            filled[slot] = {kind: event.id}
+        before = filled.setdefault((event.task, event.slot), {})
+        kind = event.content, True
+        if not before and not event.replaces:
+            before[kind] = event.id
             continue
-        before = filled.setdefault(slot, {})
         if before.get(kind) == event.replaces and moves.pop(event.replaces, event.node) != event.node:
             before[kind] = event.id
             continue

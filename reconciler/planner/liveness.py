@@ -60,9 +60,10 @@ class Census:
         Who heard nothing since gives the very same beats again: they are not looked through twice.
         """
         if beats is not self._beats:
-            found = [(name, beats.get(name)) for name in self.up]
-            well = [heard.silent for _, heard in found if heard is not None and heard.silent < SILENT_MS]
-            silent = [name for name, heard in found if heard is None or heard.silent >= SILENT_MS]
+            get, silent = beats.get, []
+            well = [heard.silent for name in self.up if (heard := get(name)) is not None and heard.silent < SILENT_MS]
+            if len(well) < len(self.up):
+                silent = [name for name in self.up if (heard := get(name)) is None or heard.silent >= SILENT_MS]
             self._beats, self._quiet = beats, (silent, max(well, default=None))
         return self._quiet
 

@@ -1,11 +1,12 @@
 """Where the replicas of a task go: on the node that they fill best, away from their own kind, shared out as wanted.
 
 Equal to asking every node each time for the sum of `Shape.price`, `crowding` and, where the task is spread,
-`Shares.price`: the lowest wins, then the lowest node id.
+`price_groups`: the lowest wins, then the lowest node id.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from heapq import heappop, heappush, heapreplace
 from types import TracebackType
@@ -16,7 +17,7 @@ from heroctl.domain.spec import Spread
 from reconciler.planner.filters import Ask
 from reconciler.planner.place import NOWHERE, Fleet
 from reconciler.planner.shape import Entry, Group, crowding
-from reconciler.planner.spread import Shares
+from reconciler.planner.spread import STEP, price_groups
 
 _ALL: Final[Group] = ()
 
@@ -32,11 +33,11 @@ class _Pool:
 
     __slots__ = ("group", "mark", "own", "price", "shared")
 
-    def __init__(self, group: Group, shared: list[Entry]) -> None:
+    def __init__(self, group: Group, shared: list[Entry], price: int) -> None:
         self.group = group
         self.shared = shared
         self.own: list[Own] = []
-        self.price = 0
+        self.price = price
         self.mark = 0
 
 
@@ -65,27 +66,30 @@ class Picker:
         self._count = count
         self._near = near
         self._shape = fleet.shape(ask)
-        self._pools = {group: _Pool(group, heap) for group, heap in self._shape.heaps.items()}
-        if not ask.over:
-            self._pool(_ALL)
+        self._spreads = bool(ask.over)
+        self._pools = self._share(spread) if ask.over else {_ALL: self._pool(_ALL)}
         self._aside: dict[str, tuple[_Pool, Entry]] = {}  # taken out of the shape's heap, and as they were
         self._changed: set[str] = set()
         self._front: list[tuple[int, str, Group, int]] = []  # the best of each group, with its mark
-        self._shares = self._share(spread) if ask.over else None
         self._seen = fleet.stamps
         for node in near:
             self._enter(node)
-        if self._shares is not None:
-            for pool in tuple(self._pools.values()):
-                self._advance(pool)
+        for pool in self._pools.values() if ask.over else ():
+            self._advance(pool)
 
-    def _share(self, spread: Sequence[Spread]) -> Shares:
-        rooms = self._fleet.rooms
-        shares = Shares(spread, self._count, self._shape.groups(rooms.values()))
+    def _share(self, spread: Sequence[Spread]) -> dict[Group, _Pool]:
+        """Make a pool of each group that has nodes for the task, or replicas of it."""
+        rooms, shape = self._fleet.rooms, self._shape
+        used: Counter[Group] = Counter()
         for node, replicas in self._near.items():
             if node in rooms:
-                shares.add(self._shape.verdict(rooms[node]).group, replicas)
-        return shares
+                used[shape.verdict(rooms[node]).group] += replicas
+        groups = shape.groups(rooms.values(), self._fleet.renewed)
+        prices = price_groups(spread, self._count, groups, used)
+        return {group: self._pool(group, price) for group, price in prices.items()}
+
+    def _pool(self, group: Group, price: int = 0) -> _Pool:
+        return _Pool(group, self._shape.heaps.setdefault(group, []), price)
 
     def __enter__(self) -> Self:
         return self
@@ -152,8 +156,8 @@ class Picker:
         self.leave(node)
         best = self._best(frozenset({node}))
         here = price + crowding(self._near.get(node, 0), self._count)
-        if self._shares is not None:
-            here += self._shares.price(self._shape.verdict(room).group)
+        if self._spreads:
+            here += self._pools[self._shape.verdict(room).group].price
         self.come_back(node)
         return None if best is None else (here, best[0])
 
@@ -172,14 +176,14 @@ class Picker:
     # ── the best ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _best(self, avoid: frozenset[str]) -> Best | None:
-        if self._shares is None:
+        if not self._spreads:
             return self._best_of(self._pools[_ALL], avoid)
         if avoid:
             found = ((pool.price, self._best_of(pool, avoid)) for pool in self._pools.values())
             return min(((price + best[0], best[1]) for price, best in found if best is not None), default=None)
         if self._fleet.stamps != self._seen:  # something was promised to a node meanwhile
             self._seen = self._fleet.stamps
-            for pool in tuple(self._pools.values()):
+            for pool in self._pools.values():
                 self._advance(pool)
         front = self._front
         while front:
@@ -241,20 +245,20 @@ class Picker:
         if self.ask.alone:
             self._closed.add(node)
             self._held.add(node)
-        if self._shares is None:
-            self._enter(node)
-        else:
-            self._moved(node, 1)
+        self._moved(node, 1)
 
     def _moved(self, node: str, replicas: int) -> None:
         """Let everything follow a replica more or less on a node."""
         pool = self._enter(node)
-        if self._shares is not None and pool is not None:
-            self._shares.add(pool.group, replicas)
-            for each in self._pools.values() if len(pool.group) > 1 else ():
-                if each is not pool and any(one == other for one, other in zip(each.group, pool.group, strict=True)):
-                    self._advance(each)
-            self._advance(pool)
+        if pool is None or not self._spreads:
+            return
+        pool.price += len(pool.group) * replicas * STEP
+        self._advance(pool)
+        for each in self._pools.values() if len(pool.group) > 1 else ():
+            alike = sum(one == other for one, other in zip(each.group, pool.group, strict=True))
+            if alike and each is not pool:
+                each.price += alike * replicas * STEP
+                self._advance(each)
 
     def _enter(self, node: str) -> _Pool | None:
         """Enter a node anew, with its replicas, and return its pool."""
@@ -262,7 +266,7 @@ class Picker:
         if room is None:
             return None
         replicas = self._near.get(node)
-        pool = self._pools[_ALL] if self._shares is None else self._pool(self._shape.verdict(room).group)
+        pool = self._pools[self._shape.verdict(room).group if self._spreads else _ALL]
         price = None if node in self._closed else self._shape.price(room)
         if price is not None:
             if replicas is None:
@@ -273,18 +277,9 @@ class Picker:
                 (heapreplace if superseded else heappush)(pool.own, entry)
         return pool
 
-    def _pool(self, group: Group) -> _Pool:
-        pool = self._pools.get(group)
-        if pool is None:
-            pool = self._pools[group] = _Pool(group, self._shape.heaps.setdefault(group, []))
-        return pool
-
     def _advance(self, pool: _Pool) -> None:
         """Put the best of a group where it stands now among those of the others."""
-        if self._shares is None:
-            return
         pool.mark += 1
-        pool.price = self._shares.price(pool.group)
         best = self._best_of(pool)
         if best is not None:
             entry = pool.price + best[0], best[1], pool.group, pool.mark

@@ -30,6 +30,7 @@ class Fleet:
         self._set_at = -1  # index of the cluster's settings when they were read
         self._spreads = False
         self.stamps = 0  # how many changes there were
+        self.renewed = 0  # how many of what nodes are, not only of their use
         self._taken: set[str] = set()  # rooms that differ from the state by what this pass decided
         self._kinds: dict[tuple[Any, ...], int] = {}
         self._shapes: dict[Ask, Shape] = {}  # least recently used first
@@ -49,6 +50,7 @@ class Fleet:
         if rooms.keys() != nodes.keys():
             for gone in rooms.keys() - nodes.keys():
                 del rooms[gone]
+                self.renewed += 1
             self.reread(state, [node for node in nodes if node not in rooms])
         self._taken.update([room.id for room in rooms.values() if topics.get(room.topic, 0) != room.read])
         self.forget(state)
@@ -73,7 +75,9 @@ class Fleet:
 
     def _room(self, state: State, node: Node) -> Room:
         known = self.rooms.get(node.id)
-        kind = known.kind if known is not None and known.node is node else self._kind(node)
+        same = known is not None and known.node is node
+        kind = known.kind if known is not None and same else self._kind(node)
+        self.renewed += not same
         room = Room(node, state.usage.get(node.id, _UNUSED), self._stamp(), kind)
         room.topic = known.topic if known is not None else node_topic(node.id)
         room.read = state.topics.get(room.topic, 0)

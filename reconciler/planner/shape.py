@@ -76,6 +76,8 @@ class Shape:
         self._alike = not ask.unique
         self._known: dict[Any, Verdict] = {}
         self._entries = 0
+        self._groups: frozenset[Group] = frozenset()
+        self._grouped_at = -1
 
     def _key(self, room: Room) -> Any:  # noqa: ANN401 - a key
         return room.kind if self._alike else (room.kind, room.id, room.node.address)
@@ -132,9 +134,11 @@ class Shape:
         """Tell whether most entries are stale."""
         return self._entries > 4 * nodes + _CROWD
 
-    def groups(self, rooms: Iterable[Room]) -> set[Group]:
-        """Give the groups of all nodes that could take the ask if they were empty."""
-        key = self._key
-        seen = {key(room): room for room in rooms}
-        verdicts = (self.verdict(room) for room in seen.values())
-        return {verdict.group for verdict in verdicts if verdict.lack is None}
+    def groups(self, rooms: Iterable[Room], renewed: int) -> frozenset[Group]:
+        """Give the groups of all nodes that could take the ask if they were empty. `renewed`: see `Fleet`."""
+        if renewed != self._grouped_at:
+            alike = {self._key(room): room for room in rooms}
+            verdicts = (self.verdict(room) for room in alike.values())
+            self._groups = frozenset(verdict.group for verdict in verdicts if verdict.lack is None)
+            self._grouped_at = renewed
+        return self._groups

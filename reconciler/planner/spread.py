@@ -8,7 +8,7 @@ the price decides. A node without the attribute is wanted only when all others h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from heroctl.domain.checks_placement import REST
@@ -19,25 +19,22 @@ STEP: Final = RANGE << 10  # of wanting: dearer than all else about a node
 _WHOLE: Final = 100
 
 
-class Shares:
-    """How many replicas of one task each value is short of."""
+def price_groups(
+    spreads: Sequence[Spread], count: int, groups: Collection[Group], used: Mapping[Group, int]
+) -> dict[Group, int]:
+    """Price groups of nodes by how little they are wanted, when so many replicas of a task are used there.
 
-    def __init__(self, spreads: Sequence[Spread], count: int, groups: Collection[Group]) -> None:
-        self._wanted = [
-            _targets(spread, count, {group[number] for group in groups}) for number, spread in enumerate(spreads)
-        ]
-
-    def add(self, group: Group, replicas: int) -> None:
-        """Count replicas."""
-        for wanted, value in zip(self._wanted, group, strict=True):
-            wanted[value] = wanted.get(value, 0) - replicas
-
-    def price(self, group: Group) -> int:
-        """Price the nodes of a group by how little they are wanted."""
-        short = 0
-        for wanted, value in zip(self._wanted, group, strict=True):
-            short += wanted.get(value, 0)
-        return -short * STEP
+    `groups`: those of nodes that could take one if they were empty. A replica more makes each group that shares a value
+    with its own dearer by a `STEP` for each.
+    """
+    wanted = [_targets(spread, count, {group[number] for group in groups}) for number, spread in enumerate(spreads)]
+    for group, replicas in used.items():
+        for short, value in zip(wanted, group, strict=True):
+            short[value] = short.get(value, 0) - replicas
+    return {
+        group: -STEP * sum(short.get(value, 0) for short, value in zip(wanted, group, strict=True))
+        for group in {*groups, *used}
+    }
 
 
 def _targets(spread: Spread, count: int, values: set[str | None]) -> dict[str | None, int]:
