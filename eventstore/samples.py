@@ -17,8 +17,7 @@ from eventstore.database import Database
 from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier, runs_of
 from heroctl.domain.metrics import METRICS, PLACES, STEP, Kind
 
-CHUNK: Final = 500  # subjects whose samples are rolled in one statement
-FEW: Final = 50  # subjects whose blocks are: of each there are some thousand values
+CHUNK: Final = 250  # subjects that are rolled in one statement, which takes a tenth of a second
 LATE: Final = 120  # seconds for which samples of a block may still come after its end
 _WIDTH: Final = len(METRICS)
 
@@ -43,6 +42,7 @@ _FIND: Final = """
     WHERE kind = %b AND (%b = '' OR name = %b) AND (%b = '' OR node = %b) AND (%b = '' OR namespace = %b)
         AND (%b = '' OR job = %b) AND (%b = '' OR task = %b) AND seen >= %b ORDER BY namespace, job, task, node, name"""
 _ROLLED: Final = "SELECT resolution, until FROM heroctl.samples_rolled"
+_BEGUN: Final = "SELECT subject FROM heroctl.samples_rolled WHERE resolution = %b AND block = %b"
 _RAW: Final = """
     SELECT subject, array_agg(at ORDER BY at), array_agg(coalesce(v[%b], 'NaN') ORDER BY at)
     FROM heroctl.samples WHERE subject = ANY(%b) AND at >= %b AND at < %b GROUP BY subject"""
@@ -54,21 +54,22 @@ _BLOCKS: Final = {
     for tier in TIERS
     for how in get_args(Aggregation)
 }
-_OLDEST: Final = {
-    tier.resolution: f"SELECT min({time}) FROM heroctl.{table}"  # noqa: S608 - constants
+_OLDEST: Final = {  # of the next block, as nearly always; else of any
+    tier.resolution: f"""
+    SELECT coalesce((SELECT {time} FROM heroctl.{table} WHERE {time} >= %b::bigint AND {time} < %b::bigint LIMIT 1),
+        (SELECT min({time}) FROM heroctl.{table} WHERE {time} >= %b::bigint))"""  # noqa: S608 - constants
     for tier, table, time in zip(
         TIERS, ("samples", TIERS[0].table, TIERS[1].table), ("at", "start", "start"), strict=True
     )
 }
 _PARTITION: Final = "SELECT heroctl.sample_partition(%b, %b::bigint, %b::bigint)"
 _DROP: Final = "SELECT heroctl.drop_samples(%b, %b::bigint, %b::bigint)"
-_ROLL: Final = "SELECT heroctl.roll_samples(%b::bigint, %b::integer, %b::integer)"
+_ROLL: Final = "SELECT heroctl.roll_samples(%b::bigint, %b::integer, %b::integer, %b::integer)"
 _ROLL_BLOCKS: Final = """
-    SELECT heroctl.roll_blocks(%b, %b, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::integer, %b::integer)"""
+    SELECT heroctl.roll_blocks(%b, %b, %b::bigint, %b::integer, %b::integer, %b::bigint, %b::integer, %b::integer)"""
 _ADVANCE: Final = "UPDATE heroctl.samples_rolled SET until = %b WHERE resolution = %b AND until = %b RETURNING until"
 _CLEAR: Final = "DELETE FROM heroctl.samples WHERE at < %b"
 _FORGET: Final = "DELETE FROM heroctl.sampled WHERE seen < %b"
-_LAST: Final = "SELECT coalesce(max(id), 0) FROM heroctl.sampled"
 _EXPOSE: Final = """
     INSERT INTO heroctl.expositions (kind, name, at, families)
     SELECT * FROM unnest(%b, %b, %b, %b) AS n(kind, name, at, families) ORDER BY kind, name
@@ -253,42 +254,39 @@ class PostgresSamples:
     async def roll(self, now: int) -> int:
         """See Samples.roll."""
         until = await self.rolled()
-        [(last,)] = await self._database.fetch(_LAST)
         done, ready = 0, now - LATE
         for number, tier in enumerate(TIERS):
-            while (start := await self._next(tier, until[tier.resolution], ready)) is not None:
-                await self._roll(number, start, last)
-                await self._database.fetch(_ADVANCE, [start + tier.block, tier.resolution, until[tier.resolution]])
-                until[tier.resolution] = start + tier.block
-                done += 1
+            last = ready // tier.block * tier.block
+            while until[tier.resolution] < last:
+                seen, made = until[tier.resolution], await self._next(number, until[tier.resolution], last)
+                until[tier.resolution] = last if made is None else made + tier.block
+                await self._database.fetch(_ADVANCE, [until[tier.resolution], tier.resolution, seen])
+                done += made is not None
             ready = until[tier.resolution]
             await self._database.fetch(_DROP, [tier.table, tier.span, now - tier.kept - tier.block])
-        await self._database.fetch(_CLEAR, [until[STEP]])
+        await self._database.fetch(_CLEAR, [until[STEP] - TIERS[0].block])  # who reads may have looked before
         await self._database.fetch(_FORGET, [now - KEPT])
         await self._database.fetch(_UNEXPOSE, [now - 3_600])
         return done
 
-    async def _next(self, tier: Tier, until: int, ready: int) -> int | None:
-        """Return where the next block begins of which all is there; None: there is none yet."""
-        if until + tier.block > ready:
+    async def _next(self, number: int, until: int, last: int) -> int | None:
+        """Make the next block of which there is anything, return where it begins; None: nothing is before `last`."""
+        tier = TIERS[number]
+        [(oldest,)] = await self._database.fetch(_OLDEST[tier.resolution], [until, until + tier.block, until])
+        if oldest is None or oldest >= last:
             return None
-        [(oldest,)] = await self._database.fetch(_OLDEST[tier.resolution])
-        if oldest is None:
-            return None
-        start = max(until, oldest // tier.block * tier.block)
-        return start if start + tier.block <= ready else None
+        start: int = oldest // tier.block * tier.block
+        await self._roll(number, start)
+        return start
 
-    async def _roll(self, number: int, start: int, last: int) -> None:
+    async def _roll(self, number: int, start: int) -> None:
+        """Make a block of all who have samples of its time, some at a time; what was begun is gone on with."""
         tier = TIERS[number]
         await self._database.fetch(_PARTITION, [tier.table, start, tier.span])
-        if not number:
-            for first in range(0, last + 1, CHUNK):
-                await self._database.fetch(_ROLL, [start, first, first + CHUNK])
-            return
-        finer = TIERS[number - 1]
-        sizes = [finer.resolution, tier.resolution // finer.resolution, tier.block // tier.resolution, start]
-        for first in range(0, last + 1, FEW):
-            await self._database.fetch(_ROLL_BLOCKS, [tier.table, finer.table, *sizes, first, first + FEW])
+        begun = await self._database.fetch(_BEGUN, [tier.resolution, start])
+        last: int | None = begun[0][0] if begun else 0
+        while last is not None:
+            [(last,)] = await self._database.fetch(*_chunk(number, start, last))
 
     async def expose(self, rows: Sequence[Exposed]) -> None:
         """See Samples.expose."""
@@ -304,6 +302,15 @@ class PostgresSamples:
     async def exposed(self, since: int) -> list[Exposed]:
         """See Samples.exposed."""
         return [Exposed(*row) for row in await self._database.fetch(_EXPOSED, [since])]
+
+
+def _chunk(number: int, start: int, after: int) -> tuple[str, list[object]]:
+    """Give the statement that makes a block of the next subjects after one, and returns the last of them, if any."""
+    if not number:
+        return _ROLL, [start, after, CHUNK, _WIDTH]
+    tier, finer = TIERS[number], TIERS[number - 1]
+    sizes = [finer.resolution, tier.resolution // finer.resolution, tier.block // tier.resolution, start]
+    return _ROLL_BLOCKS, [tier.table, finer.table, *sizes, after, CHUNK]
 
 
 def _joined(tier: Tier, rows: Sequence[tuple[int, int, bytes]]) -> list[Run]:

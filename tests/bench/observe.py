@@ -8,10 +8,10 @@ import random
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import psycopg
@@ -19,7 +19,7 @@ import psycopg
 from api.usage import Usage
 from eventstore.database import Database
 from eventstore.migrate import migrate
-from eventstore.samples import PostgresSamples, Sampled, Subject
+from eventstore.samples import LATE, PostgresSamples, Sampled, Subject
 from eventstore.series import TIERS
 from heroctl.domain.metrics import METRICS, STEP, row
 from heroctl.domain.records import Node
@@ -146,7 +146,7 @@ async def _take(server: servers.Postgres, say: Callable[[str], None]) -> dict[st
     migrate(server.dsn())
     bodies, state, nodes = _requests()
     decoder = msgspec.json.Decoder(SamplesRequest)
-    async with Database(server.dsn()) as database:
+    async with Timed(server.dsn()) as database:
         samples = PostgresSamples(database)
         clock = SimpleNamespace(now=float(int(time.time()) // 21_600 * 21_600))
         usage = Usage(samples, lambda: clock.now)
@@ -164,17 +164,57 @@ async def _take(server: servers.Postgres, say: Callable[[str], None]) -> dict[st
         for _ in range(_ROUNDS):
             await ten_seconds()
         taking = (_processor(server) - before) / (clock.now - began) * 100
-        while clock.now < began + 2 * 3_600 and clock.now - began < 1_320:  # the rest of two blocks, written at once
-            numbers = list(usage._numbers.values())
-            await samples.write(
-                [Sampled(number, int(clock.now), row({"cpu": 0.5, "memory": 1e8})) for number in numbers]
-            )
-            clock.now += STEP
-        before = _processor(server)
-        blocks = await samples.roll(int(clock.now))
-        rolling = (_processor(server) - before) / (600 * blocks) * 100
-        say(f"taken in: {taking:.1f} % of a core; rolled up, {blocks} blocks: {rolling:.1f} %")
-    return {"samples_core_pct": taking + rolling}
+        rolled = await _roll(server, database, clock, usage)
+        rolling = rolled.processor / 3_600 * 100
+        say(f"taken in: {taking:.1f} % of a core; an hour rolled up: {rolled.processor:.1f} s of one, {rolling:.1f} %")
+        say(f"in {rolled.seconds:.1f} s, {rolled.longest * 1000:.0f} ms for the longest of {rolled.statements} statements")
+    return {
+        "samples_core_pct": taking + rolling,
+        "samples_roll_hour_s": rolled.seconds,
+        "samples_roll_statement_ms": rolled.longest * 1000,
+    }
+
+
+class Timed(Database):
+    """Notes how long each statement takes."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.took: list[float] = []
+
+    async def fetch(self, query: str, parameters: Sequence[Any] = (), *, once: bool = False) -> list[tuple[Any, ...]]:
+        """See Database.fetch."""
+        began = time.perf_counter()
+        try:
+            return await super().fetch(query, parameters, once=once)
+        finally:
+            self.took.append(time.perf_counter() - began)
+
+
+class Rolled(NamedTuple):
+    """What rolling up an hour took: seconds of a processor and by the clock, and statements."""
+
+    processor: float
+    seconds: float
+    longest: float
+    statements: int
+
+
+async def _roll(server: servers.Postgres, database: Timed, clock: SimpleNamespace, usage: Usage) -> Rolled:
+    """Write the rest of an hour, and roll each ten minutes up when they are over, and then the hour."""
+    hour = int(clock.now) // 3_600 * 3_600
+    numbers, values = list(usage._numbers.values()), row({metric.name: 0.5 for metric in METRICS})
+    processor = seconds = 0.0
+    took: list[float] = []
+    for end in range(hour + 600, hour + 4_200, 600):
+        for at in range(max(end - 600, int(clock.now)), end, STEP):
+            await usage.samples.write([Sampled(number, at, values) for number in numbers])
+        clock.now = end
+        database.took, before, began = [], _processor(server), time.monotonic()
+        await usage.samples.roll(end + LATE)
+        processor, seconds = processor + _processor(server) - before, seconds + time.monotonic() - began
+        took += database.took
+    return Rolled(processor, seconds, max(took), len(took))
 
 
 def _requests() -> tuple[list[bytes], State, list[Node]]:
@@ -223,9 +263,14 @@ CASES: Final = (
         " allocations, and of all nodes; the greater median of 15 requests.",
     ),
     Case(
-        (Gauge("samples_core_pct", "%", at_most=20),),
+        (
+            Gauge("samples_core_pct", "%", at_most=20),
+            Gauge("samples_roll_hour_s", "s", at_most=60),
+            Gauge("samples_roll_statement_ms", "ms", at_most=1000),
+        ),
         intake,
         "What 200 agents send in 10 s, 26 samples each, decoded, kept and read by one api, without the HTTP around it:"
-        " processor time of that and of Postgres, in per cent of a core; and what rolling them up adds.",
+        " processor time of that and of Postgres, in per cent of a core; and what rolling an hour of them up"
+        " into blocks of ten minutes and of an hour adds, how long that takes, and the longest statement of it.",
     ),
 )
