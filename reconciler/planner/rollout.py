@@ -86,7 +86,7 @@ def _tasks(draft: Draft, allocs: list[Alloc]) -> list[TaskRollout]:
 
 
 def _tell_blocked(draft: Draft, tasks: list[TaskRollout]) -> None:
-    named = len(tasks) > 1
-    draft.tell_blocked(
-        tuple(f"{task.name}: {reason}" if named else reason for task in tasks for reason in task.reasons)
-    )
+    if len(tasks) == 1:
+        draft.tell_blocked(tuple(tasks[0].reasons))
+    else:
+        draft.tell_blocked(tuple(f"{task.name}: {reason}" for task in tasks for reason in task.reasons))

@@ -43,7 +43,7 @@ class Steps:
         tasks = {version: mine[0].task for version, mine in by_version.items()}
         tasks |= {leaver.need.version: leaver.need.task for leaver in leavers}
         tasks |= {present: self.task} if steps else {}
-        for version in sorted(tasks, key=lambda version: (version == present, version)):
+        for version in sorted(tasks):  # the present one is the newest
             mine = by_version.get(version, [])
             leaving = [leaver for leaver in leavers if leaver.need.version == version]
             turns = steps if version == present else []

@@ -64,10 +64,10 @@ class TaskRollout:
         """Whether every slot is filled by a proven replica of the present version, and by nobody else."""
         if self.on_trial:
             return False
-        return all(
-            slot.fresh is not None and (slot.old is None or slot.stage == "beside") and self._proven(slot.fresh)
-            for slot in self.slots
-        )
+        for slot in self.slots:
+            if slot.fresh is None or (slot.old is not None and slot.stage != "beside") or not self._proven(slot.fresh):
+                return False
+        return True
 
     @property
     def _updating(self) -> bool:
