@@ -48,6 +48,7 @@ from heroctl.domain.allowance import Allowance
 from heroctl.domain.settings import Ended, begin
 from heroctl.domain.spec import Task
 from heroctl.otlp.target import Unusable
+from heroctl.otlp.tracing import named, traced, wanted
 
 JOIN_AGAIN: Final = (0.5, 10.0)  # seconds between two attempts to join, first and at most
 CODES: Final = {"node_removed": 0, "session_replaced": 3, "node_in_use": 4}
@@ -75,12 +76,14 @@ async def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     try:
+        to = wanted(settings.traces_otlp, os.environ)
         journal.open()
         identity = await _identity(settings, journal, client, asked)
         if identity is not None:
             client.token = identity.token
             agent = _assemble(settings, identity, journal, client, clock=clock)
-            await agent.run(asked, halt=settings.stop_workloads_on_exit)
+            async with traced(to, _named(identity)):
+                await agent.run(asked, halt=settings.stop_workloads_on_exit)
     except Dismissed as error:
         _log.error("dismissed", code=error.code, message=str(error))
         return CODES[error.code]
@@ -91,6 +94,10 @@ async def _run(settings: Settings) -> int:
         await client.close()
         journal.close()
     return 0
+
+
+def _named(identity: Identity) -> dict[str, str]:
+    return named("agent", identity.name) | {"host.name": identity.name, "host.id": identity.id}
 
 
 async def _identity(settings: Settings, journal: Journal, client: Client, asked: asyncio.Event) -> Identity | None:

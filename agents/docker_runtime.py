@@ -37,6 +37,7 @@ from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.output import LINES, last_lines
 from agents.runtime import Gone, ImageAbsent, NotAllowed, Ran, StartFailed, StartFault, Unavailable
+from heroctl import traces
 from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Driver
 from heroctl.domain.image import digest_of, tagged
@@ -165,17 +166,20 @@ class DockerRuntime:
         return made
 
     async def _started(self, description: Description) -> DockerContainer:
-        laid = await self._laid(description)
+        with traces.span("volumes and files"):
+            laid = await self._laid(description)
         try:
-            container = await self._create(laid.description)
+            with traces.span("create"):
+                container = await self._create(laid.description)
         except (StartFault, Unavailable):
             await self._cleared(description.key)
             raise
         self._keys[container.id] = description.key
         try:
             await self._give(laid, container)
-            async with calling(LONG_CALL):
-                await container.start()
+            with traces.span("start"):
+                async with calling(LONG_CALL):
+                    await container.start()
         except (DockerError, Gone, StartFault) as error:
             await self.remove(container.id)
             raise not_started(error) from error

@@ -37,6 +37,7 @@ from agents.login import Login
 from agents.output import ENOUGH, last_lines
 from agents.ports import listens
 from agents.runtime import Gone, PortInUse, Ran, StartFailed, StartFault, Unavailable
+from heroctl import traces
 from heroctl.domain.assignment import Driver
 
 AT_ONCE: Final = 8
@@ -148,14 +149,16 @@ class ProcessRuntime:
             group = cgroup.make(name, description.cpu, description.memory)
             with self._held(name):
                 try:
-                    await asyncio.to_thread(self._prepare, folder, description, group)
+                    with traces.span("create"):
+                        await asyncio.to_thread(self._prepare, folder, description, group)
                 except StartFault:
                     await self.remove(name)
                     raise
                 except OSError as error:
                     await self.remove(name)
                     raise StartFailed(f"its folder cannot be made: {error.strerror}") from error
-                message = await self._launch(folder)
+                with traces.span("start"):
+                    message = await self._launch(folder)
         if message:
             await self.remove(name)
             raise StartFailed(message)
@@ -171,7 +174,8 @@ class ProcessRuntime:
         shutil.rmtree(fresh, ignore_errors=True)
         (fresh / "work").mkdir(mode=0o700, parents=True)
         fresh.chmod(0o700)
-        process_files.fill(fresh / "work", description, self._ground)
+        with traces.span("volumes and files"):
+            process_files.fill(fresh / "work", description, self._ground)
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         run = {
             "argv": [*description.command, *description.args],

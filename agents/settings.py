@@ -95,6 +95,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "needs the extra otlp"
         ),
     ] = ""
+    traces_otlp: Annotated[
+        str,
+        describe(
+            "URL of an OTLP/HTTP endpoint that traces are sent to, such as http://collector:4318; "
+            "OTEL_EXPORTER_OTLP_ENDPOINT by default; needs the extra otlp"
+        ),
+    ] = ""
     stop_workloads_on_exit: Annotated[bool, describe("take the workloads along when asked to end")] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

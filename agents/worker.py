@@ -40,6 +40,7 @@ from agents.step import (
     reserved,
     step,
 )
+from agents.traced import Story
 from heroctl.domain.assignment import Report
 from heroctl.domain.lifecycle import TERMINAL
 from heroctl.domain.spec import Health
@@ -59,6 +60,7 @@ class Worker:
         self.runtime = runtime
         self.containers = containers
         self.pulse: Pulse | None = None
+        self._story = Story(record)
         self.heard = False  # whether the control plane has answered its last report
         self._room = room
         self._probe = probe
@@ -178,7 +180,8 @@ class Worker:
                     self.containers = await self._look()
                 action = await self._next()
                 if not isinstance(action, Wait):
-                    await self._do(action)
+                    with self._story.doing(action, self.wish.assigned, self._room.desired.incarnation):
+                        await self._do(action)
                 failures = 0
             except (Unavailable, Gone) as error:
                 failures += 1
@@ -239,7 +242,10 @@ class Worker:
         before, self.record = self.record, record
         if (record.attempt, record.phase) != (before.attempt, before.phase):
             said = {"reason": record.reason, "message": record.message} if record.phase in ("ended", "failed") else {}
-            _log.info("allocation", **self._about(), attempt=record.attempt, phase=record.phase, **said)
+            self._story.became(record)
+            _log.info(
+                "allocation", **self._about(), **self._story.trace, attempt=record.attempt, phase=record.phase, **said
+            )
         if record.ports != before.ports:
             self._room.ports.hold(self.alloc, record.ports)
         if visible(record) != visible(before):
@@ -370,6 +376,7 @@ class Worker:
 
     def _felt(self, pulse: Pulse) -> None:
         before, self.pulse = self.pulse, pulse
+        self._story.felt(pulse.health)
         if news(before, pulse):
             _log.info("health", **self._about(), health=pulse.health, said=pulse.said)
             self.tell()

@@ -14,6 +14,7 @@ from eventstore.master import WrongKeys
 from eventstore.snapshots import gone_start
 from heroctl import logs
 from heroctl.domain.settings import Ended, begin
+from heroctl.otlp.target import Unusable
 
 PROGRAM = "python -m api"
 
@@ -28,6 +29,9 @@ def main(argv: list[str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings))
+    except Unusable as error:
+        sys.stderr.write(f"--traces-otlp: {error}\n")
+        return 2
     except WrongKeys as error:
         sys.stderr.write(f"secrets: {error}\n")
         return 2

@@ -16,7 +16,7 @@ from litestar import Litestar, Request
 from litestar.exceptions import HTTPException
 from litestar.utils import normalize_path
 
-from api import access, encoding, request_id, trail
+from api import access, encoding, request_id, traced, trail
 from api.access import NOBODY, Principal
 from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, Message, Receive, Send, empty
 from api.body import TooSlow
@@ -116,7 +116,7 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), traced.asked()
         exchange = Exchange(request_id.of(scope["headers"]), client_of(scope, self._parts.trusted))
         page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None
         counted = self._limits.at_hand(exchange.principal.actor) if page is not None else None
@@ -148,6 +148,7 @@ class Front:
             actor=exchange.principal.actor,
             client=exchange.client,
             about=exchange.about,
+            trace=_traced(asked, scope, exchange) if asked is not None and asked.made else "",
         )
 
     def _tell(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
@@ -348,6 +349,23 @@ class Front:
         if (self._parts.waiters.draining or status == TooSlow.status) and scope["http_version"].startswith("1"):
             stamps.append((b"connection", b"close"))
         return stamps
+
+
+def _traced(asked: traced.Asked, scope: Any, exchange: Exchange) -> str:  # noqa: ANN401 - ASGI
+    """Tell the trace of what a request caused, and name it."""
+    return traced.answered(
+        asked,
+        scope["headers"],
+        {
+            "http.request.method": scope["method"],
+            "http.route": exchange.row.path if exchange.row is not None else "",
+            "http.response.status_code": exchange.status,
+            "url.path": scope["path"],
+            "heroctl.request_id": exchange.request_id.decode("ascii"),
+            "heroctl.namespace": exchange.about.namespace,
+            "heroctl.job": exchange.about.job,
+        },
+    )
 
 
 def _spelled(scope: Any) -> Any:  # noqa: ANN401 - ASGI

@@ -50,6 +50,7 @@ class Line(Struct, frozen=True, gc=False, omit_defaults=True):
     job: str = ""
     alloc: str = ""
     index: int = 0
+    trace_id: str = ""
 
 
 class RequestLog:
@@ -74,6 +75,7 @@ class RequestLog:
         actor: str,
         client: str,
         about: Subject = NOTHING,
+        trace: str = "",
     ) -> None:
         """Say that a request was answered."""
         level = _level(status)
@@ -81,7 +83,7 @@ class RequestLog:
             return
         said = Line(
             *("request", level, self._stamp(), request_id.decode("ascii"), method, logs.clean(path), status, ms),
-            *(actor, client, about.namespace, about.job, about.alloc, about.index),
+            *(actor, client, about.namespace, about.job, about.alloc, about.index, trace),
         )
         self._lines.append(_words(said) if logs.for_people() else self._encode(said))
         if len(self._lines) >= _AT_ONCE:
@@ -114,7 +116,7 @@ def _level(status: int) -> logs.Level:
 def _words(line: Line) -> bytes:
     """Write a line for people."""
     told = {"method": line.method, "path": line.path, "status": line.status, "ms": line.ms}
-    more = {"actor": line.actor, "job": line.job, "alloc": line.alloc, "index": line.index}
+    more = {"actor": line.actor, "job": line.job, "alloc": line.alloc, "index": line.index, "trace_id": line.trace_id}
     told |= {name: value for name, value in more.items() if value} | {"request_id": line.request_id}
     return f"{line.timestamp} [{line.level:<8}] {line.event:<30} {logs.words(told)}".encode()
 

@@ -71,6 +71,8 @@ from eventstore.view import View
 from heroctl.domain.addresses import networks
 from heroctl.domain.events import Meta
 from heroctl.domain.records import Member
+from heroctl.otlp.target import Target
+from heroctl.otlp.tracing import named, traced, wanted
 from heroctl.outside import Outside
 
 T = TypeVar("T")
@@ -99,8 +101,9 @@ async def serve(settings: Settings) -> None:
 
 
 async def _live(settings: Settings, stop: asyncio.Event, serving: asyncio.Event) -> None:
+    to = wanted(settings.traces_otlp, os.environ)
     await _migrated(settings)
-    async with _running(settings) as (parts, front, requests):
+    async with _running(settings, to) as (parts, front, requests):
         serving.set()
         await _until(stop, settings, parts, front)
         requests.flush()
@@ -124,9 +127,10 @@ async def _insist(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[tuple[Parts, Front, RequestLog]]:
+async def _running(settings: Settings, to: Target | None) -> AsyncIterator[tuple[Parts, Front, RequestLog]]:
     """Open everything, follow the log, and close it all again."""
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(traced(to, named("api", settings.advertise or settings.listen)))
         database = await stack.enter_async_context(
             Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
         )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from msgspec import Struct
 
+from api import traced
 from api.disk import Disk
 from eventstore.log import Append, Appended, Conflicted, Displaced, Key, Log, LogUnavailable, Row
 from eventstore.view import STALE_AFTER, View
@@ -136,7 +138,10 @@ class Writer:
         append = Append(
             change.events, change.moves, expects, meta=meta, level=state.level, key=key, view=self._view.position
         )
+        began = time.time_ns()
         appended = await self._log.append(append)
+        if not appended.replayed:
+            traced.appended(change.events, appended.first, state.incarnation, began)
         await self._view.reached(appended.last, CATCH_UP)
         if appended.replayed:
             raise Replayed(appended)

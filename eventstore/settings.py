@@ -38,6 +38,13 @@ class ControlPlane(Struct, frozen=True, kw_only=True):
             flag="webhook_network",
         ),
     ] = ()
+    traces_otlp: Annotated[
+        str,
+        describe(
+            "URL of an OTLP/HTTP endpoint that traces are sent to, such as http://collector:4318; "
+            "OTEL_EXPORTER_OTLP_ENDPOINT by default; needs the extra otlp"
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         describe("the least that is logged, where the cluster asks for none"),

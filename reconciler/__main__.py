@@ -12,6 +12,7 @@ import uvloop
 from eventstore.snapshots import gone_start
 from heroctl import logs
 from heroctl.domain.settings import Ended, begin
+from heroctl.otlp.target import Unusable
 from reconciler.serve import serve
 from reconciler.settings import Settings
 
@@ -30,6 +31,9 @@ def main(argv: list[str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings))
+    except Unusable as error:
+        sys.stderr.write(f"--traces-otlp: {error}\n")
+        return 2
     except ExceptionGroup as errors:
         if (gone := gone_start(errors)) is None:
             raise

@@ -15,6 +15,7 @@ from heroctl import logs
 from heroctl.domain.events import Event
 from heroctl.domain.state import State
 from reconciler.planner.piece import Piece
+from reconciler.traced import When, decided
 
 _MOST: Final = 20_000  # requests that are remembered
 
@@ -36,10 +37,10 @@ class Decisions:
         while len(self._requests) > _MOST:
             del self._requests[next(iter(self._requests))]
 
-    def tell(self, piece: Piece, place: Appended) -> None:
+    def tell(self, piece: Piece, place: Appended, when: When) -> None:
         """Say what was decided, where it stands in the log now."""
         state = self._view.state
-        about = self._about(state, piece.uid)
+        about = {**self._about(state, piece.uid), "trace_id": decided(state, piece.events, place, when)}
         rows = enumerate(piece.events, place.first)
         logs.many("decided", [{**about, **_facts(state, event), "index": index} for index, event in rows])
 

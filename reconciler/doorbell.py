@@ -7,7 +7,7 @@ ring, it hears of the change with its next beat. So nothing here is retried, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from typing import Final, Self
 
@@ -37,12 +37,13 @@ _log: Final = structlog.get_logger(__name__)
 class Doorbell:
     """Follows a view while `run` runs, between `begin` and `end`. Changes that come faster than they go out are one."""
 
-    def __init__(self, url: str, view: View) -> None:
+    def __init__(self, url: str, view: View, rung: Callable[[Collection[str]], None] = lambda _: None) -> None:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=4, timeout=_TIMEOUT, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         )
         self._redis = Redis.from_pool(pool)  # which closes the pool, too
         self._view = view
+        self._rung = rung  # hears of the nodes that were told, or that it was tried
         self._known: dict[str, int] | None = None  # node -> index of its assignment; None: somebody else rings
         self._due: dict[str, int] = {}  # node -> the index before its changes that were not rung yet
         self._work = asyncio.Event()
@@ -91,6 +92,7 @@ class Doorbell:
                 for node in batch:
                     del self._due[node]
                 await self._ring(batch)
+                self._rung(batch.keys())
 
     async def _check(self) -> None:
         """Warn of a Redis that throws away what it is given when it is full."""

@@ -41,6 +41,7 @@ from reconciler.level import Rise
 from reconciler.planner.piece import Fault, Piece, Plan
 from reconciler.planner.plan import Memo, failed, plan, steps
 from reconciler.presence import Presence
+from reconciler.traced import When
 
 COALESCE: Final = 0.005  # seconds between two passes at least
 SWEEP: Final = 300.0  # seconds after which every job is looked at again, moved or not
@@ -71,7 +72,7 @@ class Coordinator:
         clock: Callable[[], float],
         release: str = "",
         rise_after: float = 0.0,
-        tell: Callable[[Piece, Appended], None] = lambda *_: None,
+        tell: Callable[[Piece, Appended, When], None] = lambda *_: None,
     ) -> None:
         self._tell_of = tell
         self._release = release
@@ -92,6 +93,7 @@ class Coordinator:
         self._swept = 0.0
         self._moved = asyncio.Event()
         self._away = False
+        self._passing = 0  # when the pass at hand was begun: ns since the epoch
 
     @property
     def coordinates(self) -> bool:
@@ -170,6 +172,7 @@ class Coordinator:
         if self._clock() - self._swept > SWEEP:
             self._swept = self._clock()
             self._memo.looks.clear()
+        self._passing = time.time_ns()
         if self._hand.blamed:
             return await self._blame(self._hand.blamed, epoch)
         try:
@@ -282,12 +285,13 @@ class Coordinator:
             )
             for piece in pieces
         ]
+        when = When(self._passing, time.time_ns())
         answers = await asyncio.gather(*map(self._log.append, appends), return_exceptions=True)
         reached, pause = place.index, 0.0
         for piece, answer in zip(pieces, answers, strict=True):
             if isinstance(answer, Appended):
                 self._appended = max(self._appended, answer.last)
-                self._tell_of(piece, answer)
+                self._tell_of(piece, answer, when)
                 reached = max(reached, answer.last)
             elif isinstance(answer, Conflicted):
                 reached = max(reached, answer.index)

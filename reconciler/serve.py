@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import os
 import secrets
 import signal
 import socket
@@ -41,6 +42,8 @@ from heroctl.domain.addresses import networks
 from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.delivery import TIMEOUT
 from heroctl.domain.records import Member
+from heroctl.otlp.target import Target
+from heroctl.otlp.tracing import named, traced, wanted
 from heroctl.outside import Names, Outside
 from reconciler.alerts import Alerts
 from reconciler.decisions import Decisions
@@ -52,6 +55,7 @@ from reconciler.rollup import Rollup
 from reconciler.settings import Settings
 from reconciler.snapshotter import Snapshotter, child
 from reconciler.sweep import Sweep
+from reconciler.traced import Commands
 from reconciler.watchdog import watched
 from reconciler.webhook_post import CONNECT, LINGER, Post
 from reconciler.webhooks import Webhooks
@@ -91,10 +95,11 @@ async def serve(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, stop: asyncio.Event) -> None:
+    to = wanted(settings.traces_otlp, os.environ)
     await _migrated(settings, stop)
     if stop.is_set():
         return
-    async with _running(settings) as process:
+    async with _running(settings, to) as process:
         gc.collect()
         gc.freeze()  # what was made until here stays; collections need not look at it again
         _log.info("running", id=process.presence.me.id)
@@ -119,17 +124,24 @@ async def _migrated(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Process]:
+async def _running(settings: Settings, to: Target | None) -> AsyncIterator[Process]:
     """Open everything and let it run; in the end hand the lease over while the database can still be reached."""
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(watched(asyncio.get_running_loop()))
+        await stack.enter_async_context(traced(to, named(ROLE, settings.advertise)))
         database = await stack.enter_async_context(
             Database(settings.dsn, direct=settings.direct_dsn or None, connections=settings.connections)
         )
         log = await stack.enter_async_context(open_log(database))
         snapshots = Snapshots(PostgresShelf(database), log)
         view = View(log, snapshots)
-        doorbell = await stack.enter_async_context(Doorbell(settings.redis_url, view)) if settings.redis_url else None
+        commands = Commands(lambda: coordinator.coordinates, rings=bool(settings.redis_url))
+        view.subscribe(lambda change: commands.heard(view.state, change))
+        doorbell = (
+            await stack.enter_async_context(Doorbell(settings.redis_url, view, commands.rung))
+            if settings.redis_url
+            else None
+        )
         me = Member(
             f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
         )

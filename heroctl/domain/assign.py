@@ -50,7 +50,21 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
         secrets=() if summary is None else summary.named,
         restart=alloc.restart,
         signals=alloc.signals,
+        cause=cause_of(state, alloc.uid, alloc.version, alloc.deployment),
     )
+
+
+def cause_of(state: State, uid: int, version: int, deployment: str) -> int:
+    """Name the index of the event that an allocation is there for: of its deployment, else of its version; 0: unknown.
+
+    A trace is named by it, and whoever holds the state finds the same.
+    """
+    begun = state.deployments.get(deployment)
+    if begun is not None:
+        return begun.create_index
+    job = state.jobs.get(uid)
+    made = job.version(version) if job is not None else None
+    return made.index if made is not None else 0
 
 
 def _version(job: Job, alloc: Alloc) -> Version:

@@ -151,6 +151,7 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     secrets: tuple[str, ...] = ()  # names of those that its version was made with: to be asked for before a start
     restart: int = 0  # attempts up to this one are to end, and another is to follow
     signals: tuple[SignalWish, ...] = ()  # by number: those that nothing was heard of yet
+    cause: int = 0  # index of the event that it is there for: names its trace
 
 
 class SyncRequest(Struct, frozen=True):

@@ -63,6 +63,7 @@ class Cluster:
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     modules: dict[str, str] = field(default_factory=dict)  # what to run instead of a part's own module
     images: dict[str, str] = field(default_factory=dict)  # settings of the apis about registries of images
+    environ: dict[str, str] = field(default_factory=dict)  # of every part
     address: Address | None = None  # where the parts find Postgres, if not at its own port
     pooler: Pooler | None = None  # what they reach it through, if not directly
     network: Network | None = None  # in which each agent has a place of its own, if not on this machine's loopback
@@ -264,12 +265,12 @@ class Cluster:
         flags = ["--listen", f"{self.host}:{self._api_ports[number - 1]}", "--admin-password-file", str(self._secret)]
         if self.network is not None:
             flags += ["--behind-proxy", "--redis-advertise", self.redis.url.replace("127.0.0.1", self.host)]
-        environ = {**self._stores, **_PLENTY, **self.images, **_SEALED}
+        environ = {**self._stores, **_PLENTY, **self.images, **_SEALED, **self.environ}
         return Part(f"api-{number}", self._module("api"), tuple(flags), self.folder, environ)
 
     def _reconciler(self, number: int) -> Part:
         name = f"reconciler-{number}"
-        environ = {**self._stores, **_SEALED}
+        environ = {**self._stores, **_SEALED, **self.environ}
         return Part(name, self._module("reconciler"), ("--advertise", name), self.folder, environ)
 
     def _agent(self, number: int, token: str) -> Part:
@@ -281,7 +282,7 @@ class Cluster:
         if isinstance(self.runtime, Containers) and self.runtime.url:
             flags += ["--docker", self.runtime.url]
         within = self.network.join(name) if self.network else ()
-        return Part(name, self._module("agents"), tuple(flags), self.folder, within=within)
+        return Part(name, self._module("agents"), tuple(flags), self.folder, self.environ, within)
 
     def _module(self, name: str) -> str:
         return self.modules.get(name, name)
@@ -323,6 +324,7 @@ def cluster(
     modules: dict[str, str] | None = None,
     *,
     images: dict[str, str] | None = None,
+    environ: dict[str, str] | None = None,
     address: Address | None = None,
     pooler: Pooler | None = None,
     network: Network | None = None,
@@ -330,14 +332,15 @@ def cluster(
 ) -> Iterator[Cluster]:
     """Run a cluster; `modules` says what to run instead of a part. Whatever happens, nothing of it stays.
 
-    `images`: what its apis are told of registries. `address`, `pooler`: its parts reach Postgres through there.
-    `network`: its agents each have a place of their own in it.
+    `images`: what its apis are told of registries; `environ`: variables of every part.
+    `address`, `pooler`: its parts reach Postgres through there. `network`: in which its agents each have a place.
     `tidy`: what the test leaves behind makes it fail.
     """
     folder = Path(tempfile.mkdtemp(prefix="heroctl-e2e-"))
     watcher = leftovers.watch(folder)
     made = Cluster(folder, runtime, size or Size(), modules=modules or {}, images=images or {})
     made.address, made.pooler, made.network = address, pooler, network
+    made.environ = environ or {}
     try:
         made.start()
         yield made

@@ -17,6 +17,7 @@ from heroctl import logs
 from heroctl.domain.events import AllocPlaced, AllocStopping, Meta, NodeDown
 from reconciler.decisions import Decisions
 from reconciler.planner.piece import Piece
+from reconciler.traced import When
 from tests.domain.worlds import World
 
 
@@ -62,7 +63,7 @@ async def test_a_line_names_job_replica_node_index_and_the_request_behind_it(sai
     world = World()
     event, piece = placed(world)
     view, decisions = await told(world)
-    decisions.tell(piece, Appended(70, 71))
+    decisions.tell(piece, Appended(70, 71), When(0, 0))
     first, second = lines(said)
     cause = view.state.jobs[event.uid].spec_index
     assert first.pop("timestamp").endswith("Z")
@@ -91,7 +92,7 @@ async def test_who_did_not_see_the_request_gives_where_it_stands(said: io.String
     world = World()
     event, piece = placed(world)
     view, decisions = await told(world, heard=False)
-    decisions.tell(piece, Appended(70, 71))
+    decisions.tell(piece, Appended(70, 71), When(0, 0))
     first = lines(said)[0]
     assert "request_id" not in first
     assert first["cause"] == view.state.jobs[event.uid].spec_index
@@ -101,7 +102,7 @@ async def test_what_is_about_no_job_is_told_too(said: io.StringIO) -> None:
     world = World()
     node = world.node("n1")
     _, decisions = await told(world)
-    decisions.tell(Piece((NodeDown(node.id, "n1", 13.0),)), Appended(9, 9))
+    decisions.tell(Piece((NodeDown(node.id, "n1", 13.0),)), Appended(9, 9), When(0, 0))
     [line] = lines(said)
     assert (line["type"], line["index"]) == ("node.down", 9)
     assert "job" not in line
@@ -113,7 +114,7 @@ async def test_above_its_level_nothing_is_made(said: io.StringIO) -> None:
     _, decisions = await told(world)
     logs.follow("error")
     before = said.getvalue()
-    decisions.tell(piece, Appended(70, 71))
+    decisions.tell(piece, Appended(70, 71), When(0, 0))
     assert said.getvalue() == before
     logs.follow("")
 
