@@ -17,6 +17,7 @@ import structlog
 from agents.client import Away, Refused
 from agents.clock import Clock
 from agents.counters import Counters
+from agents.parcels import parcels
 from agents.running import Running
 from agents.scrapes import Scraper
 from heroctl.domain.metrics import STEP
@@ -114,20 +115,27 @@ class Sampler:
         if not session or not (self._kept or scraped):
             return 0.0
         taken = [Taken(max(0.0, now - at), samples) for at, samples in self._kept]
-        try:
-            reply = await self._send(SamplesRequest(session, taken, scraped))
-        except (Away, Refused) as error:
-            if not self._away:
-                _log.info("samples_not_taken", error=str(error))
-            self._away = True
-            if isinstance(error, Refused) and error.status in (400, 413):
-                self._kept.clear()  # it would be refused again
-            return 0.0
+        reply, refused = None, False
+        for parcel in parcels(session, taken, scraped):
+            try:
+                reply = await self._send(parcel)
+            except (Away, Refused) as error:
+                self._unheard(error, parcel)
+                refused = isinstance(error, Refused) and error.status in (400, 413)
+                if not refused:
+                    return 0.0  # all of it is sent again: of what was taken already, that changes nothing
         self._kept.clear()
-        self._away = False
+        if reply is None:
+            return 0.0
+        self._away = refused
         self._scraper.wanted = reply.scrape
         pause = (reply.again + self._offset) % STEP
         return pause if pause >= FIRST else pause + STEP  # woken a little early, it would be the same one again
+
+    def _unheard(self, error: Exception, parcel: SamplesRequest) -> None:
+        if not self._away:
+            _log.info("samples_not_taken", error=str(error), scraped=[each.alloc for each in parcel.scraped])
+        self._away = True
 
     async def _look(self, one: Running) -> dict[str, float]:
         counters = await one.runtime.usage(one.container)

@@ -1,7 +1,7 @@
 """Metrics of applications, read where they tell them: at most so many series, in so little time, and never trusted.
 
-What is not Prometheus' text, too long or too slow is told as not up. Names that begin with `heroctl_` are the
-cluster's own: an application's are left out.
+What is not Prometheus' text, too long or too slow is told as not up. Of all applications of a node only so much is
+taken, of those that say least first: who says too much takes it from nobody else.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from agents.clock import Clock
 from agents.running import Running
 from agents.runtime import RuntimeFault
-from heroctl.domain.exposition import KINDS, Family, Sample, labelled, number
-from heroctl.domain.sampling import MOST_SERIES, Scrape, Scraped
+from heroctl.domain.exposition import Family, Sample, labelled, number
+from heroctl.domain.sampling import Scrape, Scraped
+from heroctl.domain.scraped import MOST_SERIES, bounded, renamed, size
 
 PATIENCE: Final = 3.0  # seconds for an answer
 MOST_BYTES: Final = 512 << 10  # of one answer
-_LONGEST: Final = 1_000  # characters of a line
-_OWN: Final = "heroctl_"
-_NAME: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")
-# Labels that say where a series is from; an application's own of these names keep what they say under another one.
-_OURS: Final = frozenset({"namespace", "job", "task", "alloc", "node"})
+MOST_OF_NODE: Final = 10_000  # series of all that is read in one go
+MOST_TEXT: Final = 4 << 20  # characters of these
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Scraper:
@@ -53,7 +52,7 @@ class Scraper:
     def take(self) -> list[Scraped]:
         """Give what was read since the last time."""
         found, self._found = list(self._found.values()), {}
-        return found
+        return fair(found)
 
     async def _round(self) -> None:
         now, running = self._clock.now(), {one.alloc: one for one in self._running()}
@@ -85,6 +84,20 @@ class Scraper:
         return content.decode()
 
 
+def fair(found: Iterable[Scraped]) -> list[Scraped]:
+    """Keep what a node may say in one go: the smallest first. Of the others it is told how many series were dropped."""
+    series = text = 0
+    kept = []
+    for each in sorted(found, key=lambda each: (size(each.families), each.alloc)):
+        count = sum(len(family.samples) for family in each.families)
+        if series + count > MOST_OF_NODE or text + size(each.families) > MOST_TEXT:
+            kept.append(Scraped(each.alloc, up=each.up, dropped=each.dropped + count))
+            continue
+        series, text = series + count, text + size(each.families)
+        kept.append(each)
+    return kept
+
+
 def _read_through(text: str) -> tuple[list[Family], int]:
     """Read an exposition. ValueError: it is none, in whichever way: what it breaks in the library is its own."""
     try:
@@ -94,30 +107,17 @@ def _read_through(text: str) -> tuple[list[Family], int]:
 
 
 def families_of(text: str) -> tuple[list[Family], int]:
-    """Read an exposition; give its families, and how many series were left out. ValueError: it is none."""
+    """Read an exposition; give what of it may be shown, and how many series may not. ValueError: it is none."""
     made: dict[str, Family] = {}  # the library gives one for each line that has no type
-    left, dropped = MOST_SERIES, 0
+    dropped = 0
     for family in text_string_to_metric_families(text):
         kind = "untyped" if family.type in ("unknown", "") else family.type
-        samples = [_sample(each.name, each.labels, each.value) for each in family.samples]
-        fit = [each for each in samples if len(each.name) + len(each.labels) <= _LONGEST]
-        if not _NAME.fullmatch(family.name) or not all(_plain(each.name, each.labels) for each in family.samples):
-            dropped += len(samples)  # a quoted name may hold anything, and would be written as it is
-            continue
-        dropped += len(samples) - len(fit)
-        if family.name.startswith(_OWN) or kind not in KINDS or len(fit) > left:
-            dropped += len(fit)
-            continue
-        left -= len(fit)
         name = f"{family.name}_total" if kind == "counter" else family.name
-        made.setdefault(name, Family(name, kind, family.documentation[:200], [])).samples.extend(fit)
-    return list(made.values()), dropped
-
-
-def _plain(name: str, labels: dict[str, str]) -> bool:
-    return _NAME.fullmatch(name) is not None and all(_NAME.fullmatch(label) for label in labels)
-
-
-def _sample(name: str, labels: dict[str, str], value: float) -> Sample:
-    own = {f"exported_{label}" if label in _OURS else label: text for label, text in labels.items()}
-    return Sample(name, labelled(own), number(value))
+        known = made.setdefault(name, Family(name, kind, family.documentation, []))
+        for each in family.samples:
+            if len(known.samples) > MOST_SERIES or not all(map(_PLAIN.fullmatch, each.labels)):
+                dropped += 1  # a quoted name may hold anything, and would be written as it is
+                continue
+            known.samples.append(Sample(each.name, labelled(renamed(each.labels)), number(each.value)))
+    families, more = bounded(made.values())
+    return families, dropped + more

@@ -260,25 +260,23 @@ def _ingress() -> list[Family]:
 def _of_others(told: list[tuple[Exposed, str]], families: list[Family]) -> Generator[None, None, None]:
     """Add what applications and the cluster's own processes say of themselves, within bounds."""
     up: list[Sample] = []
-    left, dropped = MOST_SERIES, 0
+    lost: list[Sample] = []
+    left = MOST_SERIES
     for number_, (exposed, labels) in enumerate(told, 1):
         if exposed.kind == "process":
             families += [marked(family, labels) for family in _FAMILIES.decode(exposed.families)]
             continue
-        said = _SCRAPED.decode(exposed.families)
+        fits = exposed.families and exposed.series <= left
+        said = _SCRAPED.decode(exposed.families) if fits else Scraped(exposed.name, up=True, dropped=exposed.series)
+        left -= exposed.series if fits else 0
         up.append(Sample("heroctl_scrape_up", labels, "1" if said.up else "0"))
-        count = sum(len(family.samples) for family in said.families)
-        dropped += said.dropped
-        if count > left:
-            dropped += count
-            continue
-        left -= count
+        lost.append(Sample("heroctl_scrape_dropped_series", labels, str(said.dropped)))
         families += [marked(family, labels) for family in said.families]
         if number_ % 20 == 0:
             yield
     families.append(Family("heroctl_scrape_up", "gauge", "Whether the application's metrics could be read", up))
-    lost = Sample("heroctl_scrape_dropped_series", "", str(dropped))
-    families.append(Family(lost.name, "gauge", "Series of applications that were too many, and are left out", [lost]))
+    help_ = "Series of the application that break a bound, and are left out"
+    families.append(Family("heroctl_scrape_dropped_series", "gauge", help_, lost))
 
 
 def _told(call: Call, exposed: list[Exposed], own: dict[str, str]) -> Iterator[tuple[Exposed, str]]:

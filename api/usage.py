@@ -20,6 +20,7 @@ from eventstore.series import slot
 from heroctl.domain.metrics import METRICS, PLACES, STEP, row
 from heroctl.domain.records import Node
 from heroctl.domain.sampling import Measured, SamplesRequest, Scraped, Taken
+from heroctl.domain.scraped import bounded
 from heroctl.domain.state import State
 
 LOOK: Final = 5.0  # seconds between looks at what other apis took
@@ -173,9 +174,13 @@ def _subject(state: State, node: Node, measured: Measured) -> Subject | None:
 
 
 def _exposed(state: State, node: Node, scraped: Iterable[Scraped], now: int) -> list[Exposed]:
+    """Keep what may be shown: an agent is believed what it says of its own allocations, and held to the bounds."""
     there = ((each, state.allocs.get(each.alloc)) for each in scraped)
-    return [
-        Exposed("alloc", alloc.id, now, msgspec.json.encode(each))
-        for each, alloc in there
-        if alloc is not None and alloc.node == node.id
-    ]
+    return [_shown(each, now) for each, alloc in there if alloc is not None and alloc.node == node.id]
+
+
+def _shown(said: Scraped, now: int) -> Exposed:
+    families, dropped = bounded(said.families)
+    series = sum(len(family.samples) for family in families)
+    kept = Scraped(said.alloc, said.up, families, said.dropped + dropped)
+    return Exposed("alloc", said.alloc, now, msgspec.json.encode(kept), series)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
-from eventstore.samples import Exposed, Latest, Part, Sampled, Subject, Wanted
+from msgspec.structs import replace
+
+from eventstore.samples import MOST_EXPOSED, Exposed, Latest, Part, Sampled, Subject, Wanted
 from eventstore.series import KEPT, TIERS, Aggregation, Run, runs_of
 from heroctl.domain.metrics import PLACES
 
@@ -76,6 +78,11 @@ class MemorySamples:
         """See Samples.expose."""
         self._exposed |= {(row.kind, row.name): row for row in rows}
 
-    async def exposed(self, since: int) -> list[Exposed]:
+    async def exposed(self, since: int, most: int = MOST_EXPOSED) -> list[Exposed]:
         """See Samples.exposed."""
-        return [each for _, each in sorted(self._exposed.items()) if each.at >= since]
+        found = []
+        for each in sorted(self._exposed.values(), key=lambda one: (one.kind == "alloc", len(one.families), one.name)):
+            if each.at >= since:
+                most -= len(each.families)
+                found.append(each if most >= 0 else replace(each, families=b""))
+        return sorted(found, key=lambda each: (each.kind, each.name))

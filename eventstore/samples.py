@@ -18,6 +18,7 @@ from eventstore.series import KEPT, TIERS, Aggregation, Run, Tier, runs_of
 from heroctl.domain.metrics import METRICS, PLACES, STEP, Kind
 
 CHUNK: Final = 250  # subjects that are rolled in one statement, which takes a tenth of a second
+MOST_EXPOSED: Final = 64 << 20  # bytes of what is said that are shown in one go
 LATE: Final = 120  # seconds for which samples of a block may still come after its end
 _WIDTH: Final = len(METRICS)
 
@@ -71,10 +72,16 @@ _ADVANCE: Final = "UPDATE heroctl.samples_rolled SET until = %b WHERE resolution
 _CLEAR: Final = "DELETE FROM heroctl.samples WHERE at < %b"
 _FORGET: Final = "DELETE FROM heroctl.sampled WHERE seen < %b"
 _EXPOSE: Final = """
-    INSERT INTO heroctl.expositions (kind, name, at, families)
-    SELECT * FROM unnest(%b, %b, %b, %b) AS n(kind, name, at, families) ORDER BY kind, name
-    ON CONFLICT (kind, name) DO UPDATE SET at = EXCLUDED.at, families = EXCLUDED.families"""
-_EXPOSED: Final = "SELECT kind, name, at, families FROM heroctl.expositions WHERE at >= %b ORDER BY kind, name"
+    INSERT INTO heroctl.expositions (kind, name, at, families, series)
+    SELECT * FROM unnest(%b, %b, %b, %b, %b) AS n(kind, name, at, families, series) ORDER BY kind, name
+    ON CONFLICT (kind, name) DO UPDATE SET at = EXCLUDED.at, families = EXCLUDED.families, series = EXCLUDED.series"""
+_EXPOSED: Final = """
+    SELECT kind, name, at, CASE WHEN in_all <= %b::bigint THEN families ELSE '' END, series
+    FROM (
+        SELECT kind, name, at, families, series, sum(octet_length(families)) OVER (
+            ORDER BY kind = 'alloc', octet_length(families), name
+        ) AS in_all FROM heroctl.expositions WHERE at >= %b
+    ) AS said ORDER BY kind, name"""
 _UNEXPOSE: Final = "DELETE FROM heroctl.expositions WHERE at < %b"
 
 
@@ -136,12 +143,16 @@ class Latest(Struct, frozen=True):
 
 
 class Exposed(Struct, frozen=True):
-    """What an allocation or a process says of itself: encoded families, as of a time (s)."""
+    """What an allocation or a process says of itself: encoded families, as of a time (s), and how many series.
+
+    Where there was no room for them, `families` is empty.
+    """
 
     kind: str
     name: str
     at: int
     families: bytes
+    series: int = 0
 
 
 class Samples(Protocol):
@@ -181,8 +192,8 @@ class Samples(Protocol):
         """Keep the newest of what allocations and processes say of themselves."""
         ...
 
-    async def exposed(self, since: int) -> list[Exposed]:
-        """Give what was said since then, by kind and name."""
+    async def exposed(self, since: int, most: int = MOST_EXPOSED) -> list[Exposed]:
+        """Give what was said since then, by kind and name: so many bytes of it, processes and the shortest first."""
         ...
 
 
@@ -296,12 +307,13 @@ class PostgresSamples:
             Texts([row.name for row in rows]),
             Bigints([row.at for row in rows]),
             Blobs([row.families for row in rows]),
+            Integers([row.series for row in rows]),
         ]
         await self._database.fetch(_EXPOSE, columns)
 
-    async def exposed(self, since: int) -> list[Exposed]:
+    async def exposed(self, since: int, most: int = MOST_EXPOSED) -> list[Exposed]:
         """See Samples.exposed."""
-        return [Exposed(*row) for row in await self._database.fetch(_EXPOSED, [since])]
+        return [Exposed(*row) for row in await self._database.fetch(_EXPOSED, [most, since])]
 
 
 def _chunk(number: int, start: int, after: int) -> tuple[str, list[object]]:

@@ -26,6 +26,7 @@ PURE_FILES: Final = (
     "agents/log_tail.py",
     "agents/login.py",
     "agents/output.py",
+    "agents/parcels.py",
     "agents/record.py",
     "agents/rights.py",
     "agents/silence.py",

@@ -65,6 +65,7 @@ CREATE UNLOGGED TABLE heroctl.expositions (
     name text COLLATE "C" NOT NULL,
     at bigint NOT NULL, -- s
     families bytea NOT NULL,
+    series integer NOT NULL,
     PRIMARY KEY (kind, name)
 );
 

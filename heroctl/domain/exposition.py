@@ -9,7 +9,6 @@ from typing import Final
 from msgspec import Struct
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-KINDS: Final = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 
 
 class Sample(Struct, frozen=True, gc=False, array_like=True):

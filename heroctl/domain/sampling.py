@@ -5,7 +5,7 @@ The wire format of `POST /v1/agent/samples`. Fields and metrics that one side do
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
@@ -13,8 +13,6 @@ from heroctl.domain.exposition import Family
 
 Value = Annotated[float, Meta(ge=0, le=1e18)]
 Age = Annotated[float, Meta(ge=0, le=1e6)]
-
-MOST_SERIES: Final = 500  # of one allocation
 
 
 class Measured(Struct, frozen=True, omit_defaults=True):
@@ -32,12 +30,12 @@ class Taken(Struct, frozen=True):
 
 
 class Scraped(Struct, frozen=True, omit_defaults=True):
-    """What an allocation's application said of itself. `up`: it answered; `dropped`: so many series were too many."""
+    """What an allocation's application said of itself. `up`: it answered; `dropped`: so many series are left out."""
 
     alloc: str
     up: bool
     families: list[Family] = field(default_factory=list)
-    dropped: int = 0
+    dropped: Annotated[int, Meta(ge=0, le=10**9)] = 0
 
 
 class SamplesRequest(Struct, frozen=True):

@@ -77,6 +77,7 @@ class ControlPlane:
     services_asked: int = 0
     samples: list[SamplesRequest] = field(default_factory=list)
     samples_status: int = 200
+    scraped_status: int = 200
     logs: list[LogsRequest] = field(default_factory=list)
     logs_status: int = 200
     again: float = 5.0  # seconds to the next sample, less each node's own offset
@@ -116,7 +117,8 @@ class ControlPlane:
     async def answer(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/v1/agent/samples":  # beside everything else, and of no account to it
             self.samples.append(_SAMPLES.decode(request.content))
-            return httpx2.Response(self.samples_status, content=_ENCODER.encode(SamplesReply(self.again)))
+            status = self.scraped_status if self.samples[-1].scraped else self.samples_status
+            return httpx2.Response(status, content=_ENCODER.encode(SamplesReply(self.again)))
         if request.url.path == "/v1/agent/logs":
             return self._take_logs(_LOGS.decode(request.content))
         self.headers.append(request.headers)

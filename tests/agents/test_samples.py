@@ -8,7 +8,9 @@ import pytest
 
 from agents.counters import Counters, Group, group_of, of_group, of_session
 from agents.samples import LATE, Seen, rates
-from heroctl.domain.sampling import Measured
+from agents.scrapes import Scraper
+from heroctl.domain.exposition import Family, Sample
+from heroctl.domain.sampling import Measured, Scraped
 from tests.agents.rig import WEB, Rig, alloc
 
 
@@ -64,6 +66,22 @@ async def test_what_is_refused_as_it_is_is_not_sent_again(node: Rig) -> None:
     node.start()
     await node.pass_time(60)
     assert all(len(request.taken) == 1 for request in node.control.samples)
+
+
+async def test_what_an_application_says_is_sent_after_what_was_measured_and_takes_nothing_with_it(
+    node: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The api takes requests of a mebibyte: an application that says more than that would drown the node's own."""
+    samples = [Sample("a", f'n="{n}",more="{"x" * 900}"', "1") for n in range(500)]
+    said = [Scraped(f"a{n}", up=True, families=[Family("a", "gauge", "", samples)]) for n in range(3)]
+    monkeypatch.setattr(Scraper, "take", lambda _: list(said))
+    node.control.scraped_status = 413
+    node.start()
+    await node.pass_time(35)
+    own_ = [request for request in node.control.samples if request.taken]
+    assert len(own_) >= 3
+    assert all(len(request.taken) == 1 and not request.scraped for request in own_), "each once"
+    assert [each.alloc for request in node.control.samples[1:4] for each in request.scraped] == ["a0", "a1", "a2"]
 
 
 def test_rates_are_of_the_time_between_and_a_counter_that_began_anew_says_nothing() -> None:

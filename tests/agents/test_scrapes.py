@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from agents.clock import RealClock
 from agents.fake_runtime import FakeRuntime
 from agents.running import Running
 from agents.runtime import Gone
-from agents.scrapes import MOST_BYTES, Scraper, _read_through, families_of
-from heroctl.domain.exposition import marked, render
-from heroctl.domain.sampling import MOST_SERIES, Scrape, Scraped
+from agents.scrapes import MOST_BYTES, MOST_OF_NODE, MOST_TEXT, Scraper, _read_through, fair, families_of
+from heroctl.domain.exposition import Family, Sample, marked, render
+from heroctl.domain.sampling import Scrape, Scraped
+from heroctl.domain.scraped import MOST_SERIES, size
 from tests.waiting import eventually
 
 TEXT = """\
@@ -60,12 +64,31 @@ def test_so_many_series_and_no_more() -> None:
     few = "".join(f'few{{n="{n}"}} 1\n' for n in range(10))
     many = "".join(f'many{{n="{n}"}} 1\n' for n in range(MOST_SERIES))
     families, dropped = families_of(f"{few}{many}")
-    assert [(family.name, len(family.samples)) for family in families] == [("few", 10), ("many", MOST_SERIES - 10)]
-    assert dropped == 10
+    assert [(family.name, len(family.samples)) for family in families] == [("few", 10)], "whole, or not at all"
+    assert dropped == MOST_SERIES
     typed, dropped = families_of(f"# TYPE many gauge\n{many}{'many 1'}\n{few}")
-    assert [family.name for family in typed] == ["few"], "a family comes whole, or not at all"
+    assert [family.name for family in typed] == ["few"]
     assert dropped == MOST_SERIES + 1
     assert families_of('long{n="' + "x" * 2_000 + '"} 1\n')[1] == 1
+    assert families_of("".join(f"# HELP e{n} Nothing.\n# TYPE e{n} gauge\n" for n in range(9_000))) == ([], 0)
+    assert families_of("# TYPE odd stateset\nodd 1\nodd 1\n") == ([], 2)
+    assert families_of("twice 1\ntwice 2\n")[1] == 1
+
+
+def test_an_application_that_says_much_takes_it_from_nobody_else() -> None:
+    def said(alloc: str, series: int, dropped: int = 0) -> Scraped:
+        samples = [Sample("a", f'n="{n}",more="{"x" * 900}"', "1") for n in range(series)]
+        return Scraped(alloc, up=True, families=[Family("a", "gauge", "", samples)], dropped=dropped)
+
+    fat = [said(f"fat{n:02}", MOST_SERIES, dropped=3) for n in range(20)]
+    kept = fair([*fat, said("slim", 5), Scraped("down", up=False)])
+    assert [each.alloc for each in kept] == ["down", "slim", *(each.alloc for each in fat)]
+    whole = [each for each in kept if each.families]
+    assert sum(size(each.families) for each in whole) <= MOST_TEXT
+    assert [each.alloc for each in whole][:2] == ["slim", "fat00"]
+    assert {each.dropped for each in kept[-5:]} == {MOST_SERIES + 3}, "it is told how much was too much"
+    few = fair(said(f"a{n:03}", 90) for n in range(200))
+    assert sum(len(family.samples) for each in few for family in each.families) <= MOST_OF_NODE
 
 
 class Served(FakeRuntime):
@@ -137,3 +160,25 @@ def test_what_breaks_the_reader_or_would_forge_lines_is_not_shown(text: str) -> 
     except ValueError:
         return
     assert not [each for family in families for each in family.samples]
+
+
+WORDS = st.text(st.sampled_from('ab_:{}="\\,# \r\x00\x85\u2028é1'), max_size=10)
+LINES = st.one_of(
+    st.builds(lambda name, label, value: f'{name}{{{label}="{value}"}} 1', WORDS, WORDS, WORDS),
+    st.builds(lambda name, kind: f"# TYPE {name} {kind}", WORDS, st.sampled_from(["counter", "histogram", "x"])),
+    st.builds(lambda name, text: f"# HELP {name} {text}", WORDS, WORDS),
+    st.sampled_from(["a_total 1", "a 2", 'a_bucket{le="1"} 1', 'a{job="x",exported_job="y"} 3', "heroctl_up 1"]),
+    WORDS,
+)
+
+
+@given(st.lists(LINES, max_size=8).map("\n".join))
+def test_whatever_an_application_says_others_read_what_is_shown(text: str) -> None:
+    try:
+        families, _ = _read_through(text + "\n")
+    except ValueError:
+        return
+    shown = render([marked(each, 'job="web"') for each in families]).decode()
+    read = [each for family in text_string_to_metric_families(shown) for each in family.samples]
+    assert len(read) == sum(len(family.samples) for family in families)
+    assert all(each.labels["job"] == "web" and not each.name.startswith("heroctl_") for each in read)

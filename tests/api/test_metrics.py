@@ -219,12 +219,46 @@ async def test_applications_tell_metrics_of_their_own_where_their_job_says_so(ap
     own = {"namespace": "default", "job": "web", "task": "app", "alloc": alloc, "node": "node-1"}
     assert found["orders"] == [(own | {"kind": "a"}, 5.0)]
     assert found["heroctl_scrape_up"] == [(own, 1.0)]
-    assert found["heroctl_scrape_dropped_series"] == [({}, 2.0)]
+    assert found["heroctl_scrape_dropped_series"] == [(own, 2.0)]
     off = await api.post("/v1/jobs", spec(metrics=told | {"enabled": False}))
     assert off.status == 200
     assert (await first.measured(LOAD, alloc)).body["scrape"] == []
     api.clock.now += 600
     assert "orders" not in values((await api.get("/v1/metrics?format=prometheus")).raw), "what is old is not shown"
+
+
+async def test_an_agent_is_held_to_the_bounds_and_forges_nothing(api: Rig) -> None:
+    """A node that somebody has taken over says of others, and to the reader, no more than an application may."""
+    first, alloc = await running(api)
+    node = ["heroctl_node_up", "gauge", "", [["heroctl_node_up", 'node="other"', "1"]]]
+    line = ["a", "gauge", "", [["a", "", "1\nheroctl_node_up 7"], ["heroctl_node_up", "", "7"], ["a", 'n="1"', "1"]]]
+    many = ["b", "gauge", "", [["b", f'n="{n}"', "1"] for n in range(501)]]
+    other = ["c", "gauge", "", [["c", 'job="other"', "1"]]]
+    scraped = [{"alloc": alloc, "up": True, "families": [node, line, many, other], "dropped": 2}]
+    body = {"session": first.session, "scraped": scraped}
+    assert (await api.post("/v1/agent/samples", body, token=first.token)).status == 200
+    text = (await api.get("/v1/metrics?format=prometheus")).raw
+    found = values(text)
+    assert found["heroctl_node_up"] == [({"node": "node-1"}, 0.0)]
+    assert [labels["n"] for labels, _ in found["a"]] == ["1"]
+    assert not {"b", "c"} & found.keys()
+    assert found["heroctl_scrape_dropped_series"][0][1] == 2 + 1 + 2 + 501 + 1
+
+
+async def test_applications_for_which_there_is_no_room_are_told_and_others_shown(
+    api: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.snapshot.MOST_SERIES", 3)
+    first, alloc = await running(api)
+    second = await place(api, first.node, n=2)
+    families = {each: [["a", "gauge", "", [["a", f'n="{n}"', "1"] for n in range(2)]]] for each in (alloc, second)}
+    scraped = [{"alloc": each, "up": True, "families": said} for each, said in families.items()]
+    body = {"session": first.session, "scraped": scraped}
+    assert (await api.post("/v1/agent/samples", body, token=first.token)).status == 200
+    found = values((await api.get("/v1/metrics?format=prometheus")).raw)
+    assert len({labels["alloc"] for labels, _ in found["a"]}) == 1
+    assert sorted(value for _, value in found["heroctl_scrape_dropped_series"]) == [0, 2]
+    assert [value for _, value in found["heroctl_scrape_up"]] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,14 @@ async def test_what_is_exposed_is_the_newest_of_each(samples: Samples) -> None:
     assert await samples.exposed(BEGIN + 1) == [Exposed("alloc", "a1", BEGIN + 5, b"new")]
 
 
+async def test_only_so_much_is_shown_in_one_go_and_of_the_longest_how_many_series_they_have(samples: Samples) -> None:
+    """Five thousand applications may say gigabytes: no api reads that."""
+    said = [Exposed("alloc", f"a{n}", BEGIN, b"x" * n, series=n) for n in (30, 10, 20)]
+    await samples.expose([*said, Exposed("process", "api-1", BEGIN, b"p" * 40)])
+    found = {each.name: (each.families, each.series) for each in await samples.exposed(BEGIN, most=70)}
+    assert found == {"api-1": (b"p" * 40, 0), "a10": (b"x" * 10, 10), "a20": (b"x" * 20, 20), "a30": (b"", 30)}
+
+
 def test_the_step_is_what_was_asked_for_or_suits_and_never_finer_than_what_is_kept() -> None:
     now = BEGIN + 8 * 86_400
     assert step_of(now - HOUR, now, now, None) == 10
