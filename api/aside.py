@@ -13,6 +13,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, cast
 
+from eventstore.internals import INTERNALS
 from heroctl.domain.errors import Unavailable
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class Aside:
         self._thread = ThreadPoolExecutor(1, "aside")
         self._most = most
         self._waiting = 0
+        INTERNALS.gauge("heroctl_aside_queue", "Long work that is being done or waits for that", lambda: self._waiting)
 
     async def do(self, work: Generator[None, None, T]) -> T:
         """Let something be done. Raises what it raises, or `busy`. Who leaves before its turn has it not done."""

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from eventstore.internals import INTERNALS
 from eventstore.log import LogUnavailable
 from eventstore.samples import Exposed, Latest, Sampled, Samples, Subject
 from eventstore.series import slot
@@ -49,6 +50,7 @@ class Usage:
         self._exposed: list[Exposed] = []
         self._next: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
+        INTERNALS.gauge("heroctl_samples_queue", "Samples that wait to be written", lambda: len(self._rows))
 
     def now(self) -> float:
         """Return the seconds since the epoch by the database's clock."""

@@ -52,7 +52,7 @@ _ENQUEUE: Final = f"""
     )
     SELECT count(*) FROM moved"""  # noqa: S608 - constants
 _PENDING: Final = """
-    SELECT webhook, count(*) FROM heroctl.deliveries WHERE state = 'pending' GROUP BY webhook"""
+    SELECT webhook, count(*), min(at) FROM heroctl.deliveries WHERE state = 'pending' GROUP BY webhook"""
 _FIRST: Final = f"""
     SELECT {_COLUMNS} FROM heroctl.deliveries
     WHERE webhook = %b AND state = 'pending' AND tried = 0 ORDER BY index LIMIT %b"""  # noqa: S608 - constants
@@ -105,6 +105,13 @@ class Again(Struct, frozen=True):
     failed_only: bool
 
 
+class Waiting(Struct, frozen=True):
+    """How many deliveries wait, and since when the first of what they tell is so (ms)."""
+
+    count: int
+    since: int
+
+
 class Delivery(Struct, frozen=True):
     """A row. Times in ms: `due` is when it is tried next or, where it is over, when that was."""
 
@@ -151,8 +158,8 @@ class Deliveries(Protocol):
         """
         ...
 
-    async def pending(self) -> dict[str, int]:
-        """Count what each webhook is still to be told."""
+    async def pending(self) -> dict[str, Waiting]:
+        """Count what each webhook is still to be told, if anything."""
         ...
 
     async def first(self, webhook: str, most: int) -> list[Delivery]:
@@ -218,9 +225,9 @@ class PostgresDeliveries:
         [(moved,)] = await self._database.fetch(_ENQUEUE, values)
         return bool(moved)
 
-    async def pending(self) -> dict[str, int]:
+    async def pending(self) -> dict[str, Waiting]:
         """See Deliveries.pending."""
-        return dict(await self._database.fetch(_PENDING))
+        return {webhook: Waiting(count, since) for webhook, count, since in await self._database.fetch(_PENDING)}
 
     async def first(self, webhook: str, most: int) -> list[Delivery]:
         """See Deliveries.first."""

@@ -6,13 +6,15 @@ A process has one of these, like its log lines: who works counts here, and who i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from heroctl.domain.exposition import Family, Sample, gauge, labelled, number
 
 # Seconds; each request is put into the first that it does not exceed.
 BOUNDS: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+Labelled = tuple[Mapping[str, str], float]
 
 
 class Histogram:
@@ -46,15 +48,19 @@ class Internals:
         self.fold = Histogram()
         self.plan = Histogram()
         self._requests: dict[tuple[str, str, int], Histogram] = {}
-        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._gauges: dict[str, tuple[str, Callable[[], Iterable[Labelled]]]] = {}
 
     def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
         """Show what `read` gives, whenever somebody asks."""
+        self.gauges(name, help_, lambda: [({}, read())])
+
+    def gauges(self, name: str, help_: str, read: Callable[[], Iterable[Labelled]]) -> None:
+        """Show what `read` gives, a value for each set of labels."""
         self._gauges[name] = (help_, read)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        key = (method, route, status // 100)
+        """Count a request that was answered. `route`: "", if there is none: then its method may be any word."""
+        key = (method if route else "", route, status // 100)
         found = self._requests.get(key)
         if found is None:
             found = self._requests[key] = Histogram()
@@ -84,7 +90,7 @@ class Internals:
             made.append(
                 Family(name, "histogram", "Requests, by route and kind of answer; long polls with their wait", rows)
             )
-        return [*made, *(gauge(name, said, [({}, read())]) for name, (said, read) in sorted(self._gauges.items()))]
+        return [*made, *(gauge(name, said, read()) for name, (said, read) in sorted(self._gauges.items()))]
 
 
 INTERNALS: Final = Internals()

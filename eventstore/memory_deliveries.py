@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from msgspec.structs import asdict, replace
 
 from eventstore.cursors import MemoryCursors
-from eventstore.deliveries import CURSOR, END, Again, Attempt, Delivery, New
+from eventstore.deliveries import CURSOR, END, Again, Attempt, Delivery, New, Waiting
 from heroctl.domain.delivery import DeliveryState
 
 
@@ -37,10 +37,13 @@ class MemoryDeliveries:
                 )
         return True
 
-    async def pending(self) -> dict[str, int]:
+    async def pending(self) -> dict[str, Waiting]:
         """See Deliveries.pending."""
-        waiting = [row.webhook for row in self._rows.values() if row.state == "pending"]
-        return {webhook: waiting.count(webhook) for webhook in waiting}
+        found: dict[str, list[int]] = {}
+        for row in self._rows.values():
+            if row.state == "pending":
+                found.setdefault(row.webhook, []).append(row.at)
+        return {webhook: Waiting(len(times), min(times)) for webhook, times in found.items()}
 
     async def first(self, webhook: str, most: int) -> list[Delivery]:
         """See Deliveries.first."""

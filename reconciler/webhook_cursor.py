@@ -36,6 +36,11 @@ class WebhookCursor:
         self._kept: int | None = None  # where the row stands; None: it is to be read
         self._at = 0  # up to where nothing is left to be done
 
+    @property
+    def behind(self) -> int:
+        """How many events of those that the view has applied are still to be gone through."""
+        return 0 if self._kept is None else max(0, self._view.index - self._at)
+
     async def step(self, epoch: int) -> tuple[list[str], bool]:
         """Go on, as far as the view has come. Return which webhooks are to be told something, and whether more is left.
 

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from eventstore.cursors import Cursors
-from eventstore.deliveries import Deliveries
+from eventstore.deliveries import Deliveries, Waiting
+from eventstore.internals import INTERNALS, Labelled
 from eventstore.log import Append, Busy, Conflicted, Displaced, Fenced, Log, LogUnavailable
 from eventstore.view import Change, View
 from heroctl.domain.delivery import MOST_PENDING
@@ -60,6 +61,19 @@ class Webhooks:
         self._sinks: dict[str, tuple[Sink, asyncio.Task[None]]] = {}
         self._moved = asyncio.Event()
         self._pruned = 0.0
+        self._cursor: WebhookCursor | None = None
+        self._waiting: dict[str, Waiting] = {}
+        INTERNALS.gauge(
+            "heroctl_webhook_lag_events",
+            "Events that were not gone through yet for webhooks",
+            lambda: self._cursor.behind if self._cursor is not None else 0,
+        )
+        INTERNALS.gauges("heroctl_webhook_queue", "Deliveries to a webhook that wait", lambda: self._of_each(_count))
+        INTERNALS.gauges(
+            "heroctl_webhook_lag_seconds",
+            "Since the event of the oldest of these",
+            lambda: self._of_each(lambda waiting: max(0, self._now() - waiting.since) / 1000),
+        )
 
     async def run(self) -> None:
         """Tell, for ever, whenever it is this process's turn."""
@@ -90,11 +104,23 @@ class Webhooks:
             for task in [*work, *(task for _, task in self._sinks.values())]:
                 task.cancel()
             self._sinks.clear()
+        self._cursor, self._waiting = None, {}
+
+    def _of_each(self, told: Callable[[Waiting], float]) -> list[Labelled]:
+        """Say something of what waits for each webhook that is told by this process: 0, where nothing does."""
+        state = self._view.state
+        return [
+            (
+                {"webhook": webhook, "namespace": state.webhooks[webhook].namespace},
+                told(self._waiting[webhook]) if webhook in self._waiting else 0,
+            )
+            for webhook in sorted(self._sinks.keys() & state.webhooks.keys())
+        ]
 
     # ── what is to be told ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def _follow(self, epoch: int, tasks: asyncio.TaskGroup) -> None:
-        cursor = WebhookCursor(self._log, self._view, self._cursors, self._deliveries, self._now)
+        cursor = self._cursor = WebhookCursor(self._log, self._view, self._cursors, self._deliveries, self._now)
         while True:
             self._moved.clear()
             self._man(tasks)
@@ -136,9 +162,9 @@ class Webhooks:
         for hook in hooks:
             if not readers(state, hook, now):
                 await self._disable(hook.id, "creator_gone")
-        waiting = await self._deliveries.pending() if hooks else {}
+        self._waiting = await self._deliveries.pending() if state.webhooks else {}
         for hook in hooks:
-            if waiting.get(hook.id, 0) >= MOST_PENDING:
+            if hook.id in self._waiting and self._waiting[hook.id].count >= MOST_PENDING:
                 await self._disable(hook.id, "backlog")
         if self._clock() - self._pruned > PRUNE:
             self._pruned = self._clock()
@@ -167,3 +193,7 @@ class Webhooks:
         else:
             _log.warning("webhook_disabled", webhook=webhook, reason=reason)
             await self._view.reached(appended.last, _RETRY)
+
+
+def _count(waiting: Waiting) -> float:
+    return waiting.count

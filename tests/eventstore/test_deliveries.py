@@ -9,7 +9,7 @@ import pytest
 
 from eventstore.cursors import Cursors, MemoryCursors, PostgresCursors
 from eventstore.database import Database
-from eventstore.deliveries import CURSOR, Again, Attempt, Deliveries, New, PostgresDeliveries
+from eventstore.deliveries import CURSOR, Again, Attempt, Deliveries, New, PostgresDeliveries, Waiting
 from eventstore.lease import Leases, MemoryLeases, PostgresLeases
 from eventstore.memory import MemoryLog
 from eventstore.memory_deliveries import MemoryDeliveries
@@ -63,7 +63,7 @@ async def test_rows_come_with_the_cursor_or_not_at_all(store: Store) -> None:
     later = await elect()
     assert not await rows.enqueue(epoch, 7, 9, NOW, new=[new(9)]), "an epoch that is over"
     assert await cursors.listed() == {CURSOR: 7}
-    assert await rows.pending() == {"w1": 2, "w2": 1}
+    assert await rows.pending() == {"w1": Waiting(2, NOW - 1), "w2": Waiting(1, NOW - 1)}
     assert await rows.enqueue(later, 7, 9, NOW, new=[new(9)])
     assert [row.index for row in await rows.first("w1", 10)] == [6, 7, 9]
     assert [row.index for row in await rows.first("w1", 2)] == [6, 7]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.deliveries import CURSOR
+from eventstore.internals import INTERNALS
 from eventstore.log import LogUnavailable
 from heroctl.domain.delivery import JITTER, MOST_PENDING, SCHEDULE
 from heroctl.domain.events import (
@@ -142,6 +143,29 @@ def test_a_receiver_that_keeps_failing_rests_and_gets_all_when_it_is_back() -> N
         assert {row.state for row in await telling.all_()} == {"delivered"}
         firsts = list(dict.fromkeys(telling.receivers.of("w1")))
         assert firsts == sorted(firsts), "first attempts are in order"
+
+    run(story)
+
+
+def test_what_waits_for_a_receiver_is_counted_until_it_is_told() -> None:
+    def counted(name: str) -> dict[str, float]:
+        [family] = [family for family in INTERNALS.families() if family.name == name]
+        return {sample.labels: float(sample.value) for sample in family.samples}
+
+    async def story(telling: Telling) -> None:
+        await telling.hook("works")
+        await telling.hook("fails")
+        works, fails = (f'webhook="{name}",namespace="{ROOM}"' for name in ("works", "fails"))
+        telling.receivers.answers = lambda sent: BAD if sent.webhook == "fails" else OK
+        for _ in range(3):
+            await telling.deployed()
+        await elapse(60)
+        assert counted("heroctl_webhook_queue") == {fails: 3, works: 0}
+        assert 50 <= counted("heroctl_webhook_lag_seconds")[fails] <= 70
+        assert counted("heroctl_webhook_lag_seconds")[works] == 0
+        assert counted("heroctl_webhook_lag_events") == {"": 0}
+        telling.receivers.answers = lambda _: OK
+        await telling.until(lambda: counted("heroctl_webhook_queue")[fails] == 0, seconds=3000)
 
     run(story)
 
