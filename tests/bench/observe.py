@@ -167,7 +167,7 @@ async def _take(server: servers.Postgres, say: Callable[[str], None]) -> dict[st
         rolled = await _roll(server, database, clock, usage)
         rolling = rolled.processor / 3_600 * 100
         say(f"taken in: {taking:.1f} % of a core; an hour rolled up: {rolled.processor:.1f} s of one, {rolling:.1f} %")
-        say(f"in {rolled.seconds:.1f} s, {rolled.longest * 1000:.0f} ms for the longest of {rolled.statements} statements")
+        say(f"in {rolled.seconds:.1f} s, the longest of {rolled.statements} statements {rolled.longest * 1000:.0f} ms")
     return {
         "samples_core_pct": taking + rolling,
         "samples_roll_hour_s": rolled.seconds,

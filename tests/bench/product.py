@@ -100,7 +100,8 @@ class Cluster:
         self.parts.append(part)
         part.start()
         until(lambda: self._ready(part, address), timeout=60, what="a ready api")
-        login = Api(address).post("/v1/auth/login", {"username": "admin", "password": _PASSWORD})
+        with contextlib.closing(Api(address)) as client:
+            login = client.post("/v1/auth/login", {"username": "admin", "password": _PASSWORD})
         return Server(part, address, login.body["token"])
 
     def reconciler(self) -> None:
@@ -125,8 +126,8 @@ class Cluster:
     def _ready(self, part: Part, address: tuple[str, int]) -> bool:
         if not part.runs:
             raise RuntimeError(f"{part.name} ended while starting:\n{part.tail()}")
-        with contextlib.suppress(OSError, RuntimeError):
-            return Api(address).get("/v1/health/ready").status == 200
+        with contextlib.suppress(OSError, RuntimeError), contextlib.closing(Api(address)) as client:
+            return client.get("/v1/health/ready").status == 200
         return False
 
 

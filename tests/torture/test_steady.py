@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.nodes import BEAT, NODES, Fleet, fill, fleet, measured, rest
+from tests.bench.nodes import BEAT, NODES, SAMPLES, Fleet, fill, fleet, measured, rest
 from tests.e2e import history
 from tests.torture.conftest import Witness
 
@@ -26,6 +26,7 @@ def test_nothing_grows_in_ten_minutes(witness: Witness) -> None:
         assert share <= 50, f"{share:.0f} % of a core"
         assert size <= 400, f"{size:.0f} MiB"
         assert there.beats() - beats >= NODES / BEAT * MINUTES * 60 * 0.9
+        assert there.sampled() >= SAMPLES * 0.9, "all of them are measured all the time"
         assert history.head(dsn) == head, "nothing was to be written"
         run.outcome = f"held: {share:.1f} % of a core, {size:.0f} MiB, {told(grown)} MiB a minute"
 
