@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Final
 
+from agents.attached import Attached
 from agents.container import Container, Description
 from agents.counters import Counters
 from agents.health import Probe
@@ -13,6 +15,7 @@ from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.runtime import DriverMissing, Gone, Ran, Runtime
 from heroctl.domain.assignment import Driver
+from heroctl.domain.execs import Start
 
 
 class AbsentRuntime:
@@ -60,6 +63,11 @@ class AbsentRuntime:
     async def exec(self, container: str, command: tuple[str, ...], timeout: float) -> Ran:
         """Have nothing to run it in."""
         del command, timeout
+        raise Gone(container)
+
+    def attach(self, container: str, start: Start) -> contextlib.AbstractAsyncContextManager[Attached]:
+        """Have nothing to run it in."""
+        del start
         raise Gone(container)
 
     async def output(self, container: str) -> str:

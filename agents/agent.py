@@ -17,6 +17,7 @@ from agents.container import Container, Node
 from agents.desired import Desired, Heard, answered, forgotten, rung
 from agents.disk import Disk
 from agents.doorbell import Doorbell
+from agents.execs import Door, Execs
 from agents.health import Probe
 from agents.journal import Journal
 from agents.logs import WAYS, Logs, Ways, sources
@@ -24,7 +25,7 @@ from agents.node import About
 from agents.ports import Ports
 from agents.record import Record
 from agents.room import Room
-from agents.running import running
+from agents.running import running, runs
 from agents.runtime import Runtime, RuntimeFault
 from agents.samples import Sampler, Whole
 from agents.secrets import Secrets
@@ -101,8 +102,10 @@ class Agent:
         self._doorbell = doorbell
         self.sync = Sync(client, clock, doorbell, self)
         self._secrets = Secrets(lambda allocs: client.secrets(SecretsRequest(self.sync.session, allocs)))
-        keep = journal.keep_services
-        self._services = Services(node.id, ports, client.services, clock=clock, keep=keep, bridge=bridge)
+        self._services = Services(
+            node.id, ports, client.services, clock=clock, keep=journal.keep_services, bridge=bridge
+        )
+        self._execs = Execs(Door(client, ca_cert), lambda alloc: runs(self.workers.get(alloc)), clock)
         self._sampler = Sampler(
             node.id,
             whole,
@@ -156,8 +159,7 @@ class Agent:
         await asyncio.gather(*(worker.quit(QUIT) for worker in self.workers.values()))
         if halt and not removed:
             await self._halted()
-        await self._secrets.close()
-        await self._doorbell.close()
+        await asyncio.gather(self._execs.close(), self._secrets.close(), self._doorbell.close())
         await asyncio.gather(*self._background, return_exceptions=True)
         for runtime, _ in self._runtimes.values():
             await runtime.close()
@@ -218,6 +220,7 @@ class Agent:
                 worker = self._worker(alloc, assigned.spec.driver)
             if worker is not None:
                 worker.wake()
+        self._execs.want(heard.desired.allocs[alloc] for alloc in heard.touched & heard.desired.allocs.keys())
         if heard.touched or self._services.busy:
             self._want_services()
         if (before.incarnation, before.index) != self.held() or self._is_news(self._room.heard_at):
@@ -233,9 +236,8 @@ class Agent:
 
     def _forget_finished(self) -> None:
         """Forget what is over, was heard of and is not named any more; and the oldest, where there are very many."""
-        named = self._room.desired.allocs
         over = [worker for worker in self.workers.values() if worker.over and worker.heard]
-        unnamed = [worker for worker in over if worker.alloc not in named]
+        unnamed = [worker for worker in over if worker.alloc not in self._room.desired.allocs]
         for worker in unnamed or over[: max(0, len(over) - FINISHED)]:
             del self.workers[worker.alloc]
             self._room.ports.release(worker.alloc)
@@ -376,8 +378,7 @@ class Agent:
 
     def _release(self, containers: Iterable[str]) -> None:
         """Stop what an operator let go of, of that which this agent told of."""
-        named = self._room.desired.allocs
-        held = {alloc: worker.containers for alloc, worker in self.workers.items() if alloc not in named}
+        held = {key: one.containers for key, one in self.workers.items() if key not in self._room.desired.allocs}
         going = self._room.released.intersection(held)
         self._room.released = going | released(frozenset(containers), self._unknown_told, held)
         for alloc in self._room.released - going:

@@ -68,6 +68,11 @@ class Client:
         self.token = ""
         self.index = 0  # the newest index of the log that was seen
 
+    @property
+    def urls(self) -> list[str]:
+        """Name the apis that are asked."""
+        return self._urls
+
     async def close(self) -> None:
         """End."""
         await self._http.aclose()

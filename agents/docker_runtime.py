@@ -20,12 +20,14 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from agents import container_user, descendants
+from agents.attached import Attached
 from agents.bridge import Bridge, bridge_of
 from agents.container import ALLOC, CLUSTER, NODE, PORTS, Container, Description, identified
 from agents.container_user import NoSuchUser, User
 from agents.counters import Counters
 from agents.docker_config import config
 from agents.docker_engine import CALL, LONG_CALL, Engine, calling, not_started, shown
+from agents.docker_exec import attached
 from agents.docker_follow import follow
 from agents.docker_images import Images
 from agents.docker_streams import heard, unframed, unpacked
@@ -40,6 +42,7 @@ from agents.runtime import Gone, ImageAbsent, NotAllowed, Ran, StartFailed, Star
 from heroctl import traces
 from heroctl.domain.allowance import NOTHING, Allowance
 from heroctl.domain.assignment import Driver
+from heroctl.domain.execs import Start
 from heroctl.domain.image import digest_of, tagged
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
@@ -299,6 +302,10 @@ class DockerRuntime:
         except DockerError as error:
             raise (Gone if error.status == 409 else Unavailable)(error.message) from error
         return Ran(int(ended["ExitCode"] or 0), output)
+
+    def attach(self, container: str, start: Start) -> contextlib.AbstractAsyncContextManager[Attached]:
+        """Run a command with somebody attached; see docker_exec."""
+        return attached(self._docker, container, start)
 
     async def output(self, container: str) -> str:
         """One call."""

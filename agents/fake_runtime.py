@@ -6,6 +6,7 @@ What a container does is the script of its image. Time is the clock's, so that h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agents.attached import Attached
 from agents.clock import Clock
 from agents.container import Container, Description, identified
 from agents.counters import Counters
@@ -21,6 +23,7 @@ from agents.login import Login
 from agents.output import last_lines
 from agents.runtime import Gone, ImageAbsent, ImageAuthFailed, ImageMissing, PortInUse, Ran, StartFailed, Unavailable
 from heroctl.domain.assignment import Driver
+from heroctl.domain.execs import STDOUT, Start
 from heroctl.domain.image import tagged
 
 _HEARD_ONLY: Final = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
@@ -181,6 +184,14 @@ class FakeRuntime:
         healthy = self._script(self._images[container]).healthy
         return Ran(0, "ok") if healthy else Ran(1, "not healthy")
 
+    @contextlib.asynccontextmanager
+    async def attach(self, container: str, start: Start) -> AsyncIterator[Attached]:
+        """Say back what it is given, until its end; `exit N` ends at once, `sleep` never."""
+        self._asked(f"attach {container}")
+        if self._running(container) is None:
+            raise Gone(container)
+        yield _Echo(start)
+
     async def output(self, container: str) -> str:
         """Return what the script says."""
         known = container in self._images and not self.away
@@ -246,3 +257,35 @@ class FakeRuntime:
         timer = asyncio.create_task(end())
         self._timers.add(timer)
         timer.add_done_callback(self._timers.discard)
+
+
+class _Echo:
+    """See Attached."""
+
+    def __init__(self, start: Start) -> None:
+        self._command = start.command
+        self._given: asyncio.Queue[bytes] = asyncio.Queue(4)
+        if start.command[0] == "exit":
+            self._given.put_nowait(b"")
+
+    async def write(self, part: bytes) -> None:
+        """Hear it."""
+        if self._command[0] != "sleep":
+            await self._given.put(part)
+
+    async def end_input(self) -> None:
+        """Hear the end."""
+        await self.write(b"")
+
+    async def resize(self, width: int, height: int) -> None:
+        """Say how large it is."""
+        await self._given.put(f"{width}x{height}".encode())
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """Say it back."""
+        part = await self._given.get()
+        return (STDOUT, part) if part else None
+
+    async def wait(self) -> int:
+        """End as told."""
+        return int(self._command[1]) if self._command[0] == "exit" else 0

@@ -26,6 +26,7 @@ from typing import Any, Final
 import msgspec
 
 from agents import cgroup, process_files, process_logs, waiter
+from agents.attached import Attached
 from agents.command import OUTPUT
 from agents.command import run as run_command
 from agents.container import CLUSTER, NODE, PORTS, Container, Description, identified
@@ -36,9 +37,11 @@ from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.output import ENOUGH, last_lines
 from agents.ports import listens
+from agents.process_exec import attached
 from agents.runtime import Gone, PortInUse, Ran, StartFailed, StartFault, Unavailable
 from heroctl import traces
 from heroctl.domain.assignment import Driver
+from heroctl.domain.execs import Start
 
 AT_ONCE: Final = 8
 PATIENCE: Final = 10.0
@@ -269,6 +272,16 @@ class ProcessRuntime:
                 raise
             return Ran(127, f"{command[0]}: {error.strerror}")
         return Ran(code, said.decode(errors="replace"))
+
+    @contextlib.asynccontextmanager
+    async def attach(self, container: str, start: Start) -> AsyncIterator[Attached]:
+        """Run a command where the process was started, with its environment and within its limits."""
+        folder = self._folder / container
+        run, runs = _read(folder / "run.json"), _read(folder / "pid.json")
+        if not run or not runs or not self._lives(runs):
+            raise Gone(f"{container} does not run")
+        async with attached(start, folder / "work", run["env"], run.get("groups", ())) as command:
+            yield command
 
     async def output(self, container: str) -> str:
         """Return the end of what stands in its files: of stdout and, after that, of stderr."""

@@ -21,6 +21,13 @@ class Running(NamedTuple):
     restarts: int
 
 
+def runs(worker: Worker | None) -> tuple[Runtime, str] | None:
+    """Give what runs of an allocation: in which runtime, in which container."""
+    if worker is None or worker.record.phase != "running" or not worker.record.container:
+        return None
+    return worker.runtime, worker.record.container
+
+
 def running(workers: Iterable[Worker], desired: Desired) -> Iterator[Running]:
     """Name what runs of the allocations that a node holds."""
     for worker in workers:

@@ -6,14 +6,17 @@ Three runtimes keep this promise and pass one suite of tests: Docker, plain proc
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
+from agents.attached import Attached
 from agents.container import Container, Description
 from agents.counters import Counters
 from agents.log_lines import Position, Said
 from agents.login import Login
 from agents.step import Fault
 from heroctl.domain.assignment import Driver
+from heroctl.domain.execs import Start
 
 
 class RuntimeFault(Exception):  # noqa: N818 - the word of the lifecycle
@@ -191,6 +194,13 @@ class Runtime(Protocol):
         """Run a command beside the workload. Gone where nothing runs.
 
         TimeoutError after `timeout` seconds: it is ended then, with all that it started.
+        """
+        ...
+
+    def attach(self, container: str, start: Start) -> AbstractAsyncContextManager[Attached]:
+        """Run a command beside the workload with somebody attached, until its context is left. Gone where nothing runs.
+
+        One that cannot be begun ends at once, with 126 or 127.
         """
         ...
 

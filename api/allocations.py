@@ -109,7 +109,9 @@ def detail(world: Sight, query: Query) -> Reading:
     wanted, sees = query.path["id"], query.sees
     found = find(world.state, wanted, sees)
     topic = alloc_topic(found.id) if found else alloc_topic(hidden(wanted, world.state.allocs))
-    return Reading(topic, lambda: encode(_detail(world.state, _need(world.state, found.id if found else wanted, sees))))
+    return Reading(
+        topic, lambda: encode(_detail(world.state, needed(world.state, found.id if found else wanted, sees)))
+    )
 
 
 def find(state: State, wanted: str, sees: Sees) -> Alloc | None:
@@ -137,7 +139,8 @@ def one_of(found: list[R], wanted: str) -> R | None:
     return found[0] if found else None
 
 
-def _need(state: State, wanted: str, sees: Sees) -> Alloc:
+def needed(state: State, wanted: str, sees: Sees) -> Alloc:
+    """Give an allocation, by the first letters of its id. Raises `allocation_not_found`, `ambiguous_id`."""
     found = find(state, wanted, sees)
     if found is None:
         raise not_found("allocation", wanted)
@@ -200,7 +203,7 @@ def _ports(state: State, alloc: Alloc) -> dict[str, PortMap]:
 async def stop(call: Call) -> Answer:
     """Stop an allocation; its slot is filled again."""
     await call.nothing()
-    alloc = _asked(call)
+    alloc = addressed(call)
     identity = alloc.id
 
     def decide(state: State) -> Change:
@@ -247,10 +250,10 @@ async def signal(call: Call) -> Answer:
 
 
 async def _wish(call: Call, decide: Callable[[Alloc], Change]) -> Answer:
-    alloc = _asked(call)
+    alloc = addressed(call)
 
     def decided(state: State) -> Change:
-        return decide(_need(state, alloc.id, call.sees))
+        return decide(needed(state, alloc.id, call.sees))
 
     return _written(call, await call.change(job_stream(alloc.namespace, alloc.job), decided), alloc.id)
 
@@ -258,13 +261,13 @@ async def _wish(call: Call, decide: Callable[[Alloc], Change]) -> Answer:
 async def written(call: Call, done: Done) -> Answer:
     """Say again where what was asked of an allocation stands."""
     named = next((event.alloc for event in done.events if isinstance(event, _ASKED)), "")
-    return _written(call, done, named or _asked(call).id)
+    return _written(call, done, named or addressed(call).id)
 
 
-def _asked(call: Call) -> Alloc:
+def addressed(call: Call) -> Alloc:
     """Find the allocation that a call is about, for a caller who may do to it what it asks."""
     wanted = call.path["id"]
-    alloc = _need(call.parts.view.state, wanted, call.sees)
+    alloc = needed(call.parts.view.state, wanted, call.sees)
     call.allow(alloc.namespace, alloc.job, absent=not_found("allocation", wanted))
     return alloc
 

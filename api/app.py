@@ -12,10 +12,11 @@ from litestar.types import ASGIApp
 
 from api import encoding, paging
 from api.access import Principal
-from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, empty
+from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, Message, Receive, empty
 from api.call import Call
 from api.errors import answer_to
-from api.front import Exchange, Front, Make, page_key
+from api.exchange import Exchange
+from api.front import Front, Make, Meet, page_key
 from api.idempotency import perform
 from api.parts import Parts
 from api.past import invalid
@@ -23,7 +24,8 @@ from api.query import arguments
 from api.questions import Question, name_of
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog, Subject
-from api.routes import AT, ROUTES, WAITING, Row
+from api.routes import AT, ROUTES, WAITING, Meeting, Row
+from api.socket import Socket
 from api.wait import Outcome, Poll, poll_of
 from eventstore.view import Change
 from heroctl import logs
@@ -37,6 +39,8 @@ def build(parts: Parts, log: RequestLog) -> Front:
     front = Front(_router(ROUTES), parts, log)
     for row in ROUTES:
         front.makes[row] = _reads(row, row.read, parts, front) if row.read else _does(row, parts)
+        if row.meet is not None:
+            front.meets[row] = _meets(row, row.meet, parts)
     parts.view.subscribe(lambda change: _follow(parts, front, change))
     parts.view.subscribe(parts.feed.follow)
     _heed_level(parts)
@@ -191,22 +195,38 @@ def _unless_known(page: Page, headers: Iterable[Header]) -> Answer:
 # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _call(row: Row, parts: Parts, exchange: Exchange, scope: Any, receive: Receive) -> Call:  # noqa: ANN401 - ASGI
+    call = Call(
+        parts,
+        exchange.principal,
+        exchange.request_id.decode(),
+        access=row.access,
+        path=row.placeholders(scope["path"]),
+        args=arguments(scope["query_string"], row.args),
+        headers=list(scope["headers"]),
+        receive=receive,
+        client=exchange.client,
+    )
+    exchange.about = _subject(row, call.path, call.args.get("namespace", ""))
+    return call
+
+
+def _meets(row: Row, meeting: Meeting, parts: Parts) -> Meet:
+    async def meet(socket: Socket, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
+        call = _call(row, parts, exchange, scope, _deaf)
+        await meeting(call, socket)
+        exchange.about = _subject(row, call.path, *call.about)
+
+    return meet
+
+
+async def _deaf() -> Message:
+    raise AssertionError("what comes over a WebSocket is taken from its socket")
+
+
 def _does(row: Row, parts: Parts) -> Make:
     async def make(request: Request[Any, Any, Any], exchange: Exchange) -> Answer:
-        scope = request.scope
-        args = arguments(scope["query_string"], row.args)
-        call = Call(
-            parts,
-            exchange.principal,
-            exchange.request_id.decode(),
-            access=row.access,
-            path=row.placeholders(scope["path"]),
-            args=args,
-            headers=list(scope["headers"]),
-            receive=request.receive,
-            client=exchange.client,
-        )
-        exchange.about = _subject(row, call.path, args.get("namespace", ""))
+        call = _call(row, parts, exchange, request.scope, request.receive)
         answer = await perform(row, call)
         call.judged()
         exchange.about = _subject(row, call.path, *call.about, index=answer.index)

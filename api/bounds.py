@@ -31,7 +31,8 @@ class HeadTooLarge(Refusal):
 class Bounds(Struct, frozen=True):
     """What is taken: bytes of a URL, of all headers, of a body, and open requests of one address.
 
-    `patience`: seconds for which a client may take nothing of a stream.
+    `patience`: seconds for which a client may take nothing of a stream. `exec_idle`: seconds for which nothing need be
+    said of a command that is run; `exec_longest`: seconds that it may take.
     """
 
     url: int = 8 << 10
@@ -39,6 +40,8 @@ class Bounds(Struct, frozen=True):
     body: int = 1 << 20
     connections: int = 1_000
     patience: float = PATIENCE
+    exec_idle: float = 3600.0
+    exec_longest: float = 43_200.0
 
     def judge(self, scope: Any) -> None:  # noqa: ANN401 - ASGI
         """Refuse a URL or headers that are too large."""

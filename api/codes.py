@@ -23,6 +23,7 @@ from heroctl.domain.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    UpgradeRequired,
 )
 
 
@@ -119,6 +120,9 @@ CODES: Final[dict[str, Code]] = {
     ),
     "allocation_not_running": Code(
         Conflict, "Nothing of the allocation runs now: it is being started, or about to be.", "Wait until it runs."
+    ),
+    "upgrade_required": Code(
+        UpgradeRequired, "The route speaks over a WebSocket.", "Open one, in the subprotocol that `message` names."
     ),
     "too_many_signals": Code(
         Conflict, "The allocation's node has not answered for the signals before.", "Look whether the node is up."

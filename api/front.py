@@ -21,16 +21,18 @@ from api.access import NOBODY, Principal
 from api.answer import COMPRESSED_FROM, INDEX, Answer, Header, Message, Receive, Send, empty
 from api.body import TooSlow
 from api.bounds import Crowd
-from api.errors import MethodNotAllowed, answer_to, missing_route, refusal_of
-from api.limits import Counted, Limited, key_of, tier
+from api.errors import MethodNotAllowed, missing_route
+from api.exchange import Exchange
+from api.limits import Limited, key_of, tier
 from api.parts import Parts
 from api.proxies import client_of
 from api.requestlog import NOTHING, RequestLog, Subject
 from api.routes import ROUTES, Row
+from api.socket import Socket
 from eventstore.internals import INTERNALS
 from eventstore.refusals import Refused
 from eventstore.view import STALE_AFTER
-from heroctl.domain.errors import Forbidden, Invalid, Refusal, TooMany, Unauthenticated, Unavailable
+from heroctl.domain.errors import Forbidden, Invalid, TooMany, Unauthenticated, Unavailable
 from heroctl.domain.policy import Scope
 
 GIVE_UP: Final = 600.0  # seconds without the log after which what is known is too old to be told
@@ -49,46 +51,7 @@ def page_key(path: str, filters: tuple[tuple[str, str], ...], scope: Scope) -> o
     return path, filters, scope
 
 
-class Exchange:
-    """One request on its way: what is known of it so far, and what its answer has to carry."""
-
-    __slots__ = (
-        "about",
-        "answer",
-        "client",
-        "counted",
-        "head",
-        "index",
-        "principal",
-        "refusal",
-        "request_id",
-        "row",
-        "status",
-    )
-
-    def __init__(self, identity: bytes, client: str) -> None:
-        self.request_id = identity
-        self.client = client
-        self.principal: Principal = NOBODY
-        self.row: Row | None = None
-        self.status = 0
-        self.head = False  # only the head of the answer is asked for
-        self.answer: Answer | None = None
-        self.refusal: Refusal | None = None  # that the answer tells of
-        self.counted: Counted | None = None  # against which limit
-        self.index = 0  # of the topic asked for, for answers that have none of their own
-        self.about = NOTHING
-
-    def fail(self, error: Exception) -> None:
-        """Answer whatever was raised."""
-        self.refusal = refusal_of(error)
-        self.answer = answer_to(error, self.request_id.decode())
-        if self.refusal is not None:
-            # Its frames hold the request, and that holds this: as long as such a ring lives, a body that is still to
-            # come is waited for, and the connection stays.
-            self.refusal.__traceback__ = self.refusal.__context__ = self.refusal.__cause__ = None
-
-
+Meet = Callable[[Socket, Any, Exchange], Awaitable[None]]
 Make = Callable[[Request[Any, Any, Any], Exchange], Awaitable[Answer]]
 
 
@@ -103,6 +66,7 @@ class Front:
         self._quiet = asyncio.Event()
         self.ready: dict[str, tuple[Row, Subject]] = {}
         self.makes: dict[Row, Make] = {}
+        self.meets: dict[Row, Meet] = {}
         self._router = router
         self._parts = parts
         self._log = log
@@ -118,7 +82,8 @@ class Front:
         """Serve one request."""
         began, asked = time.perf_counter(), traced.asked()
         exchange = Exchange(request_id.of(scope["headers"]), client_of(scope, self._parts.trusted))
-        page = self._page(scope, exchange) if scope["method"] == "GET" and not scope["query_string"] else None
+        method = scope.setdefault("method", "SOCKET")
+        page = self._page(scope, exchange) if method == "GET" and not scope["query_string"] else None
         counted = self._limits.at_hand(exchange.principal.actor) if page is not None else None
         if page is not None and counted is not None:
             exchange.status = 200
@@ -130,7 +95,10 @@ class Front:
             self.open += 1
             try:
                 with self._crowd.one_more(exchange.client):
-                    await self._serve(self._as_get(scope, exchange), receive, send, exchange)
+                    if scope["type"] == "websocket":
+                        await self._meet({**scope, "method": "GET"}, Socket(receive, send), exchange)
+                    else:
+                        await self._serve(self._as_get(scope, exchange), receive, send, exchange)
             finally:
                 self.open -= 1
                 if not self.open:
@@ -252,6 +220,20 @@ class Front:
                 made = await encoding.packed(made)
             await send(made.start(*self._stamps(exchange, made.status, scope)))
             await (send(_NO_BODY) if exchange.head else made.finish(send))
+
+    async def _meet(self, scope: Any, socket: Socket, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
+        """Serve a WebSocket. Who is refused before it is opened gets the answer that a plain request would get."""
+        try:
+            await self._admit(scope, exchange)
+            if exchange.row not in self.meets:
+                raise Invalid("invalid_request", "this route speaks over no WebSocket")  # noqa: TRY301 - answered below
+            exchange.status = 101
+            await self.meets[exchange.row](socket, scope, exchange)
+        except Exception as error:  # noqa: BLE001 - as in _serve
+            exchange.fail(error)
+            if exchange.answer is not None and not socket.accepted:
+                exchange.status = exchange.answer.status
+                await socket.refuse(exchange.answer, self._stamps(exchange, exchange.status, scope))
 
     async def _admit(self, scope: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI
         """Find the row and who asks, count the request, and refuse who may not."""

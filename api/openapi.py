@@ -20,6 +20,7 @@ from api.samples import Sampler
 from api.wire import Refused
 from heroctl.domain import jobschema
 from heroctl.domain import spec as specs
+from heroctl.domain.execs import PROTOCOL
 from heroctl.domain.shape import Schema, Shapes
 
 _AT: Final = "#/components/schemas/"
@@ -123,6 +124,8 @@ class _Book:
 
     def _responses(self, row: Row) -> Schema:
         made: dict[str, Schema] = {str(status): self._success(row, status) for status in told(row).status}
+        if row.meet is not None:
+            made["101"] = {"description": f"It goes on as a WebSocket, in the subprotocol `{PROTOCOL}`."}
         if caches(row):
             headers = _headers("X-Request-Id", "ETag", *(["X-HeroCtl-Index"] if row.read else []))
             made["304"] = {"description": "It is the one that `If-None-Match` names.", "headers": headers}

@@ -12,6 +12,7 @@ from api.access import Access, Principal, check, expired
 from api.aside import Aside
 from api.bounds import Bounds
 from api.cors import Cors
+from api.exec_desk import Desk
 from api.feed import Feed
 from api.gate import Gate
 from api.images import Images
@@ -74,6 +75,8 @@ class Parts:
     master: Master
     deliveries: Deliveries
     logs: LogFeed | None = None
+    desk: Desk = field(default_factory=Desk)
+    url: str = ""  # at which agents reach this very process
     limits: Limits = field(default_factory=lambda: Limits(Sizes()))
     throttle: Throttle = field(default_factory=Throttle)
     bounds: Bounds = field(default_factory=Bounds)

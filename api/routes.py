@@ -29,6 +29,7 @@ from api import (
     docs,
     drains,
     events,
+    execs,
     explain,
     health,
     jobs,
@@ -61,9 +62,11 @@ from api.answer import Answer
 from api.call import Call
 from api.paging import PAGING
 from api.reads import Reader
+from api.socket import Socket
 from api.write import Done
 
 Action = Callable[[Call], Awaitable[Answer]]
+Meeting = Callable[[Call, Socket], Awaitable[None]]
 Again = Callable[[Call, Done], Awaitable[Answer]]
 WAITING: Final = ("index", "wait")
 GUARDED: Final = ("namespace", "check_index")  # of writes to one job
@@ -87,6 +90,7 @@ class Row(Struct, frozen=True, eq=False):
     read: Reader | None = None
     do: Action = _nothing
     again: Again | None = None
+    meet: Meeting | None = None  # who speaks over a WebSocket, where that is asked for
     hides: bool = False  # whether its body holds a secret that somebody chose
     order: tuple[str, ...] = ()  # of a list: the fields that it is sorted by, `-`: backwards
 
@@ -136,6 +140,11 @@ def do(
 ) -> Row:
     """Make a row for anything else."""
     return Row(method, path, access, args, do=action, again=again, hides=hides)
+
+
+def meets(path: str, access: Access, plain: Action, meeting: Meeting) -> Row:
+    """Make a row that is spoken over a WebSocket; `plain` answers who asks for it without one."""
+    return Row("GET", path, access, (), do=plain, meet=meeting)
 
 
 ROUTES: Final[tuple[Row, ...]] = (
@@ -240,6 +249,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/allocations/{id}/stop", may("alloc:stop"), allocations.stop, again=allocations.written),
     do("POST", "/v1/allocations/{id}/restart", may("alloc:restart"), allocations.restart, again=allocations.written),
     do("POST", "/v1/allocations/{id}/signal", may("alloc:signal"), allocations.signal, again=allocations.written),
+    meets("/v1/allocations/{id}/exec", may("alloc:exec"), execs.plain, execs.attend),
     do("GET", "/v1/allocations/{id}/stats", may("metric:read"), metrics.stats),
     # metrics
     do("GET", "/v1/metrics", may("metric:read"), snapshot.show, "format"),
@@ -328,6 +338,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     do("POST", "/v1/agent/session", NODE, agent.session),
     do("POST", "/v1/agent/sync", NODE, agent.sync),
     do("POST", "/v1/agent/secrets", NODE, agent_secrets.give),
+    meets("/v1/agent/exec/{id}", NODE, execs.plain_agent, execs.deliver),
     do("POST", "/v1/agent/services", NODE, services.of_node),
     do("POST", "/v1/agent/samples", NODE, agent_samples.take),
     do("POST", "/v1/agent/logs", NODE, agent_logs.take),

@@ -249,6 +249,7 @@ def _bound(settings: Settings, parts: Parts, counters: Counters | None) -> None:
     parts.bounds = settings.bounds
     parts.cors = Cors(settings.cors_origins)
     parts.secure = settings.tls or settings.behind_proxy
+    parts.url = f"{'https' if settings.tls else 'http'}://{settings.advertise or settings.listen}"
     parts.trusted = networks(settings.trusted_proxies)
     parts.receivers = Outside(networks(settings.webhook_networks))
 

@@ -34,7 +34,7 @@ class Server:
             port=settings.address.port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto if settings.tls else HTTPModes.http1,
-            websockets=False,
+            websockets=True,
             backlog=_BACKLOG,
             backpressure=settings.waiters,  # it counts connections; one more is not accepted until another ends
             http1_settings=HTTP1Settings(

@@ -99,6 +99,10 @@ class Settings(ControlPlane, frozen=True, kw_only=True):
     stream_patience: Annotated[
         float, describe("seconds for which a client may take nothing of a stream before it is cut")
     ] = PATIENCE
+    exec_idle: Annotated[
+        float, describe("seconds without a byte after which a command run in an allocation is ended")
+    ] = 3600.0
+    exec_longest: Annotated[float, describe("seconds after which such a command is ended in any case")] = 43_200.0
     address_connections: Annotated[int, describe("requests that one address may have open here at a time")] = 1_000
     body_limit: Annotated[Size, describe("size of a request's body at most")] = Size(1 << 20)
     head_limit: Annotated[Size, describe("size of a request's headers at most")] = Size(32 << 10)
@@ -170,6 +174,8 @@ class Settings(ControlPlane, frozen=True, kw_only=True):
             self.body_limit.bytes,
             self.address_connections,
             self.stream_patience,
+            self.exec_idle,
+            self.exec_longest,
         )
 
     def _limits(self) -> list[str]:
@@ -189,6 +195,8 @@ class Settings(ControlPlane, frozen=True, kw_only=True):
             problems.append("--limit-window: 1 to 3600 seconds")
         if not 1 <= self.stream_patience <= 600:
             problems.append("--stream-patience: 1 to 600 seconds")
+        if not 1 <= self.exec_idle <= self.exec_longest:
+            problems.append("--exec-idle: 1 second or more, and at most --exec-longest")
         if not 1 <= self.head_timeout <= 60:
             problems.append("--head-timeout: 1 to 60 seconds")
         sizes = {

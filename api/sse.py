@@ -85,7 +85,7 @@ async def _messages(call: Call, pump: Pump) -> AsyncGenerator[bytes]:
                         yield each
                 if leaving.done() and not leaving.cancelled():
                     return  # nobody is there any more
-            end = _admit_again(call)
+            end = admitted_again(call)
             pump.admit(call.principal)
     yield message({"reason": end}, event="drain" if end == "drain" else "end")
 
@@ -106,7 +106,7 @@ async def _while(leaving: asyncio.Future[None], pump: Pump, seconds: float) -> A
             await pump.wait(max(0.0, min(said + HEARTBEAT, ends) - now), leaving)
 
 
-def _admit_again(call: Call) -> End | None:
+def admitted_again(call: Call) -> End | None:
     """Say why a stream ends that was interrupted; None: it goes on, for its reader as it is now."""
     if call.parts.waiters.draining:
         return "drain"

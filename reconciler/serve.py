@@ -137,14 +137,9 @@ async def _running(settings: Settings, to: Target | None) -> AsyncIterator[Proce
         view = View(log, snapshots)
         commands = Commands(lambda: coordinator.coordinates, rings=bool(settings.redis_url))
         view.subscribe(lambda change: commands.heard(view.state, change))
-        doorbell = (
-            await stack.enter_async_context(Doorbell(settings.redis_url, view, commands.rung))
-            if settings.redis_url
-            else None
-        )
-        me = Member(
-            f"{ROLE}-{secrets.token_hex(4)}", ROLE, settings.advertise or socket.gethostname(), version("heroctl")
-        )
+        bell = Doorbell(settings.redis_url, view, commands.rung) if settings.redis_url else None
+        doorbell = await stack.enter_async_context(bell) if bell is not None else None
+        me = _member(settings)
         decisions = Decisions(view)
         view.subscribe(decisions.heard)
         view.subscribe(lambda _: logs.follow(cluster_settings(view.state).level_of(ROLE)))
@@ -190,6 +185,11 @@ async def _running(settings: Settings, to: Target | None) -> AsyncIterator[Proce
         for work in works if doorbell is None else [*works, doorbell.run]:
             stack.callback(tasks.create_task(work()).cancel)
         yield process
+
+
+def _member(settings: Settings) -> Member:
+    where = settings.advertise or socket.gethostname()
+    return Member(f"{ROLE}-{secrets.token_hex(4)}", ROLE, where, version("heroctl"))
 
 
 def _measuring(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -67,6 +68,29 @@ def logs(
 
     with Session(scope) as session:
         show(session, scope, alloc, {"tail": tail, "since": since, "grep": grep}, follow=follow)
+
+
+@app.command(name="exec")
+def exec_(
+    alloc: Id,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True, help="What to run, after `--`; /bin/sh if nothing.")],
+    stdin: Annotated[
+        bool, Parameter(name=("--stdin", "-i"), help="Pass on standard input; on unless --no-stdin.")
+    ] = True,
+    tty: Annotated[
+        bool | None,
+        Parameter(name=("--tty", "-t"), help="In a terminal; unless said, where this is one at both ends."),
+    ] = None,
+    scope: Scope = SCOPE,
+) -> int:
+    """Run a command beside what runs in an allocation; it ends with the command's exit code."""
+    from heroctl.cli.alloc_exec import run
+
+    both = stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    with Session(scope) as session:
+        words = command or ("/bin/sh",)
+        return run(session, alloc, words, interactive=stdin, terminal=both if tty is None else tty)
 
 
 @app.command

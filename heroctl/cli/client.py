@@ -162,6 +162,19 @@ class Client:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise unreachable(error, self.caller) from error
 
+    def socket(self, where: str) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
+        """Say how a WebSocket is opened: its URL, its headers, and whom to trust."""
+        scheme, _, rest = self.caller.address.partition("://")
+        guarded = scheme == "https"
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return f"{'wss' if guarded else 'ws'}://{rest}{where}", headers, trust(self._ca_cert) if guarded else None
+
+    def renewed(self) -> bool:
+        """Get a fresh token for one that was refused, where there is one to get."""
+        fresh = self._renew(self._token) if self._renew is not None else None
+        self._token = fresh or self._token
+        return bool(fresh)
+
     def _once(self, request: httpx2.Request) -> Answer:
         token = self._token
         response = self._send(request, token)

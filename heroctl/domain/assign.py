@@ -51,6 +51,7 @@ def assigned(state: State, node: Node, alloc: Alloc) -> Assigned:
         restart=alloc.restart,
         signals=alloc.signals,
         cause=cause_of(state, alloc.uid, alloc.version, alloc.deployment),
+        execs=alloc.execs,
     )
 
 

@@ -20,6 +20,7 @@ Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 MOST_SIGNALS: Final = 8  # of one allocation that nothing was heard of yet
+MOST_EXECS: Final = 16  # commands of one allocation that are named to its agent: the newest
 
 
 class Driver(Struct, frozen=True, gc=False):
@@ -43,6 +44,13 @@ class SignalWish(Struct, frozen=True, gc=False):
     number: Count
     attempt: Count
     signal: str
+
+
+class ExecWish(Struct, frozen=True, gc=False):
+    """A command that somebody waits to have run: the agent asks the api at the URL `api` for it, by its id."""
+
+    id: str
+    api: str
 
 
 class Signalled(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -152,6 +160,7 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     restart: int = 0  # attempts up to this one are to end, and another is to follow
     signals: tuple[SignalWish, ...] = ()  # by number: those that nothing was heard of yet
     cause: int = 0  # index of the event that it is there for: names its trace
+    execs: tuple[ExecWish, ...] = ()  # commands that somebody has run, or waits to
 
 
 class SyncRequest(Struct, frozen=True):

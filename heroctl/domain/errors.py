@@ -8,6 +8,7 @@
     ├── Conflict         409
     ├── Gone             410
     ├── TooLarge         413
+    ├── UpgradeRequired  426
     ├── TooMany          429
     └── Unavailable      503   with `retry_after` seconds
 
@@ -91,6 +92,12 @@ class TooLarge(Refusal):
     """413: the body is over the limit."""
 
     status = 413
+
+
+class UpgradeRequired(Refusal):
+    """426: this is spoken in another protocol."""
+
+    status = 426
 
 
 class TooMany(Refusal):

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from heroctl.domain.assignment import Capacity, Driver, SignalWish
+from heroctl.domain.assignment import Capacity, Driver, ExecWish, SignalWish
 from heroctl.domain.events import TaskSummary
 from heroctl.domain.lifecycle import (
     ACTIVE_DEPLOYMENT,
@@ -191,6 +191,7 @@ class Alloc(Struct, frozen=True, gc=False):
     restart: int = 0  # a user wants no attempt up to this one to run
     signals: tuple[SignalWish, ...] = ()  # by number: those that nothing was heard of yet
     signalled: int = 0  # number of the newest signal that its agent answered for
+    execs: tuple[ExecWish, ...] = ()  # commands that are run in it, or are to be: the newest of them
 
     @property
     def terminal(self) -> bool:

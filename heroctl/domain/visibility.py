@@ -17,7 +17,7 @@ from heroctl.domain.policy import Grants
 from heroctl.domain.state import State
 
 # Left out of what is told: a job's spec may hold what its owner takes for secret, and rows of the vault say nothing.
-UNTOLD: Final = frozenset({"spec", "tasks", "credential", "row", "payload"})
+UNTOLD: Final = frozenset({"spec", "tasks", "credential", "row", "payload", "command"})
 
 
 class Need(Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ import pytest
 
 from api import body
 from api.bounds import Bounds, Crowd
-from api.front import Exchange
+from api.exchange import Exchange
 from api.limits import Limits, Sizes
 from heroctl.domain.addresses import networks
 from heroctl.domain.errors import Refusal

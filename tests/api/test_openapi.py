@@ -37,7 +37,7 @@ PASSED_ON = {
 COMPUTED = {
     "heroctl/domain/errors.py",
     "heroctl/domain/intents/access.py",
-    "api/call.py",
+    "api/query.py",
     "api/audit.py",
     "api/metrics.py",
 }

@@ -28,6 +28,8 @@ RIGHTS = {
     "alloc.reported": OF_JOBS,
     "alloc.restart_requested": OF_JOBS,
     "alloc.signal_requested": OF_JOBS,
+    "alloc.exec_requested": OF_JOBS,
+    "alloc.exec_ended": OF_JOBS,
     "alloc.stop_requested": OF_JOBS,
     "alloc.stopping": OF_JOBS,
     "cluster.brake_off": "cluster:read",

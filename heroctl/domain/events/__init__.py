@@ -27,6 +27,8 @@ from heroctl.domain.events.access import (
 )
 from heroctl.domain.events.alerts import AlertDeleted, AlertFired, AlertResolved, AlertSet
 from heroctl.domain.events.allocs import (
+    AllocExecEnded,
+    AllocExecRequested,
     AllocFailed,
     AllocGivenUp,
     AllocMisplaced,
@@ -111,6 +113,8 @@ __all__ = [
     "AlertFired",
     "AlertResolved",
     "AlertSet",
+    "AllocExecEnded",
+    "AllocExecRequested",
     "AllocFailed",
     "AllocGivenUp",
     "AllocMisplaced",

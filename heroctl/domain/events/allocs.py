@@ -65,6 +65,34 @@ class AllocSignalRequested(Event, frozen=True, gc=False, omit_defaults=True):
     signal: str
 
 
+class AllocExecRequested(Event, frozen=True, gc=False, omit_defaults=True):
+    """A user has a command run beside what runs in it. Its agent asks the `api` that waits for it, by its id."""
+
+    TAG: ClassVar[str] = "alloc.exec_requested"
+    alloc: str
+    namespace: str
+    job: str
+    exec: str
+    api: str
+    command: tuple[str, ...]
+    tty: bool = False
+
+
+class AllocExecEnded(Event, frozen=True, gc=False, omit_defaults=True):
+    """A command has ended, or nobody waits for it any more. `reason`: why no exit code is known."""
+
+    TAG: ClassVar[str] = "alloc.exec_ended"
+    alloc: str
+    namespace: str
+    job: str
+    exec: str
+    seconds: float
+    received: int  # bytes that it was given
+    sent: int  # bytes that it wrote
+    exit_code: int | None = None
+    reason: str = ""
+
+
 class AllocStopping(Event, frozen=True, gc=False, omit_defaults=True):
     """The coordinator wants it stopped: scaled_down, updated, job_stopped, preempted … and `by` whom it makes way."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from heroctl.domain import events as e
-from heroctl.domain.assignment import Report, SignalWish
+from heroctl.domain.assignment import MOST_EXECS, ExecWish, Report, SignalWish
 from heroctl.domain.events import Event
 from heroctl.domain.evolve import launches
 from heroctl.domain.evolve.jobs import forget_if_over, release_quarantine
@@ -166,6 +166,21 @@ def _signal_requested(state: State, event: e.AllocSignalRequested, touch: Touch)
     if alloc is not None and not alloc.terminal:
         wish = SignalWish(event.number, event.attempt, event.signal)
         _asked(state, replace(alloc, signals=(*alloc.signals, wish)), touch, event.TAG, event.signal)
+
+
+def _exec_requested(state: State, event: e.AllocExecRequested, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None and not alloc.terminal:
+        execs = (*alloc.execs[1 - MOST_EXECS :], ExecWish(event.exec, event.api))
+        _asked(state, replace(alloc, execs=execs), touch, event.TAG, f"exec {event.exec}")
+
+
+def _exec_ended(state: State, event: e.AllocExecEnded, touch: Touch) -> None:
+    alloc = state.allocs.get(event.alloc)
+    if alloc is not None and not alloc.terminal:
+        execs = tuple(each for each in alloc.execs if each.id != event.exec)
+        how = event.reason if event.exit_code is None else f"exit code {event.exit_code}"
+        _asked(state, replace(alloc, execs=execs), touch, event.TAG, f"exec {event.exec}: {how}")
 
 
 def _asked(state: State, alloc: Alloc, touch: Touch, event: str, message: str) -> None:
@@ -328,6 +343,8 @@ FOLDS: Final[dict[type[Event], Fold]] = {
     e.AllocStopRequested: _stop_requested,
     e.AllocRestartRequested: _restart_requested,
     e.AllocSignalRequested: _signal_requested,
+    e.AllocExecRequested: _exec_requested,
+    e.AllocExecEnded: _exec_ended,
     e.AllocStopping: _stopping,
     e.AllocMisplaced: _misplaced,
     e.AllocGivenUp: _given_up,

@@ -1,10 +1,10 @@
-"""Intents on what an allocation runs: begin it anew, send it a signal."""
+"""Intents on what an allocation runs: begin it anew, send it a signal, run a command beside it."""
 
 from __future__ import annotations
 
 from heroctl.domain.assignment import MOST_SIGNALS
 from heroctl.domain.errors import Conflict
-from heroctl.domain.events import AllocRestartRequested, AllocSignalRequested
+from heroctl.domain.events import AllocExecRequested, AllocRestartRequested, AllocSignalRequested
 from heroctl.domain.intents.change import NOTHING, Change, job_stream
 from heroctl.domain.records import Alloc
 
@@ -33,6 +33,14 @@ def signal_alloc(alloc: Alloc, signal: str) -> Change:
     number = max([alloc.signalled, *(wish.number for wish in alloc.signals)]) + 1
     event = AllocSignalRequested(alloc.id, alloc.namespace, alloc.job, alloc.attempt, number, signal)
     return Change((event,), (job_stream(alloc.namespace, alloc.job),))
+
+
+def exec_alloc(alloc: Alloc, request: AllocExecRequested) -> Change:
+    """Have a command run beside what runs now."""
+    _live(alloc)
+    if alloc.phase != "running":
+        raise Conflict("allocation_not_running", _told(alloc, "does not run now"))
+    return Change((request,), (job_stream(alloc.namespace, alloc.job),))
 
 
 def _live(alloc: Alloc) -> None:

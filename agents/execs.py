@@ -1,0 +1,200 @@
+"""Comes to the api that waits for a command to be run here, and runs it with whoever asked for it attached.
+
+Nothing is written down: an id that was used, or that nobody waits for any more, is refused by every api.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from agents.attached import Attached
+from agents.client import Client
+from agents.clock import Clock
+from agents.runtime import Gone, Runtime, RuntimeFault
+from heroctl.domain.assignment import Assigned, ExecWish
+from heroctl.domain.execs import (
+    MOST,
+    PART,
+    PROTOCOL,
+    Data,
+    Eof,
+    Exit,
+    Fault,
+    NotUnderstood,
+    Resize,
+    Start,
+    Started,
+    asked,
+    data,
+    text,
+)
+
+COME: Final = 20.0  # seconds for which the api is looked for
+CONNECT: Final = 5.0
+AGAIN: Final = 0.25  # seconds between two attempts, at first
+PING: Final = 20.0  # seconds between signs of life, for whatever stands between
+_REMEMBERED: Final = 4096
+_log = structlog.get_logger("exec")
+
+Find = Callable[[str], tuple[Runtime, str] | None]
+
+
+class Door:
+    """How apis are reached: as whom, at which URLs usually, and whom to trust."""
+
+    def __init__(self, client: Client, ca_cert: str = "") -> None:
+        self._client = client
+        self._ssl = ssl.create_default_context(cafile=ca_cert or None)
+
+    def ways(self, api: str) -> list[str]:
+        """Name the URLs to ask, the one that is told first: not without TLS where the usual ones have it."""
+        guarded = all(url.startswith("https:") for url in self._client.urls)
+        told = [api] if api.startswith("https:" if guarded else ("http:", "https:")) else []
+        return [*told, *self._client.urls]
+
+    def open(self, url: str, wish: ExecWish) -> connect:
+        """Open a WebSocket for a command. Pongs are not waited for: who is slow to read answers no ping meanwhile."""
+        return connect(
+            f"{'wss' if url.startswith('https:') else 'ws'}{url[url.index(':') :].rstrip('/')}/v1/agent/exec/{wish.id}",
+            subprotocols=[Subprotocol(PROTOCOL)],
+            additional_headers={"Authorization": f"Bearer {self._client.token}"},
+            ssl=self._ssl if url.startswith("https:") else None,
+            max_size=MOST,
+            max_queue=4,
+            compression=None,
+            proxy=None,
+            open_timeout=CONNECT,
+            close_timeout=1,
+            ping_interval=PING,
+            ping_timeout=None,
+        )
+
+
+class Execs:
+    """Commands that somebody waits to have run on this node. `find` gives what runs of an allocation."""
+
+    def __init__(self, door: Door, find: Find, clock: Clock) -> None:
+        self._door = door
+        self._find = find
+        self._clock = clock
+        self._known: dict[str, None] = {}
+        self._work: set[asyncio.Task[None]] = set()
+
+    def want(self, assigned: Iterable[Assigned]) -> None:
+        """Come for each command that was not heard of before."""
+        for one in assigned:
+            for wish in one.execs:
+                if wish.id not in self._known:
+                    self._known[wish.id] = None
+                    task = asyncio.create_task(self._come(wish, one.id))
+                    self._work.add(task)
+                    task.add_done_callback(self._work.discard)
+        for old in list(self._known)[:-_REMEMBERED]:
+            del self._known[old]
+
+    async def close(self) -> None:
+        """End all that run."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    async def _come(self, wish: ExecWish, alloc: str) -> None:
+        try:
+            if not await self._looked_for(wish, alloc):
+                _log.info("nobody_waits", exec=wish.id, alloc=alloc, api=wish.api)
+        except Exception:  # noqa: BLE001 - a bug here ends no workload, and no other command
+            _log.exception("exec_failed", exec=wish.id, alloc=alloc)
+
+    async def _looked_for(self, wish: ExecWish, alloc: str) -> bool:
+        """Ask where it should be waited for, and behind a balancer until it is the right one; False: nobody waits."""
+        deadline, pause = self._clock.now() + COME, AGAIN
+        while True:
+            for url in self._door.ways(wish.api):
+                with contextlib.suppress(OSError, TimeoutError, InvalidHandshake):
+                    try:
+                        peer = await self._door.open(url, wish)
+                    except InvalidStatus as refused:
+                        _log.debug("not_here", exec=wish.id, api=url, status=refused.response.status_code)
+                        continue
+                    async with peer:
+                        await _serve(peer, self._find(alloc))
+                    return True
+            if self._clock.now() + pause > deadline:
+                return False
+            await self._clock.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
+            pause = min(2 * pause, 2.0)
+
+
+async def _serve(peer: ClientConnection, found: tuple[Runtime, str] | None) -> None:
+    """Run what is asked for, and say how it ended."""
+    with contextlib.suppress(ConnectionClosed):
+        try:
+            start = asked(await peer.recv())
+        except NotUnderstood as error:
+            await peer.send(text(Fault("invalid_body", str(error))))
+            return
+        if not isinstance(start, Start):
+            await peer.send(text(Fault("invalid_body", "the first message says what is to be run")))
+            return
+        await peer.send(text(await _run(peer, found, start)))
+
+
+async def _run(peer: ClientConnection, found: tuple[Runtime, str] | None, start: Start) -> Exit | Fault:
+    if found is None:
+        return Fault("allocation_not_running", "nothing of the allocation runs now")
+    runtime, container = found
+    try:
+        async with runtime.attach(container, start) as command:
+            await peer.send(text(Started()))
+            return await _joined(peer, command)
+    except Gone as error:
+        return Fault("allocation_not_running", str(error))
+    except (RuntimeFault, OSError) as error:
+        return Fault("exec_failed", str(error))
+
+
+async def _joined(peer: ClientConnection, command: Attached) -> Exit | Fault:
+    """Pass on both ways until it has ended, or whoever is attached has left."""
+    given = asyncio.create_task(_given(peer, command))
+    written = asyncio.create_task(_written(peer, command))
+    try:
+        await asyncio.wait({given, written}, return_when=asyncio.FIRST_COMPLETED)
+        if written.done():
+            return Exit(written.result())
+        given.result()
+        return Fault("exec_left", "who had it run has left")
+    finally:
+        for task in (given, written):
+            task.cancel()
+        await asyncio.gather(given, written, return_exceptions=True)
+
+
+async def _given(peer: ClientConnection, command: Attached) -> None:
+    async for message in peer:
+        match asked(message):
+            case Data(_, part):
+                await command.write(part)
+            case Resize(width, height):
+                await command.resize(width, height)
+            case Eof():
+                await command.end_input()
+            case Start():
+                raise NotUnderstood("a command is begun once")
+
+
+async def _written(peer: ClientConnection, command: Attached) -> int:
+    while (said := await command.read()) is not None:
+        channel, part = said
+        for begin in range(0, len(part), PART):
+            await peer.send(data(channel, part[begin : begin + PART]))
+    return await command.wait()
