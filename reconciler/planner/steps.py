@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from heroctl.domain import spec as specs
 from heroctl.domain.records import Alloc
-from reconciler.planner.draft import Draft
+from reconciler.planner.draft import Draft, Note
 from reconciler.planner.moves import Leaver
 from reconciler.planner.needs import Needs
 from reconciler.planner.picker import Picker
@@ -87,7 +87,11 @@ class Steps:
         return self._draft.picker(task if task.count == count else replace(task, count=count), near)
 
     def _place_needs(self, picker: Picker, needs: list[Need]) -> None:
+        stuck: Note | None = None  # of one that fits nowhere: nor do the others like it
         for need in needs:
+            if stuck is not None and self._is_plain(need):
+                self._draft.notes.setdefault((self.name, need.slot), stuck)
+                continue
             if not self._draft.may_place():
                 return
             node = picker.pick(need.avoid, self._draft.bound_to(need.task, need.slot))
@@ -100,6 +104,12 @@ class Steps:
                 self.reasons[said] = None
             else:
                 self._blocked(picker, need.slot)
+                stuck = self._draft.notes[self.name, need.slot] if self._is_plain(need) else stuck
+
+    def _is_plain(self, need: Need) -> bool:
+        """Tell whether any node is as good as another for a need, and nobody's end is waited for."""
+        bound = need.avoid or need.task.volumes or self._draft.seats
+        return not bound and find(self.slots, need.slot).lone
 
     def _spare(self, most: int) -> int:
         """Count the healthy ones that may be missing for a while, where so many may be under way."""

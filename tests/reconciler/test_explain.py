@@ -9,6 +9,7 @@ import pytest
 
 from heroctl.domain.assignment import Report
 from heroctl.domain.events import DeploymentPaused
+from heroctl.domain.intents.jobs import stop_alloc
 from heroctl.domain.records import Alloc, Job
 from reconciler.planner import explain as explaining
 from reconciler.planner.explain import Case, SlotCase, explain
@@ -80,6 +81,21 @@ def test_what_fits_nowhere_says_what_each_node_lacks() -> None:
     assert case.slots[2].lacking == {"exhausted cpu": 2, "not eligible": 1}
     assert job_of(there).blocked == ("3 nodes: 2 exhausted cpu, 1 not eligible",)
     assert "waiting for room" in case.summary or "its agent has not begun" in case.summary
+
+
+def test_those_that_fit_nowhere_are_told_each_and_with_them_who_waits_for_something_else() -> None:
+    there = cluster(1, cpu=4)
+    there.run("web", "v1", count=8, resources={"cpu": 0.5})
+    there.settle()
+    stopped = there.live("web")[5]
+    there.hush("n0")
+    there.do(stop_alloc(stopped))
+    there.run("web", "v1", count=12, resources={"cpu": 0.5})
+    there.decide()
+    said = {slot.slot: (slot.standing, slot.words.partition(": ")[2]) for slot in case_of(there).slots}
+    assert said[5][0] == "leaving"
+    assert len({said[number] for number in range(8, 12)}) == 1
+    assert said[8][0] == "no_room"
 
 
 def test_of_many_slots_those_are_told_of_that_are_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
