@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
@@ -41,6 +41,7 @@ from heroctl.domain.execs import (
 
 COME: Final = 20.0  # seconds for which the api is looked for
 CONNECT: Final = 5.0
+LOOK: Final = 0.5  # seconds between looks whether what it is run beside is still there
 AGAIN: Final = 0.25  # seconds between two attempts, at first
 PING: Final = 20.0  # seconds between signs of life, for whatever stands between
 _REMEMBERED: Final = 4096
@@ -127,59 +128,62 @@ class Execs:
                         _log.debug("not_here", exec=wish.id, api=url, status=refused.response.status_code)
                         continue
                     async with peer:
-                        await _serve(peer, self._find(alloc))
+                        await self._serve(peer, alloc)
                     return True
             if self._clock.now() + pause > deadline:
                 return False
             await self._clock.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
             pause = min(2 * pause, 2.0)
 
+    async def _serve(self, peer: ClientConnection, alloc: str) -> None:
+        """Run what is asked for, and say how it ended."""
+        with contextlib.suppress(ConnectionClosed):
+            try:
+                start = asked(await peer.recv())
+            except NotUnderstood as error:
+                await peer.send(text(Fault("invalid_body", str(error))))
+                return
+            if not isinstance(start, Start):
+                await peer.send(text(Fault("invalid_body", "the first message says what is to be run")))
+                return
+            await peer.send(text(await self._run(peer, alloc, start)))
 
-async def _serve(peer: ClientConnection, found: tuple[Runtime, str] | None) -> None:
-    """Run what is asked for, and say how it ended."""
-    with contextlib.suppress(ConnectionClosed):
+    async def _run(self, peer: ClientConnection, alloc: str, start: Start) -> Exit | Fault:
+        found = self._find(alloc)
+        if found is None:
+            return Fault("allocation_not_running", "nothing of the allocation runs now")
+        runtime, container = found
         try:
-            start = asked(await peer.recv())
-        except NotUnderstood as error:
-            await peer.send(text(Fault("invalid_body", str(error))))
-            return
-        if not isinstance(start, Start):
-            await peer.send(text(Fault("invalid_body", "the first message says what is to be run")))
-            return
-        await peer.send(text(await _run(peer, found, start)))
+            async with runtime.attach(container, start) as command:
+                await peer.send(text(Started()))
+                work = (_given(peer, command), _written(peer, command), self._over(alloc, found))
+                return await _first(*work)
+        except Gone as error:
+            return Fault("allocation_not_running", str(error))
+        except (RuntimeFault, OSError) as error:
+            return Fault("exec_failed", str(error))
+
+    async def _over(self, alloc: str, found: tuple[Runtime, str]) -> Fault:
+        """Say so when what it was run beside runs no more."""
+        while self._find(alloc) == found:
+            await self._clock.sleep(LOOK)
+        return Fault("allocation_over", "what it was run beside has ended")
 
 
-async def _run(peer: ClientConnection, found: tuple[Runtime, str] | None, start: Start) -> Exit | Fault:
-    if found is None:
-        return Fault("allocation_not_running", "nothing of the allocation runs now")
-    runtime, container = found
+async def _first(*work: Coroutine[Any, Any, Exit | Fault]) -> Exit | Fault:
+    """Give what the first of these comes to, and end the others."""
+    tasks = [asyncio.create_task(one) for one in work]
     try:
-        async with runtime.attach(container, start) as command:
-            await peer.send(text(Started()))
-            return await _joined(peer, command)
-    except Gone as error:
-        return Fault("allocation_not_running", str(error))
-    except (RuntimeFault, OSError) as error:
-        return Fault("exec_failed", str(error))
-
-
-async def _joined(peer: ClientConnection, command: Attached) -> Exit | Fault:
-    """Pass on both ways until it has ended, or whoever is attached has left."""
-    given = asyncio.create_task(_given(peer, command))
-    written = asyncio.create_task(_written(peer, command))
-    try:
-        await asyncio.wait({given, written}, return_when=asyncio.FIRST_COMPLETED)
-        if written.done():
-            return Exit(written.result())
-        given.result()
-        return Fault("exec_left", "who had it run has left")
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task in done).result()
     finally:
-        for task in (given, written):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(given, written, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _given(peer: ClientConnection, command: Attached) -> None:
+async def _given(peer: ClientConnection, command: Attached) -> Fault:
+    """Pass on what it is given, until whoever is attached has left."""
     async for message in peer:
         match asked(message):
             case Data(_, part):
@@ -189,12 +193,14 @@ async def _given(peer: ClientConnection, command: Attached) -> None:
             case Eof():
                 await command.end_input()
             case Start():
-                raise NotUnderstood("a command is begun once")
+                break
+    return Fault("exec_left", "who had it run has left")
 
 
-async def _written(peer: ClientConnection, command: Attached) -> int:
+async def _written(peer: ClientConnection, command: Attached) -> Exit:
+    """Pass on what it writes, to its end."""
     while (said := await command.read()) is not None:
         channel, part = said
         for begin in range(0, len(part), PART):
             await peer.send(data(channel, part[begin : begin + PART]))
-    return await command.wait()
+    return Exit(await command.wait())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -103,6 +104,7 @@ class Journal:
         self._boot = boot
         self._now = now
         self._threads = ThreadPoolExecutor(_WRITERS, "journal")
+        self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -182,17 +184,18 @@ class Journal:
 
     async def save(self, entry: Entry) -> None:
         """Keep an allocation; it is on disk when this returns."""
-        await self._do(written, self._allocs / f"{entry.record.alloc}.json", _JSON.encoder.encode(entry))
+        await self._write(self._allocs / f"{entry.record.alloc}.json", _JSON.encoder.encode(entry))
 
     async def forget(self, alloc: str) -> None:
         """Keep nothing of an allocation any more."""
         path = self._allocs / f"{alloc}.json"
-        await self._do(lambda: path.unlink(missing_ok=True))
+        async with self._turn(path):
+            await self._do(lambda: path.unlink(missing_ok=True))
 
     async def hold(self, incarnation: str, index: int, heard_at: float | None = None) -> None:
         """Keep which assignment is held, and when a beat was sent that was answered."""
         held = Held(incarnation, index, self._boot, heard_at)
-        await self._do(written, self._folder / "assignment.json", _JSON.encoder.encode(held))
+        await self._write(self._folder / "assignment.json", _JSON.encoder.encode(held))
 
     def services(self) -> dict[str, int]:
         """Return the local ports that services have."""
@@ -200,7 +203,7 @@ class Journal:
 
     async def keep_services(self, ports: dict[str, int]) -> None:
         """Keep the local ports that services have."""
-        await self._do(written, self._folder / "services.json", _JSON.encoder.encode(ports))
+        await self._write(self._folder / "services.json", _JSON.encoder.encode(ports))
 
     def logs(self) -> Memory:
         """Return how far the outputs of containers have been shipped."""
@@ -208,12 +211,20 @@ class Journal:
 
     async def keep_logs(self, memory: Memory) -> None:
         """Keep that. Should the machine break down, its containers have ended as well: nothing waits for the disk."""
-        await self._do(written, self._folder / "logs.json", _JSON.encoder.encode(memory), False)
+        await self._write(self._folder / "logs.json", _JSON.encoder.encode(memory), False)
 
     def wipe(self) -> None:
         """Forget everything, after the node was removed: it may join again as a new one."""
         for path in [*self._allocs.glob("*"), *self._folder.glob("*.json")]:
             path.unlink(missing_ok=True)
+
+    async def _write(self, path: Path, content: bytes, sync: bool = True) -> None:  # noqa: FBT001, FBT002 - as `written`
+        async with self._turn(path):
+            await self._do(written, path, content, sync)
+
+    def _turn(self, path: Path) -> asyncio.Lock:
+        """Give what lets writers of one file go one after the other: the last that came is the one that stands."""
+        return self._turns.setdefault(path, asyncio.Lock())
 
     async def _do(self, function: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - the function's own
         await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

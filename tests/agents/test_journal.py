@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agents import journal
 from agents.desired import Desired, Dropped
 from agents.health import Pulse
 from agents.journal import Identity, Journal, Unreadable
@@ -99,6 +102,20 @@ async def test_what_was_dropped_or_of_an_older_incarnation_stays_so(disk: Disk) 
     await disk.journal.hold("i2", 3)
     again = disk.again().load().desired
     assert (list(again.allocs), list(again.kept), list(again.dropped)) == (["a"], ["b"], ["c"])
+
+
+async def test_what_is_written_at_a_time_stands_as_it_was_asked_for_last(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = journal.written
+
+    def slow_at_first(path: Path, content: bytes, *rest: bool) -> None:
+        time.sleep(0.05 if b'"index":1,' in content else 0)
+        real(path, content, *rest)
+
+    monkeypatch.setattr(journal, "written", slow_at_first)
+    await asyncio.gather(*(disk.journal.hold("i1", index) for index in range(1, 30)))
+    assert disk.again().load().desired.index == 29
 
 
 async def test_what_is_forgotten_is_gone(disk: Disk) -> None:
