@@ -56,7 +56,7 @@ def events(
         if follow:
             _follow(session, query, begin, access)
         else:
-            _EVENTS.show(list(_all(session, {**query, **begin})), access.output)
+            _EVENTS.show(list(happenings(session, {**query, **begin})), access.output)
 
 
 def _begin(since: Text, *, follow: bool) -> dict[str, str]:
@@ -66,8 +66,8 @@ def _begin(since: Text, *, follow: bool) -> dict[str, str]:
     return {"index": since} if since.isdecimal() and int(since) else {"from": since} if not since.isdecimal() else {}
 
 
-def _all(session: Session, query: Query) -> Iterator[msgspec.Raw]:
-    """Read page after page until there is nothing more."""
+def happenings(session: Session, query: Query) -> Iterator[msgspec.Raw]:
+    """Give events, page after page until there is nothing more, oldest first."""
     while True:
         answer = session.client.get(path("events"), {**query, "limit": PAGE, "wait": "0s"})
         yield from _items(answer)

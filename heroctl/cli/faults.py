@@ -195,6 +195,7 @@ _LISTS: Final = {
     "role_not_found": "heroctl acl role list",
     "policy_not_found": "heroctl acl policy list",
     "namespace_not_found": "heroctl namespace list",
+    "alert_not_found": "heroctl alert list",
     "webhook_not_found": "heroctl webhook list",
     "delivery_not_found": "heroctl webhook deliveries ID",
 }
@@ -213,6 +214,8 @@ _TO_DO: Final = {
     "secret_lost": "write it anew: heroctl secret create NAME",
     "secrets_not_configured": "on the api's server: --secrets-key-file; see docs/secrets.md, and heroctl doctor",
     "secrets_key_missing": "add that key to the file of every api; see docs/secrets.md",
+    "alert_exists": "change it: heroctl alert update NAME",
+    "too_many_alerts": "delete those that nobody needs: heroctl alert list",
     "webhook_disabled": "why it is off: heroctl webhook status ID; then: heroctl webhook update ID --enable",
     "too_many_webhooks": "delete those that lead nowhere any more: heroctl webhook list",
     "no_stable_version": "choose one: heroctl job history JOB, then heroctl job rollback JOB VERSION",

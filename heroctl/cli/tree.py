@@ -18,6 +18,7 @@ NOUNS: Final = {
         "Look at deployments, the roll-outs of jobs' versions, and steer them.",
     ),
     "metrics": ("heroctl.cli.metrics:app", "See what nodes and allocations use, now and over time."),
+    "alert": ("heroctl.cli.alerts:app", "Be told when what is measured crosses a threshold."),
     "node": ("heroctl.cli.nodes:app", "Look at nodes, let them in, empty them, remove them."),
     "service": ("heroctl.cli.services:app", "See where the healthy replicas of jobs take connections."),
     "cluster": ("heroctl.cli.cluster:app", "Look at the cluster as a whole: its processes and its settings."),

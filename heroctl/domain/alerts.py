@@ -68,7 +68,7 @@ def kind_of(said: AlertSet) -> Kind:
 
 def condition(said: AlertSet) -> str:
     """Spell a condition: `> 90`."""
-    return f"{said.comparison} {said.threshold:g}"
+    return f"{said.comparison} {said.threshold:f}".rstrip("0").rstrip(".")
 
 
 def read_condition(text: str) -> tuple[Comparison, float]:

@@ -15,8 +15,8 @@ async def test_an_alert_is_set_shown_changed_and_dropped(api: Rig) -> None:
     assert (await api.post("/v1/alerts", HOT)).error == "alert_exists"
     assert [each["name"] for each in (await api.get("/v1/alerts")).body] == ["hot"]
     assert (await api.get("/v1/alerts?namespace=other")).body == []
-    changed = {"metric": "memory", "condition": ">= 1000000", "for": "5m", "job": "web"}
-    assert (await api.do("PUT", "/v1/alerts/hot", changed)).body["condition"] == ">= 1e+06"
+    changed = {"metric": "memory", "condition": ">= 1234567.5", "for": "5m", "job": "web"}
+    assert (await api.do("PUT", "/v1/alerts/hot", changed)).body["condition"] == ">= 1234567.5"
     head = (await api.log.head()).index
     assert (await api.do("PUT", "/v1/alerts/hot", changed)).status == 200
     assert (await api.log.head()).index == head, "it was so already"
