@@ -13,11 +13,12 @@ import structlog
 from eventstore.log import Append, Appended
 from eventstore.memory import MemoryLog
 from eventstore.view import View
-from heroctl import logs
+from heroctl import logs, traces
 from heroctl.domain.events import AllocPlaced, AllocStopping, Meta, NodeDown
+from heroctl.traces import Span
 from reconciler.decisions import Decisions
 from reconciler.planner.piece import Piece
-from reconciler.traced import When
+from reconciler.traced import Commands, When
 from tests.domain.worlds import World
 
 
@@ -124,3 +125,47 @@ async def test_for_people_it_is_words_on_one_line(said: io.StringIO) -> None:
     logs.many("decided", [{"job": "web", "reason": "a\nb", "alloc": ""}])
     [line] = said.getvalue().splitlines()
     assert line.endswith(r"job=web reason=a\nb")
+
+
+async def test_what_was_placed_is_told_as_spans_of_the_trace_that_asked(said: io.StringIO) -> None:
+    world = World()
+    event, piece = placed(world)
+    spans: list[Span] = []
+    traces.begin(spans.append)
+    try:
+        view, decisions = await told(world)
+        decisions.tell(piece, Appended(70, 71), When(10, 20))
+    finally:
+        traces.begin(None)
+    trace = traces.trace_id(view.state.incarnation, view.state.jobs[event.uid].spec_index)
+    whole, append = spans
+    assert (whole.name, append.name, whole.start, append.start) == ("pass", "append", 10, 20)
+    assert (whole.trace, whole.parent, append.parent) == (trace, traces.span_id(trace, traces.ROOT), whole.id)
+    assert {line["trace_id"] for line in lines(said)} == {trace.hex()}
+
+
+@pytest.mark.parametrize("rings", [True, False])
+async def test_a_command_lasts_until_its_node_was_told(rings: bool) -> None:  # noqa: FBT001 - a case
+    world = World()
+    event, _ = placed(world)
+    log, spans = MemoryLog(), list[Span]()
+    view = View(log)
+    commands = Commands(lambda: True, rings=rings)
+    view.subscribe(lambda change: commands.heard(view.state, change))
+    await log.append(Append((world.records[1].event,), meta=Meta("user:ana")))
+    await view.catch_up()
+    traces.begin(spans.append)
+    try:
+        for record in world.records[2:]:
+            epoch = log.epoch if record.event.WRITER == "decision" else None
+            await log.append(Append((record.event,), epoch=epoch, meta=Meta("user:ana")))
+        await view.catch_up()
+        assert len(spans) == (not rings)
+        commands.rung({"another"})
+        commands.rung({event.node})
+        commands.rung({event.node})
+    finally:
+        traces.begin(None)
+    [span] = spans
+    assert (span.name, span.id) == ("command", traces.span_id(span.trace, traces.COMMAND, event.id))
+    assert span.end >= span.start
