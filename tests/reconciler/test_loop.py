@@ -146,6 +146,32 @@ def test_a_conflict_is_planned_again() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_of_a_job_in_two_pieces_none_is_true_without_the_one_before_it(nth: int) -> None:
+    """A node changes before the first piece, before the second, or never: in the end each slot is filled once."""
+
+    async def story(rig: Rig) -> None:
+        await deployed(rig)
+        first = rig.state.node_names["n1"]
+        pieces: list[Append] = []
+
+        async def meddle(append: Append) -> None:
+            if any(isinstance(event, AllocPlaced) for event in append.events):
+                pieces.append(append)
+                if len(pieces) == nth + 1:
+                    await rig.do(nodes.set_eligibility(rig.state.nodes[first], eligible=False))
+
+        rig.log.before = meddle
+        small = {"cpu": 0.01, "memory": "1MB", "disk": "1MB"}
+        await rig.submit("api", count=1_200, resources=small)
+        await rig.until(lambda: len(rig.live("api")) == 1_200)
+        assert [len(piece.events) for piece in pieces[:2]] == [997, 203]
+        assert [len(piece.events) for piece in pieces[2:]] == [[997, 203], [203], []][nth]
+        assert {alloc.slot for alloc in rig.live("api")} == set(range(1_200))
+
+    run(story)
+
+
 def test_a_lost_node_is_replaced_in_time() -> None:
     async def story(rig: Rig) -> None:
         await deployed(rig)
