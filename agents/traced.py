@@ -29,6 +29,8 @@ class Story:
         self._running = 0  # since when it runs: ns since the epoch
         self._assigned: Assigned | None = None
         self._place: Place | None = None  # of the spans below its own
+        self._acting = False
+        self._fault = ""  # why it came to an end
 
     @property
     def trace(self) -> dict[str, str]:
@@ -42,6 +44,17 @@ class Story:
             yield
             return
         self._open(assigned, incarnation)
+        self._acting = True
+        try:
+            with self._measured(action):
+                yield
+        finally:
+            self._acting = False
+            if self._fault:
+                self._close(self._fault)
+
+    @contextlib.contextmanager
+    def _measured(self, action: Action) -> Iterator[None]:
         with traces.under(self._place):
             if isinstance(action, Pull):
                 with traces.span("image pull", **{"container.image.name": action.image}):
@@ -69,7 +82,9 @@ class Story:
         if record.phase == "running" and not self._running:
             self._running = time.time_ns()
         elif record.phase in _ENDED:
-            self._close(f"{record.reason or record.phase}: {record.message}".rstrip(": "))
+            self._fault = f"{record.reason or record.phase}: {record.message}".rstrip(": ")
+            if not self._acting:  # else the span of what failed comes first
+                self._close(self._fault)
 
     def felt(self, health: Health) -> None:
         """Hear how it is: healthy is what everybody waits for."""
