@@ -192,4 +192,4 @@ def _sheet(alert: Alert, history: list[Happened]) -> Sheet:
         )
         for each in reversed(history)
     ]
-    return [facts, Grid(("TIME", "WHAT", "OF", "VALUE"), rows)]
+    return [facts, Grid(("TIME", "WHAT", "OF", "VALUE"), rows)] if rows else [facts]

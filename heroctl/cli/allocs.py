@@ -44,10 +44,17 @@ def status(alloc: Id, /, *, watch: Watch = False, at: At = None, scope: Scope = 
 
 
 @app.command
-def stats(alloc: Id, /, *, watch: Watch = False, scope: Scope = SCOPE) -> None:
-    """Show what an allocation uses: processors, memory, network, disks; with --watch as it goes on."""
+def stats(
+    alloc: Id,
+    /,
+    *,
+    once: Annotated[bool, Parameter(negative="", help="Print once, and end, on a terminal, too.")] = False,
+    watch: metrics.Watch = False,
+    scope: Scope = SCOPE,
+) -> None:
+    """Show what an allocation uses: processors, memory, network, disks; on a terminal as it goes on."""
     with Session(scope) as session:
-        metrics.stats(session, scope, alloc, watch=watch)
+        metrics.stats(session, scope, alloc, watch=watch, once=once)
 
 
 @app.command

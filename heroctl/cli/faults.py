@@ -70,7 +70,8 @@ class Refused(Fault):
         message = body.message or body.error
         if body.error == "invalid_spec" and body.details:
             message = f"the spec has {counted(len(body.details), 'problem')}"
-        super().__init__(message, hints=hints, facts=facts, problems=body.details)
+        problems = [each for each in body.details if message != f"{each.path}: {each.message}"]  # said once is enough
+        super().__init__(message, hints=hints, facts=facts, problems=problems)
         self.status = status
         self.error = body.error
         self.retry_after = retry_after

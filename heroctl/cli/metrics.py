@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Generic, NamedTuple, TypeVar
 
+import msgspec
 from cyclopts import App, Parameter
 
 from heroctl.cli import output
@@ -80,13 +81,18 @@ def top(
 ) -> None:
     """Show who uses most, now: nodes and allocations, the greatest first; anew every 2 seconds on a terminal."""
     with Session(scope) as session:
-        _again(lambda: _top(session, scope), watch=not once and output.fancy(sys.stdout))
+        _again(lambda: _top(session, scope), watch=not once and _live(scope))
 
 
-def stats(session: Session, scope: Scope, alloc: str, *, watch: bool) -> None:
-    """Show what an allocation uses."""
+def stats(session: Session, scope: Scope, alloc: str, *, watch: bool, once: bool) -> None:
+    """Show what an allocation uses; on a terminal as it goes on, unless it is to be `once`."""
     view = View(f"allocations/{alloc}/stats", AllocStats, _stats)
-    _again(lambda: _print(session, scope, view), watch=watch)
+    _again(lambda: _print(session, scope, view), watch=watch or (not once and _live(scope)))
+
+
+def _live(scope: Scope) -> bool:
+    """Tell whether people look on: there is a terminal, and what they see is for them."""
+    return scope.output == "table" and output.fancy(sys.stdout)
 
 
 def _again(show: Callable[[], None], *, watch: bool) -> None:
@@ -147,7 +153,9 @@ def told(value: float | None, unit: str) -> str:
         return output.size(value) + unit.removeprefix("bytes")
     if unit == "percent":
         return f"{value:.1f}%"
-    return f"{value:.2f}" if unit in ("cores", "load") else f"{value:g}"
+    if unit in ("cores", "load"):
+        return f"{value:.3f}" if 0 < value < 0.1 else f"{value:.2f}"
+    return f"{value:g}"
 
 
 def _series(found: Queried) -> Sheet:
@@ -223,7 +231,7 @@ def _stats(found: AllocStats) -> Sheet:
         ("Task", found.task),
         ("Node", found.node),
         ("Status", found.status),
-        ("CPU", _of(found.cpu, "cores")),
+        ("CPU", _of(found.cpu, "cores", " cores")),
         ("Memory", _of(found.memory, "bytes")),
         *_traffic(found.traffic),
         ("Restarts", found.restarts),
@@ -232,11 +240,11 @@ def _stats(found: AllocStats) -> Sheet:
     return [Facts(facts)]
 
 
-def _of(usage: Usage, unit: str) -> str:
+def _of(usage: Usage, unit: str, word: str = "") -> str:
     if usage.used is None:
         return ""
     share = f" ({told(usage.percent, 'percent')})" if usage.percent is not None else ""
-    return f"{told(usage.used, unit)} of {told(usage.limit, unit)}{share}"
+    return f"{told(usage.used, unit)} of {told(usage.limit, unit)}{word}{share}"
 
 
 def _traffic(traffic: Traffic) -> list[tuple[str, Cell]]:
@@ -257,7 +265,10 @@ def _top(session: Session, scope: Scope) -> None:
     memory = {each.labels["alloc"]: each.points[-1][1] for each in used["memory"]}
     greatest = sorted(used["cpu"], key=lambda each: -each.points[-1][1])
     if scope.output in ("json", "yaml"):
-        output.dump(client.get(path("metrics")).raw, scope.output)
+        most = [
+            {**each.labels, "cpu": each.points[-1][1], "memory": memory.get(each.labels["alloc"])} for each in greatest
+        ]
+        output.dump(msgspec.json.encode({"nodes": now.nodes, "allocations": most[:_TOP]}), scope.output)
         return
     rows = [
         (

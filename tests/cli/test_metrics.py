@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from heroctl.cli.metrics import bars, told
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeApi
+from tests.cli.fake import FakeApi, Reply, refusal
 
 TIME = "2026-03-01T12:00:00Z"
 MIB = 1 << 20
@@ -84,6 +86,14 @@ def test_a_metric_over_time_has_a_line_for_each_and_the_greatest_first(heroctl_h
     assert asked.query == {"metric": "cpu", "job": "web", "from": "-2h", "step": "1m"}
 
 
+def test_what_is_wrong_is_said_once(heroctl_here: Run, api: FakeApi) -> None:
+    wrong = refusal(400, "invalid_metric", "metric: of nodes there are cpu, load")
+    details = [{"path": "metric", "code": "invalid_metric", "message": "of nodes there are cpu, load"}]
+    api.act("GET", "/v1/metrics/query", Reply(400, {**wrong.body, "details": details}))
+    result = heroctl_here("metrics", "query", "nonsense")
+    assert (result.code, result.err.count("of nodes there are cpu, load")) == (1, 1)
+
+
 def test_nothing_sampled_is_said(heroctl_here: Run, api: FakeApi) -> None:
     api.page("/v1/metrics/query", queried("cpu", "cores"))
     assert "nothing was sampled" in heroctl_here("metrics", "query", "cpu", "--job", "nobody").out
@@ -92,11 +102,28 @@ def test_nothing_sampled_is_said(heroctl_here: Run, api: FakeApi) -> None:
 def test_an_allocation_says_what_it_uses(heroctl_here: Run, api: FakeApi) -> None:
     api.page("/v1/allocations/a1b2/stats", STATS)
     said = heroctl_here("alloc", "stats", "a1b2").out
-    assert "CPU\t0.25 of 0.50 (50.0%)\n" in said
+    assert "CPU\t0.25 of 0.50 cores (50.0%)\n" in said
     assert "Memory\t64.0 MiB of 256.0 MiB (25.0%)\n" in said
     assert "Network in\t2.0 KiB/s\n" in said
     assert "Network out" not in said
     assert "Restarts\t1\n" in said
+
+
+def test_an_allocation_is_followed_on_a_terminal_unless_it_is_to_be_once(
+    heroctl_here: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: float) -> None:
+        if len(api.asked("GET", "/v1/allocations/a1b2/stats")) % 3 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("heroctl.cli.metrics.time.sleep", stop)
+    monkeypatch.setattr("heroctl.cli.metrics.output.fancy", lambda _: True)
+    api.page("/v1/allocations/a1b2/stats", STATS)
+    heroctl_here("alloc", "stats", "a1b2")
+    assert len(api.asked("GET", "/v1/allocations/a1b2/stats")) == 3
+    heroctl_here("alloc", "stats", "a1b2", "--once")
+    heroctl_here("alloc", "stats", "a1b2", "-o", "json")
+    assert len(api.asked("GET", "/v1/allocations/a1b2/stats")) == 5
 
 
 def test_top_names_who_uses_most_first(heroctl_here: Run, api: FakeApi) -> None:
@@ -106,6 +133,9 @@ def test_top_names_who_uses_most_first(heroctl_here: Run, api: FakeApi) -> None:
     at = said.index("ALLOCATION\tJOB\tTASK\tNODE\tCPU\tMEMORY")
     assert said[at + 1].startswith("bbbb\tweb\tapp\tnode-1\t0.50")
     assert said[at + 2].startswith("aaaa")
+    whole = json.loads(heroctl_here("top", "-o", "json").out)
+    assert [each["name"] for each in whole["nodes"]] == ["node-1", "node-2"]
+    assert [(each["alloc"], each["cpu"]) for each in whole["allocations"]] == [("bbbb", 0.5), ("aaaa", 0.1)]
 
 
 def test_bars_leave_gaps_and_fit_the_width() -> None:
