@@ -110,7 +110,7 @@ def _raw(terminal: bool) -> Iterator[None]:  # noqa: FBT001 - of this file
         return
     before = termios.tcgetattr(sys.stdin)
     try:
-        tty.setraw(sys.stdin)
+        tty.setraw(sys.stdin, termios.TCSADRAIN)  # what was typed ahead is typed
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

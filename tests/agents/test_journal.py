@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,10 +107,13 @@ async def test_what_was_dropped_or_of_an_older_incarnation_stays_so(disk: Disk) 
 async def test_what_is_written_at_a_time_stands_as_it_was_asked_for_last(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = journal.written
+    real, others = journal.written, threading.Event()
 
     def slow_at_first(path: Path, content: bytes, *rest: bool) -> None:
-        time.sleep(0.05 if b'"index":1,' in content else 0)
+        if b'"index":1,' in content:
+            others.wait(0.05)
+        else:
+            others.set()
         real(path, content, *rest)
 
     monkeypatch.setattr(journal, "written", slow_at_first)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +257,62 @@ def test_a_message_that_is_none_ends_it(there: Cluster, alloc: str) -> None:
         end = heard(peer)[1]
         assert isinstance(end, Fault)
         assert end.error == "invalid_body"
+
+
+def heroctl(there: Cluster, *words: str) -> tuple[list[str], dict[str, str]]:
+    environ = {**os.environ, "HEROCTL_ADDR": there.url(), "HEROCTL_TOKEN": there.client.token, "TERM": "xterm"}
+    return [sys.executable, "-m", "heroctl.cli", "alloc", "exec", *words], environ
+
+
+def test_the_command_line_passes_pipes_and_the_exit_code_on(there: Cluster, alloc: str) -> None:
+    command, environ = heroctl(there, alloc[:6], "--", "sh", "-c", "cat; echo oops >&2; exit 9")
+    done = subprocess.run(command, env=environ, input=b"a\0b\n" * 50_000, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (9, b"a\0b\n" * 50_000, b"oops\n")
+
+
+def test_the_command_line_says_why_nothing_was_run(there: Cluster, alloc: str) -> None:
+    command, environ = heroctl(there, "nobody", "--", "true")
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"allocation 'nobody' does not exist" in done.stderr
+    command, environ = heroctl(there, "--tty", alloc, "--", "true")
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"leave out --tty" in done.stderr
+
+
+def test_the_command_line_gives_its_terminal_and_leaves_it_as_it_was(there: Cluster, alloc: str) -> None:
+    command, environ = heroctl(there, alloc)
+    terminal, its = os.openpty()
+    _resize(terminal, 100, 30)
+    before = termios.tcgetattr(its)
+    shell = subprocess.Popen(command, env=environ, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    try:
+        os.write(terminal, b"stty size; echo re''ady\n")
+        assert b"30 100" in _shown(terminal, b"ready\r\n")
+        _resize(terminal, 77, 20)
+        os.kill(shell.pid, signal.SIGWINCH)  # which the kernel sends to whom it is the controlling terminal of
+        os.write(terminal, b"while ! stty size | grep '20 77'; do sleep 0.1; done; exit 7\n")
+        _shown(terminal, b"20 77\r\n")
+        assert shell.wait(30) == 7
+        assert termios.tcgetattr(its) == before
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(its)
+        os.close(terminal)
+
+
+def _resize(terminal: int, width: int, height: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+
+def _shown(terminal: int, wanted: bytes) -> bytes:
+    shown = b""
+    while wanted not in shown:
+        assert select.select([terminal], [], [], 30)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown
 
 
 def _runs(words: str) -> bool:
