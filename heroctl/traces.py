@@ -116,7 +116,10 @@ def under(place: Place | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def span(name: str, **attributes: Value) -> Iterator[None]:
-    """Measure what is done within, and hang it under what is around it. Nothing, where nobody asked."""
+    """Measure what is done within, and hang it under what is around it. Nothing, where nobody asked.
+
+    Of what is raised the kind alone is told: its words may hold what was given in confidence.
+    """
     place = _here.get() if _Told.sink is not None else None
     if place is None:
         yield
@@ -127,7 +130,7 @@ def span(name: str, **attributes: Value) -> Iterator[None]:
         with under(Place(place.trace, own, place.words)):
             yield
     except BaseException as raised:
-        error = str(raised) or type(raised).__name__
+        error = type(raised).__name__
         raise
     finally:
         emit(Span(name, place.trace, own, place.parent, *stretch(began), attributes=attributes, error=error))
