@@ -44,6 +44,7 @@ class Span(NamedTuple):
     end: int
     links: list[tuple[str, str]]
     failed: bool
+    message: str
 
 
 class Answer(NamedTuple):
@@ -187,6 +188,7 @@ def _span(resource: dict[str, Any], span: SpanMessage) -> Span:
         span.end_time_unix_nano,
         [(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         span.status.code == 2,
+        span.status.message,
     )
 
 

@@ -137,6 +137,7 @@ async def test_they_arrive_with_the_name_of_the_process_and_without_secrets() ->
     assert first.resource["service.instance.id"].startswith("10.0.0.1:8080#")
     assert (first.trace, first.parent, first.start, first.end) == (TRACE.hex(), ROOT.hex(), 10, 20)
     assert (first.failed, second.failed) == (False, True)
+    assert second.message == "no: https://me:***@registry/ said 401"
 
 
 async def test_variables_name_a_process_better(monkeypatch: pytest.MonkeyPatch) -> None:
