@@ -36,8 +36,8 @@ from eventstore.master import Master, Read, given
 from eventstore.members import MemoryMembers, Present
 from eventstore.memory import MemoryLog
 from eventstore.memory_deliveries import MemoryDeliveries
-from eventstore.refusals import MemoryRefusals
 from eventstore.memory_samples import MemorySamples
+from eventstore.refusals import MemoryRefusals
 from eventstore.sessions import MemorySessions
 from eventstore.vault import MemoryVault, Vault
 from eventstore.view import View
