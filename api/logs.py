@@ -24,6 +24,7 @@ STEP: Final = 32  # entries that are read backwards at a time
 _PIPE: Final = 20  # streams in one call
 _TIMEOUT: Final = 3.0  # seconds
 _BATCH: Final = msgspec.json.Decoder(Batch)
+_FOREIGN: Final = Batch("", "", "", "", 0, [])  # stands for what cannot be read
 _ANY: Final = "heroctl:logs:*"
 
 
@@ -95,6 +96,8 @@ class Seen:
     def fresh(self, entry: Entry) -> Iterator[Told]:
         """Give the lines of an entry that come after all that were seen."""
         batch = entry.batch
+        if not batch.lines:
+            return
         if batch.container != self._container:
             self._container, self._number = batch.container, 0
         number = batch.first - 1
@@ -235,13 +238,13 @@ def _taken(shipment: Shipment, answers: Iterator[Any]) -> str:
 
 
 def _entries(key: str, raw: list[Any]) -> list[Entry]:
-    """Read entries; what is none of ours is passed by."""
+    """Read entries. What is none of ours has no lines: its place is gone past all the same."""
     alloc, found = alloc_of(key), []
     for identity, fields in raw:
         try:
             batch = _BATCH.decode(fields[FIELD.encode()])
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
-            continue
+            batch = _FOREIGN
         found.append(Entry(*_split(identity), alloc, batch))
     return found
 

@@ -149,16 +149,18 @@ class Client:
     def lines(self, where: str, *, silence: float, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
         """Read an answer line by line while it is made; `Unreachable` after so many seconds without one."""
         timeout = httpx2.Timeout(silence, connect=_CONNECT_S)
-        # Any answer renews the session, if need be; a stream that has begun cannot be asked for again.
-        self.get(path("cluster", "status"))
-        own = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            with self._http.stream("GET", where, headers={**own, **(headers or {})}, timeout=timeout) as response:
-                if response.status_code != 200:
-                    response.read()
-                    self._read(response)
-                for line in response.iter_lines():
-                    yield line.encode()
+            for last in (self._renew is None, True):
+                own = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+                with self._http.stream("GET", where, headers={**own, **(headers or {})}, timeout=timeout) as response:
+                    if response.status_code == 401 and not last and self.renewed():
+                        continue
+                    if response.status_code != 200:
+                        response.read()
+                        self._read(response)
+                    for line in response.iter_lines():
+                        yield line.encode()
+                    return
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise unreachable(error, self.caller) from error
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from api.log_feed import LogFeed, Wish
+from api.log_feed import LogFeed, Sieve, Wish
 from api.log_past import Mark
 from api.log_sweep import cut_off, sweep
-from api.logs import LogStore, Size
+from api.logs import LogStore, Size, Told
 from heroctl.domain.logs import Batch, Line, Shipment, log_key, marker
 from tests.api.rig import Asking, Rig
 from tests.api.specs import place, submit
@@ -112,6 +112,38 @@ async def test_more_lines_than_one_read_gives_are_found(api: Rig, web: Writer) -
         await web.say(f"{2 * number}", f"{2 * number + 1}")
     assert await lines(api, f"/v1/logs/{web.alloc}?tail=250") == [str(number) for number in range(50, 300)]
     assert await lines(api, f"/v1/logs/{web.alloc}?grep=7&tail=3") == ["279", "287", "297"]
+
+
+async def test_a_search_that_finds_nothing_looks_at_each_line_as_often_as_it_must(
+    api: Rig, web: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        await web.store.take(web.node, [Shipment(web.alloc, _batch(web, number * 100 + at)) for at in range(100)])
+    looked, passes = [], Sieve.passes
+
+    def counted(sieve: Sieve, told: Told) -> bool:
+        looked.append(told)
+        return passes(sieve, told)
+
+    monkeypatch.setattr(Sieve, "passes", counted)
+    assert await lines(api, f"/v1/logs/{web.alloc}?grep=nothing") == []
+    assert len(looked) <= 2 * 1200, "once to count, once to tell"
+
+
+def _batch(web: Writer, number: int) -> Batch:
+    return Batch("default", web.job, "app", web.container, number + 1, [Line(1_790_000_000_000, f"line {number}")])
+
+
+async def test_what_no_agent_wrote_is_gone_past(api: Rig, web: Writer, redis_url: str) -> None:
+    entry = await web.say("before")
+    asking = await follow(api, "&job=web", seen=f"{entry}-0-{web.alloc}")
+    with Redis.from_url(redis_url) as redis:
+        for number in range(450):
+            redis.xadd(log_key(web.node, web.alloc), {"what": str(number)})
+    await web.say("after")
+    await eventually(lambda: "after" in told(asking))
+    assert await lines(api, f"/v1/logs/{web.alloc}") == ["before", "after"]
+    await asking.leave()
 
 
 async def test_lines_of_many_are_put_together_by_time_and_each_ones_order_stays(api: Rig, web: Writer) -> None:

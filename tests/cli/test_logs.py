@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from heroctl.cli.client import Client
+from heroctl.cli.faults import Caller
 from heroctl.cli.logs import Message, _messages, _stream
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeApi
+from tests.cli.fake import FakeApi, Reply
 
 LINES: list[dict[str, Any]] = [
     {"alloc": "abcdefghijkl", "line": "one\x1b[2J", "stream": "stdout", "time": "t", "job": "web", "task": "app"},
@@ -73,3 +75,19 @@ def test_a_stream_is_taken_up_again_after_the_last_line_that_was_seen(monkeypatc
     lines = _stream(session, "/v1/logs", {"job": "web"})
     assert [next(lines).line, next(lines).line] == ["one\x1b[2J", "two"]
     assert seen == [{}, {"Last-Event-ID": "7"}]
+
+
+def test_whoever_may_read_logs_alone_can_follow_them(api: FakeApi) -> None:
+    api.answer("/v1/logs", Reply(200, LINES))
+    client = Client(Caller(api.address), "log-reader")
+    assert b"".join(client.lines("/v1/logs", silence=5.0))
+    assert [request.path for request in api.requests] == ["/v1/logs"], (
+        "nothing else was asked, which takes other rights"
+    )
+
+
+def test_a_session_that_ran_out_is_renewed_before_a_stream_begins(api: FakeApi) -> None:
+    api.act("GET", "/v1/logs", Reply(401, {"error": "token_expired"}), Reply(200, LINES))
+    client = Client(Caller(api.address), "old", renew=lambda _: "new")
+    assert b"".join(client.lines("/v1/logs", silence=5.0))
+    assert [request.headers["Authorization"] for request in api.requests] == ["Bearer old", "Bearer new"]
