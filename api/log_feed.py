@@ -105,8 +105,10 @@ class Sieve:
         return self._may[key]
 
     def passes(self, told: Told) -> bool:
-        """Tell whether a line is told."""
-        return told.entry.alloc in self.allocs and self.wish.passes(told)
+        """Tell whether a line is told. Of an allocation that nobody knows any more its entries say whose it is."""
+        batch = told.entry.batch
+        known = not self.wish.key or self._allowed(batch.namespace, batch.job)
+        return known and told.entry.alloc in self.allocs and self.wish.passes(told)
 
 
 class _Kept(NamedTuple):

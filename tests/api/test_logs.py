@@ -15,8 +15,9 @@ from redis import Redis
 from api.log_feed import LogFeed, Sieve, Wish
 from api.log_past import Mark
 from api.log_sweep import cut_off, sweep
-from api.logs import LogStore, Size, Told
+from api.logs import Entry, LogStore, Size, Told
 from heroctl.domain.logs import Batch, Line, Shipment, log_key, marker
+from heroctl.domain.policy import Grants, Reach
 from tests.api.rig import Asking, Rig
 from tests.api.specs import place, submit
 from tests.api.test_agent import Agent, agent
@@ -176,6 +177,14 @@ async def test_lines_are_there_after_their_job_is_forgotten(api: Rig, feed: LogF
     hidden = await api.role()
     assert (await api.get("/v1/logs/zzzzgone", token=hidden)).status == 403
     assert feed.end == 0
+
+
+async def test_lines_of_what_is_forgotten_are_told_to_those_who_may_read_them_now(api: Rig, feed: LogFeed) -> None:
+    job = Batch("default", "web", "app", "c1", 1, [Line(1_790_000_000_000, "last words")])
+    told = Told(Entry(1, 0, "zzzzgone", job), 0, job.lines[0])
+    wish = Wish(alloc="zzzzgone", key=log_key("n1", "zzzzgone"))
+    assert feed.sieve((Grants({"log:read": Reach(("default",))}),), wish).passes(told)
+    assert not feed.sieve((Grants({"log:read": Reach(("shop",))}),), wish).passes(told)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -79,15 +80,13 @@ def test_a_stream_is_taken_up_again_after_the_last_line_that_was_seen(monkeypatc
 
 def test_whoever_may_read_logs_alone_can_follow_them(api: FakeApi) -> None:
     api.answer("/v1/logs", Reply(200, LINES))
-    client = Client(Caller(api.address), "log-reader")
-    assert b"".join(client.lines("/v1/logs", silence=5.0))
-    assert [request.path for request in api.requests] == ["/v1/logs"], (
-        "nothing else was asked, which takes other rights"
-    )
+    with contextlib.closing(Client(Caller(api.address), "log-reader")) as client:
+        assert b"".join(client.lines("/v1/logs", silence=5.0))
+    assert [request.path for request in api.requests] == ["/v1/logs"], "nothing else was asked: it takes other rights"
 
 
 def test_a_session_that_ran_out_is_renewed_before_a_stream_begins(api: FakeApi) -> None:
     api.act("GET", "/v1/logs", Reply(401, {"error": "token_expired"}), Reply(200, LINES))
-    client = Client(Caller(api.address), "old", renew=lambda _: "new")
-    assert b"".join(client.lines("/v1/logs", silence=5.0))
+    with contextlib.closing(Client(Caller(api.address), "old", renew=lambda _: "new")) as client:
+        assert b"".join(client.lines("/v1/logs", silence=5.0))
     assert [request.headers["Authorization"] for request in api.requests] == ["Bearer old", "Bearer new"]
