@@ -1,0 +1,118 @@
+"""A workload that writes numbered lines as fast as it can, and what must hold of it: each line told or counted."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from redis import Redis
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.specs import job
+
+ROOM = {"cpu": 0.5, "memory": "64MB", "disk": "1MB"}
+
+
+def printing(seconds: float) -> str:
+    """Give a program that writes numbers for so long and, a moment later, how many; then nothing."""
+    return (
+        "import sys, time\n"
+        f"end, number, write = time.monotonic() + {seconds}, 0, sys.stdout.write\n"
+        "while time.monotonic() < end:\n"
+        "    write(''.join(f'{each}\\n' for each in range(number, number + 500)))\n"
+        "    number += 500\n"
+        "sys.stdout.flush()\n"
+        "time.sleep(5)\n"  # until there is room for a line again
+        "write(f'done {number}\\n')\n"
+        "sys.stdout.flush()\n"
+        "time.sleep(600)\n"
+    )
+
+
+def spec(there: Cluster, name: str, seconds: float) -> dict[str, Any]:
+    """Make a job of one such workload."""
+    return job(there.runtime, name, resources=ROOM, command=["python3", "-uc", printing(seconds)])
+
+
+class Ears:
+    """Follows a job's lines, and keeps books: what was told, and what was counted as missing."""
+
+    def __init__(self, there: Cluster, name: str) -> None:
+        self.told = 0
+        self.dropped = 0
+        self.next = 0
+        self.total = -1
+        self.faults: list[str] = []
+        self._url, self._token = f"{there.url()}/v1/logs?stream=true&job={name}&tail=10000", there.client.token
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._over.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        with httpx2.stream("GET", self._url, headers=headers, timeout=30) as response:
+            event = ""
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data" and event == "log":
+                    self._enter(json.loads(value))
+                elif name == "data" and event == "gap":
+                    self.faults.append("a reader that keeps up was told of a gap")
+                if self._over.is_set():
+                    return
+
+    def _enter(self, line: dict[str, Any]) -> None:
+        if count := line.get("dropped", 0):
+            self.dropped += count
+            self.next += count
+        elif line["line"].startswith("done "):
+            self.total = int(line["line"].partition(" ")[2])
+        else:
+            number = int(line["line"])
+            if number != self.next:
+                self.faults.append(f"{number} came where {self.next} was due")
+            self.told += 1
+            self.next = number + 1
+
+
+def p99(there: Cluster, seconds: float) -> float:
+    """Ask as people and pipelines do, for so long; give the slowest hundredth in ms."""
+    took: list[float] = []
+    deadline = time.monotonic() + seconds
+    valid = job(there.runtime, "other")
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: there.client.get("/v1/jobs"),
+        lambda: there.client.get("/v1/allocations"),
+        lambda: there.client.post("/v1/jobs/validate", valid, keyed=False),
+    )
+    while time.monotonic() < deadline:
+        for ask in asks:
+            began = time.perf_counter()
+            ask()
+            took.append((time.perf_counter() - began) * 1000)
+    return sorted(took)[int(len(took) * 0.99)]
+
+
+def sizes(there: Cluster) -> dict[str, float]:
+    """Give the resident size of each part and of Redis, in MiB."""
+    found = {name: _resident(part.pid) for name, part in there.parts.items()}
+    with Redis.from_url(there.redis.url) as redis:
+        found["redis"] = redis.info("memory")["used_memory"] / 2**20
+    return found
+
+
+def _resident(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 2**20

@@ -1,0 +1,65 @@
+"""A workload that writes as fast as it can costs lines, which are counted, and nothing else; nor does a full Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.e2e import loud
+from tests.e2e.cluster import Cluster, cluster
+from tests.e2e.runtimes import Processes
+from tests.e2e.specs import job
+from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Cluster]:
+    with cluster(Processes()) as made:
+        yield made
+
+
+def test_each_line_is_told_or_counted(alone: Cluster) -> None:
+    alone.submit(loud.spec(alone, "loud", 6))
+    ears = loud.Ears(alone, "loud")
+    try:
+        alone.submit(job(alone.runtime, "quiet"))
+        alone.wait_deployed("quiet", 1)
+        until(lambda: ears.total >= 0 or ears.faults, timeout=90, what="its last line")
+        assert ears.faults == []
+        assert ears.told + ears.dropped == ears.total
+        assert ears.dropped > 0, "it wrote more than is kept of one"
+    finally:
+        ears.close()
+        alone.delete_all()
+
+
+def test_where_redis_is_full_lines_are_missing_and_commands_are_not(alone: Cluster) -> None:
+    alone.submit(job(alone.runtime, "talks", script="n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done"))
+    alone.wait_deployed("talks", 1)
+    until(lambda: alone.client.get("/v1/logs", job="talks").body, what="lines")
+    with Redis.from_url(alone.redis.url) as redis:
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.config_set("maxmemory", 1)
+        alone.submit(job(alone.runtime, "quiet"))
+        alone.wait_deployed("quiet", 1)
+        alone.delete("quiet")
+        redis.config_set("maxmemory", 0)
+
+    def again() -> bool:
+        lines = alone.client.get("/v1/logs", job="talks", tail=10_000).body
+        numbers, due = [], 1
+        for line in lines:
+            if count := line.get("dropped", 0):
+                due += count
+                numbers.append(-count)
+            else:
+                assert int(line["line"]) == due, "what is not there is counted"
+                due += 1
+        return bool(numbers) and "dropped" not in lines[-1]
+
+    until(again, timeout=60, what="lines again, behind those that are missing")
+    alone.delete_all()
