@@ -167,11 +167,16 @@ def _hiding(values: Mapping[str, bytes]) -> Iterator[None]:
 
 
 def without(message: str, values: Mapping[str, bytes]) -> str:
-    """Hide values as they are, as they stand in quotes, and line by line; the longest first: one may hold another."""
+    """Hide values as they are, as they stand in quotes, and line by line; the longest first: one may hold another.
+
+    Of what was said only the end may be left: at its beginning the end of a value is hidden, too.
+    """
     texts = {value.decode(errors="replace").strip() for value in values.values()}
     forms = texts | {json.dumps(text, ensure_ascii=False)[1:-1] for text in texts}
     forms |= {line.strip() for text in texts for line in text.splitlines()}
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= _LEAST:
             message = message.replace(form, _HIDDEN)
-    return message
+    ends = (form[at:] for form in forms for at in range(1, len(form) - _LEAST + 1))
+    rest = max((end for end in ends if message.startswith(end)), key=len, default="")
+    return _HIDDEN + message[len(rest) :] if rest else message

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import string
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
@@ -295,3 +298,16 @@ async def test_what_it_said_is_not_told_while_nobody_says_what_they_hold() -> No
         raise Away("nobody")
 
     assert await Secrets(away).heard(wants(), f"cannot log in with {VALUE}") == ""
+
+
+@given(
+    st.text(string.ascii_letters + string.digits + '-_/+="\\', min_size=8, max_size=40),
+    st.integers(0, 60),
+    st.text("xyz \n", max_size=20),
+)
+def test_of_a_value_that_was_cut_no_end_is_left(value: str, cut: int, after: str) -> None:
+    said = ("before " + value + after)[cut:]
+    kept = without(said, {"db": value.encode()})
+    for at in range(len(value) - 4 + 1):
+        assert not kept.startswith(value[at:])
+    assert value not in kept
