@@ -137,13 +137,19 @@ async def test_spellings_of_a_name_count_as_one(quick: Rig) -> None:
 async def test_known_and_unknown_names_take_as_long(api: Rig) -> None:
     api.parts.throttle = Throttle(clock=api.clock.monotonic)
     took: dict[str, list[float]] = {"admin": [], "nobody": []}
-    for _ in range(7):
+
+    def alike() -> bool:
+        known, unknown = (min(times) for times in took.values())
+        return known == pytest.approx(unknown, rel=0.5)  # only gross differences: a bench tells the fine ones
+
+    for number in range(60):  # as many as a machine takes that has other things to do
         for name, times in took.items():
             began = time.perf_counter()
             assert (await login(api, name, "wrong")).status == 401
             times.append(time.perf_counter() - began)
-    known, unknown = (min(times) for times in took.values())
-    assert known == pytest.approx(unknown, rel=0.5), "only gross differences: a bench tells the fine ones"
+        if number > 5 and alike():
+            break
+    assert alike(), took
 
 
 # ── over all apis ────────────────────────────────────────────────────────────────────────────────────────────────────

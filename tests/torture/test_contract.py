@@ -42,6 +42,7 @@ ELSEWHERE: Final = frozenset(
         "GET /v1/nodes/{id}: 409",  # the same
         "DELETE /v1/nodes/{id}: 409",  # the same
         "GET /v1/log/verify: 409",  # while the log is being checked
+        "GET /v1/agent/exec/{id}: 404",  # over a WebSocket
         "POST /v1/agent/session: 404",  # a node that was never there, and yet has a token
         "POST /v1/agent/sync: 404",  # the same
         "POST /v1/agent/session: 409",  # while another machine beats in its name
