@@ -40,12 +40,15 @@ def spec(there: Cluster, name: str, seconds: float) -> dict[str, Any]:
 
 
 class Ears:
-    """Follows a job's lines, and keeps books: what was told, and what was counted as missing."""
+    """Follows a job's lines, and keeps books: what was told, and what was counted as missing.
 
-    def __init__(self, there: Cluster, name: str) -> None:
+    `begin`: the first number that is due; None: whichever comes first, as earlier ones are not kept any more.
+    """
+
+    def __init__(self, there: Cluster, name: str, begin: int | None = 0) -> None:
         self.told = 0
         self.dropped = 0
-        self.next = 0
+        self.next = begin
         self.total = -1
         self.faults: list[str] = []
         self._url, self._token = f"{there.url()}/v1/logs?stream=true&job={name}&tail=10000", there.client.token
@@ -56,9 +59,16 @@ class Ears:
     def close(self) -> None:
         """Follow no longer."""
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(20)  # nothing is said for fifteen seconds at most
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except httpx2.HTTPError as error:
+            if not self._over.is_set():
+                self.faults.append(str(error))
+
+    def _follow(self) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
         with httpx2.stream("GET", self._url, headers=headers, timeout=30) as response:
             event = ""
@@ -75,13 +85,14 @@ class Ears:
 
     def _enter(self, line: dict[str, Any]) -> None:
         if count := line.get("dropped", 0):
-            self.dropped += count
-            self.next += count
+            if self.next is not None:
+                self.dropped += count
+                self.next += count
         elif line["line"].startswith("done "):
             self.total = int(line["line"].partition(" ")[2])
         else:
             number = int(line["line"])
-            if number != self.next:
+            if self.next not in (None, number):
                 self.faults.append(f"{number} came where {self.next} was due")
             self.told += 1
             self.next = number + 1

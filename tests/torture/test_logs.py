@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 FOLLOWED = 60.0  # seconds
 UNFOLLOWED = 30.0
 WARM = 10.0
-FLAT = 24.0  # MiB that a part may be larger after that minute
+FLAT = {"api-1": 32.0, "agent-1": 12.0, "reconciler-1": 12.0, "redis": 12.0}  # MiB by which each may be larger then
 FEW = 5.0  # ms, below which twice as long is nothing
 
 
@@ -24,7 +24,7 @@ def test_a_workload_at_full_speed_for_a_minute(witness: Witness) -> None:
         there.submit(loud.spec(there, "loud", WARM + UNFOLLOWED + FOLLOWED + 15))
         loud.p99(there, WARM)
         before = loud.p99(there, UNFOLLOWED)
-        ears = loud.Ears(there, "loud")
+        ears = loud.Ears(there, "loud", None)
         try:
             small = loud.sizes(there)
             with run.round():
@@ -38,7 +38,7 @@ def test_a_workload_at_full_speed_for_a_minute(witness: Witness) -> None:
         assert ears.faults == []
         assert ears.next == ears.total, "each line was told or counted"
         assert meanwhile <= max(2 * before, FEW), f"{before:.1f} ms unfollowed, {meanwhile:.1f} followed"
-        assert max(grown.values()) <= FLAT, str(grown)
+        assert not too_large(grown), str(grown)
         most = max(grown, key=lambda name: grown[name])
         run.outcome = (
             f"held: p99 {before:.1f} ms, followed {meanwhile:.1f}; "
@@ -49,7 +49,7 @@ def test_a_workload_at_full_speed_for_a_minute(witness: Witness) -> None:
 
 def test_an_agent_that_ships_whatever_is_written_is_caught(witness: Witness) -> None:
     """The control: without a bound on what is shipped of one, Redis holds it all."""
-    environ = {"HEROCTL_LOG_SIZE": "64MB", "HEROCTL_LOG_LINES": "100000000", "HEROCTL_LOG_RATE": "1GB"}
+    environ = {"HEROCTL_LOG_SIZE": "64MiB", "HEROCTL_LOG_LINES": "1000000", "HEROCTL_LOG_RATE": "16MiB"}
     with (
         cluster(Processes(), environ=environ) as there,
         witness("control: an agent that ships whatever is written", "process") as run,
@@ -59,6 +59,11 @@ def test_an_agent_that_ships_whatever_is_written_is_caught(witness: Witness) -> 
         with run.round():
             loud.p99(there, 20)
         grown = {name: size - small[name] for name, size in loud.sizes(there).items()}
-        assert max(grown.values()) > FLAT, str(grown)
+        assert too_large(grown), str(grown)
         run.outcome = f"caught: {', '.join(f'{name} {mib:+.0f} MiB' for name, mib in grown.items())}"
         there.delete_all()
+
+
+def too_large(grown: dict[str, float]) -> list[str]:
+    """Name what has grown by more than it keeps: an api has a ring of 16 MiB for all who follow."""
+    return [name for name, mib in grown.items() if mib > FLAT[name]]
