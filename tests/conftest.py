@@ -13,8 +13,8 @@ from hypothesis import settings
 from tests import image, keeper, needs, servers
 
 # A change is judged by the same examples every time, here and elsewhere; `make explore` looks for new ones.
-settings.register_profile("gate", derandomize=True)
-settings.register_profile("explore", derandomize=False, print_blob=True)
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None)
 settings.load_profile("explore" if "HEROCTL_EXPLORE" in os.environ else "gate")
 
 # Whole clusters and real processes: they wait more than they compute. Begun first, so that the others fill their pauses

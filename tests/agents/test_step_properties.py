@@ -190,11 +190,10 @@ class Agent(RuleBasedStateMachine):
 
 
 TestAgent = Agent.TestCase
-TestAgent.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAgent.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @given(kills=st.sets(st.integers(0, 12)), exits=st.lists(st.integers(0, 8), max_size=4), stop=st.booleans())
-@settings(deadline=None)
 def test_killed_anywhere_it_converges_to_the_same_containers(kills: set[int], exits: list[int], stop: bool) -> None:  # noqa: FBT001 - drawn by name
     assert _after(kills, exits, stop=stop) == _after(set(), exits, stop=stop)
 

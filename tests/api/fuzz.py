@@ -77,7 +77,6 @@ class Fuzz:
     def _operation(self, operation: Any, examples: int) -> None:  # noqa: ANN401 - the library's
         @settings(
             max_examples=examples,
-            deadline=None,
             database=None,
             derandomize=True,
             phases=(Phase.generate,),

@@ -69,7 +69,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS, st.integers(1, 6))
 async def test_whoever_reads_is_told_everything_once_and_in_order(steps: list[tuple[str, object]], kept: int) -> None:
     with pytest.MonkeyPatch.context() as patched:

@@ -127,7 +127,7 @@ async def test_writes_meanwhile(api: Rig, query: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_thing_that_stays_is_left_out_or_told_twice(data: st.DataObject) -> None:
     names = st.integers(0, 30)
     stays = data.draw(st.sets(names))

@@ -161,7 +161,7 @@ def play(world: World, deeds: list[tuple[Any, ...]]) -> None:
             getattr(world, name)(world.processes[which % len(world.processes)], *more)
 
 
-BENIGN = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BENIGN = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 
 @BENIGN
@@ -313,7 +313,7 @@ def test_the_script_does_what_its_model_does(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     ask = script_at(client)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(QUESTIONS)
     def same(questions: list[tuple[int, str, int, float, int]]) -> None:
         size, key = Size(60, 12.0), secrets.token_hex(8)

@@ -232,7 +232,7 @@ def test_the_script_counts_as_the_tally_does(redis_url: str) -> None:
         st.sampled_from([0, 0, 0, 1, 5, 40]),
     )
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(deeds, max_size=100))
     def same(deeds: list[tuple[str, str, str, int]]) -> None:
         tally, now, mark = Tally(), 1_700_000_000, secrets.token_hex(6)

@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heroctl.domain.cron import cron_problem, following, latest, zone_problem
@@ -72,7 +72,6 @@ CRONS: Final = st.sampled_from(
 ZONES: Final = st.sampled_from(["UTC", BERLIN, "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"])
 
 
-@settings(deadline=None)
 @given(CRONS, ZONES, st.integers(0, 500 * 24 * 60), st.integers(0, 4 * 24 * 60))
 def test_the_newest_is_the_last_of_those_that_follow_one_another(cron: str, zone: str, start: int, span: int) -> None:
     after = _ms("2026-01-01T00:00") + start * 60_000

@@ -221,7 +221,7 @@ _EMPTY = """
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_postgres_answers_as_the_model_and_the_memory_do(dsn: str, steps: list[Step]) -> None:
     async def main() -> None:
         async with _emptied(dsn) as store:

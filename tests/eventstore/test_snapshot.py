@@ -43,7 +43,6 @@ def whole() -> State:
 # ── it comes back, and goes on ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(deadline=None)
 @given(stories.steps())
 def test_goes_on_from_every_append_as_if_it_had_been_folded(steps: list[stories.Step]) -> None:
     """Fold, write, read, fold the rest: the same state, order and topics included, wherever it is cut."""
@@ -77,7 +76,6 @@ def test_recorded_histories_go_on_from_every_append(name: str) -> None:
             assert written(state) == expected
 
 
-@settings(deadline=None)
 @given(stories.steps(), st.lists(st.integers(1, 12), min_size=1))
 def test_pages_leave_no_trace(steps: list[stories.Step], pages: list[int]) -> None:
     """Who reads the same log in other pages writes the same bytes."""
@@ -94,7 +92,6 @@ def test_pages_leave_no_trace(steps: list[stories.Step], pages: list[int]) -> No
     assert written(state) == written(world.state)
 
 
-@settings(deadline=None)
 @given(stories.steps())
 def test_what_was_read_is_written_as_it_was(steps: list[stories.Step]) -> None:
     world = stories.told(steps)
@@ -184,7 +181,7 @@ ROWS = written(whole())
 BYTES = b"".join(ROWS)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example(1, 95)  # how hard the packer tried
 @example(len(BYTES) - 5, 128)  # what fills its last byte up, before the checksum, if it does
 @given(st.integers(0, len(BYTES) - 1), st.integers(1, 255))
@@ -200,7 +197,7 @@ def test_a_changed_byte_is_noticed(at: int, flip: int) -> None:
     assert read == whole()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_change_that_the_packing_does_not_notice_is_noticed(data: st.DataObject) -> None:
     """Whoever writes to the table packs well; the hash and the shape of the frames remain."""
@@ -216,7 +213,6 @@ def test_a_part_is_not_the_whole(stop: int) -> None:
         snapshots.read([BYTES[:stop]] if stop else [])
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(BYTES) - 2), st.integers(1, 200))
 def test_a_gap_is_noticed(at: int, length: int) -> None:
     with pytest.raises(Unreadable):

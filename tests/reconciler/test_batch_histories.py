@@ -62,7 +62,7 @@ def _sound(state: State, uid: int) -> None:
     assert not well & filled.keys()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, seeds=st.lists(st.integers(0, 99), min_size=40, max_size=40))
 def test_each_slot_is_filled_once_whatever_happens_and_all_comes_to_an_end(steps: list[str], seeds: list[int]) -> None:
     cluster = up()

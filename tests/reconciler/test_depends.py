@@ -199,7 +199,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_nobody_starts_before_what_it_waits_for_and_everybody_does_then(steps: list[str]) -> None:
     made = cluster(3)

@@ -239,7 +239,7 @@ def sick(alloc: Alloc, chosen: int) -> bool:
     return alloc.slot == chosen and alloc.health == "healthy"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     first=specs(),
     then=specs(),

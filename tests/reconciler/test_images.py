@@ -170,7 +170,7 @@ def test_a_spec_that_names_a_digest_is_left_as_it_is() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", ONE, TWO, THREE]), st.integers(1, 2)), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_posted_twice_changes_once(posts: list[tuple[str, int]]) -> None:
     there = Shop()
     for known, count in posts:

@@ -26,7 +26,7 @@ def stopped(cluster: Watched, since: int) -> list[str]:
     return [event.reason for event in events if isinstance(event, AllocStopping)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(st.just(True)), st.lists(st.integers(0, 30), min_size=1, max_size=4))
 def test_whatever_is_on_a_drained_node_moves_once(history: list[Act], numbers: list[int]) -> None:
     """Whatever becomes of its deployment: under way, paused, waiting for somebody, failed, or over."""
@@ -72,7 +72,7 @@ class Budgeted(Watched):
         assert len(healthy) >= task.count - self.spare
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_one_budget_for_all_nodes_and_the_update(data: st.DataObject) -> None:
     """Drains, cancels and updates of a job that works: extra are as many as the larger of both budgets allows."""

@@ -180,7 +180,7 @@ def test_the_linter_lets_no_scheduled_time_come_twice() -> None:
     assert len(cluster.launches()) == 1, "and the fold takes none"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(("wait", "forget", "lose", "force", "long")), st.integers(1, 400)), max_size=30)
 )

@@ -208,7 +208,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(steps, min_size=5, max_size=60))
 def test_it_picks_what_asking_every_node_would_pick(steps: list[Step]) -> None:
     """Through changes of the nodes, several shapes and several passes over the same heaps."""

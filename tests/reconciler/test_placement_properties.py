@@ -44,7 +44,7 @@ def _nodes(labels: list[str | None]) -> State:
     return state
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(["a", "b", "c"], 20, {"a": 65}, 0)  # 13, 3.5 and 3.5: two more are wanted by one each of three
 @given(
     st.lists(st.sampled_from([*ZONES, None]), min_size=1, max_size=10),
@@ -163,7 +163,7 @@ def _act(cluster: Placed, act: tuple[Any, ...]) -> None:
         cluster.wait(8_000)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(acts, min_size=4, max_size=14))
 def test_nobody_is_anywhere_it_may_not_be_and_whoever_waits_is_told_why(story: list[tuple[Any, ...]]) -> None:
     cluster = Placed()

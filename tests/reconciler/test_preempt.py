@@ -40,7 +40,7 @@ def alloc(n: int, cpu: int, memory: int, port: int = 0) -> Alloc:
 sizes = st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([0, 0, 0, 80, 81]))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(sizes, max_size=7), st.integers(0, 6), st.integers(0, 6), st.sampled_from([(), (80,), (80, 81)]))
 def test_the_fewest_make_way_and_only_if_it_helps(
     held: list[tuple[int, int, int]], cpu: int, memory: int, ports: tuple[int, ...]
@@ -98,7 +98,7 @@ class Pushed(Watched):
 jobs = st.tuples(st.integers(1, 3), st.sampled_from([1, 2, 3]), st.sampled_from([10, 19, 20, 50, 60, 100]))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @example([4], [(1, 1, 10), (1, 3, 19), (1, 2, 20), (1, 2, 50)])  # what makes way for the last leaves room for another
 @given(st.lists(st.sampled_from([2, 3, 4]), min_size=1, max_size=3), st.lists(jobs, min_size=1, max_size=5))
 def test_it_comes_to_rest_and_nobody_waits_whom_others_could_let_in(

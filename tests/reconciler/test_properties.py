@@ -261,7 +261,7 @@ def check_filled(cluster: Watched, job: Job) -> None:
     assert job.blocked == ()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(st.booleans()))
 def test_whatever_happened_the_next_good_version_is_deployed(history: list[Act]) -> None:
     """On the way `Watched` looks at every decision; in the end, when all is well, every job is as it is wanted."""
@@ -280,7 +280,7 @@ def test_whatever_happened_the_next_good_version_is_deployed(history: list[Act])
     assert cluster.look().pieces == ()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(st.just(True)))
 def test_whatever_happened_every_slot_is_filled_again(history: list[Act]) -> None:
     """Without anybody's help: by the version that is wanted, or, where its deployment failed, by one before it."""

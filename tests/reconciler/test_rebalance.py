@@ -206,7 +206,7 @@ def test_a_node_that_was_away_is_none_that_joins() -> None:
 # ── whatever the cluster is like ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     nodes=st.lists(st.sampled_from([2, 4, 8, 16]), min_size=1, max_size=5),
     later=st.lists(st.sampled_from([2, 4, 8, 16]), min_size=1, max_size=4),

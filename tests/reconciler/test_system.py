@@ -151,7 +151,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(STEPS, OPTIONS, st.randoms(use_true_random=False))
 def test_one_on_every_node_that_fits_in_calm_and_never_more_than_an_update_takes(
     steps: list[str],

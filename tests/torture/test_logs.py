@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e import loud
 from tests.e2e.cluster import cluster
-from tests.e2e.runtimes import Processes
+from tests.e2e.runtimes import Processes, Runtime
 from tests.e2e.specs import job
 from tests.torture.conftest import Witness
 from tests.waiting import until
@@ -19,9 +19,9 @@ FLAT = {"api-1": 32.0, "agent-1": 12.0, "reconciler-1": 12.0, "redis": 12.0}  # 
 FEW = 5.0  # ms, below which twice as long is nothing
 
 
-def test_a_workload_at_full_speed_for_a_minute(witness: Witness) -> None:
-    with cluster(Processes()) as there, witness("a workload at full output speed, followed", "process") as run:
-        there.submit(loud.spec(there, "loud", WARM + UNFOLLOWED + FOLLOWED + 15))
+def test_a_workload_at_full_speed_for_a_minute(witness: Witness, runtime: Runtime) -> None:
+    with cluster(runtime) as there, witness("a workload at full output speed, followed", runtime.name) as run:
+        there.submit(loud.spec(there, "loud", int(WARM + UNFOLLOWED + FOLLOWED) + 15))
         loud.p99(there, WARM)
         before = loud.p99(there, UNFOLLOWED)
         ears = loud.Ears(there, "loud", None)
