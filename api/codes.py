@@ -121,6 +121,9 @@ CODES: Final[dict[str, Code]] = {
     "allocation_not_running": Code(
         Conflict, "Nothing of the allocation runs now: it is being started, or about to be.", "Wait until it runs."
     ),
+    "browser_refused": Code(
+        Forbidden, "A WebSocket was asked for with an `Origin`, as browsers do.", "Use the command line."
+    ),
     "upgrade_required": Code(
         UpgradeRequired, "The route speaks over a WebSocket.", "Open one, in the subprotocol that `message` names."
     ),

@@ -53,6 +53,7 @@ _log: Final = structlog.get_logger(__name__)
     "allocation_over",
     "allocation_stopping",
     "allocation_not_running",
+    "browser_refused",
     "upgrade_required",
     status=(),
 )
@@ -62,7 +63,7 @@ async def plain(call: Call) -> Answer:
     _upgrade()
 
 
-@tells(None, "exec_not_found", "upgrade_required", status=())
+@tells(None, "exec_not_found", "browser_refused", "upgrade_required", status=())
 async def plain_agent(call: Call) -> Answer:
     """Come for a command that somebody has run on this node, over a WebSocket; its id is good once."""
     del call
@@ -91,9 +92,10 @@ async def attend(call: Call, socket: Socket) -> None:
             await socket.close(BROKEN, "an error of the server, which is in its log")
             raise
         end = Fault(refusal.code, refusal.message)
-    with contextlib.suppress(Gone):
-        await socket.put(text(end))
-    await socket.close(_closing(end))
+    with contextlib.suppress(Gone, TimeoutError):
+        async with asyncio.timeout(call.parts.bounds.patience):  # who reads nothing is not waited for
+            await socket.put(text(end))
+            await socket.close(_closing(end))
 
 
 def _allowed(call: Call) -> Alloc:

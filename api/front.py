@@ -225,6 +225,7 @@ class Front:
         """Serve a WebSocket. Who is refused before it is opened gets the answer that a plain request would get."""
         try:
             await self._admit(scope, exchange)
+            _no_page(scope)
             if exchange.row not in self.meets:
                 raise Invalid("invalid_request", "this route speaks over no WebSocket")  # noqa: TRY301 - answered below
             exchange.status = 101
@@ -354,6 +355,12 @@ def _spelled(scope: Any) -> Any:  # noqa: ANN401 - ASGI
     """Spell the path in the router's way, before anybody reads it: all have to find the same words at its places."""
     path = normalize_path(scope["path"])
     return scope if path == scope["path"] else {**scope, "path": path}
+
+
+def _no_page(scope: Any) -> None:  # noqa: ANN401 - ASGI
+    """Refuse what comes from a page: browsers always name its origin, open sockets across sites, and ask nobody."""
+    if any(name == b"origin" for name, _ in scope["headers"]):
+        raise Forbidden("browser_refused", "no WebSocket is opened for pages in browsers: use the command line")
 
 
 def _allowed(path: str) -> str:

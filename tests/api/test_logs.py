@@ -8,14 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from redis import Redis
 
 from api.log_feed import LogFeed, Sieve, Wish
-from api.log_past import Mark
-from api.log_sweep import cut_off, sweep
-from api.logs import Entry, LogStore, Size, Told
+from api.log_sweep import sweep
+from api.logs import Entry, LogStore, Told
 from heroctl.domain.logs import Batch, Line, Shipment, log_key, marker
 from heroctl.domain.policy import Grants, Reach
 from tests.api.rig import Asking, Rig
@@ -372,26 +369,6 @@ async def test_all_together_keep_within_their_bytes_the_oldest_go_first(api: Rig
     left = await lines(api, f"/v1/logs/{web.alloc}")
     assert left
     assert left[-1].startswith("59 ")
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 1000)), min_size=1, max_size=20),
-    st.integers(1, 5000),
-)
-def test_a_cut_is_made_where_there_is_too_much_and_only_as_far_as_needed(
-    made: list[tuple[int, int, int]], most: int
-) -> None:
-    sizes = [Size(f"k{number}", size, at, at + span) for number, (size, at, span) in enumerate(made)]
-    cut = cut_off(sizes, most)
-    assert (cut is None) == (sum(each.bytes for each in sizes) <= most)
-    if cut is not None:
-        assert sum(each.bytes for each in sizes if each.first >= cut) <= most
-
-
-def test_a_mark_is_read_back_and_nonsense_is_none() -> None:
-    assert Mark.parse("12-3-4-abc") == Mark(12, 3, 4, "abc")
-    for text in ("", "1", "1-2-3-", "a-b-c-d", "1-2-3", "²-1-1-a", "9" * 30 + "-1-1-a"):
-        assert Mark.parse(text) is None
 
 
 async def test_a_stream_of_one_allocation_tells_nothing_more_once_its_namespace_is_taken_away(

@@ -64,11 +64,16 @@ def opened(there: Cluster, alloc: str, *, api: int = 1, token: str | None = None
     return dialled(there, f"/v1/allocations/{alloc}/exec", api=api, token=token)
 
 
-def dialled(there: Cluster, path: str, *, api: int = 1, token: str | None = None) -> ClientConnection:
+def dialled(
+    there: Cluster, path: str, *, api: int = 1, token: str | None = None, more: dict[str, str] | None = None
+) -> ClientConnection:
     return connect(
         f"ws{there.url(api).removeprefix('http')}{path}",
         subprotocols=[Subprotocol(PROTOCOL)],
-        additional_headers={"Authorization": f"Bearer {there.client.token if token is None else token}"},
+        additional_headers={
+            "Authorization": f"Bearer {there.client.token if token is None else token}",
+            **(more or {}),
+        },
         max_size=MOST,
         compression=None,
         proxy=None,
@@ -218,6 +223,14 @@ def test_who_may_not_is_refused_and_a_right_that_is_taken_ends_what_runs(there: 
         end = heard(peer)[1]
         assert isinstance(end, Fault)
         assert end.error == "token_invalid"
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", ""])
+def test_a_page_in_a_browser_is_refused_whatever_its_token(there: Cluster, alloc: str, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        dialled(there, f"/v1/allocations/{alloc}/exec", more={"Origin": origin})
+    assert refused.value.response.status_code == 403
+    assert b'"browser_refused"' in (refused.value.response.body or b"")
 
 
 def test_a_ticket_is_good_once_and_for_its_node_only(there: Cluster, alloc: str) -> None:
