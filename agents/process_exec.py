@@ -17,7 +17,7 @@ from agents import beside, descendants
 from agents.attached import Attached
 from heroctl.domain.execs import PART, STDERR, STDOUT, Start
 
-_QUIET: Final = 0.2  # seconds of silence after its end, where something that it left behind still has its output
+_QUIET: Final = 1.0  # seconds of silence after its end, where something that it left behind still has its output
 _SIZE: Final = struct.Struct("HHHH")
 
 

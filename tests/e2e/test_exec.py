@@ -169,7 +169,7 @@ def test_a_caller_who_leaves_takes_the_command_along(there: Cluster, alloc: str)
     word = f"8{os.getpid()}"
     with running(there, alloc, "sh", "-c", f"sleep {word} & echo begun; wait") as peer:
         until_written(peer, b"begun")
-        assert _runs(f"sleep\0{word}")
+        until(lambda: _runs(f"sleep\0{word}"), what="its child")
     until(lambda: not _runs(f"sleep\0{word}"), what="the end of the command")
     [ended] = until(lambda: _audited(there, "exec_ended", 1), what="its end in the audit")
     assert ended["data"]["reason"] == "exec_left"
