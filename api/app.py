@@ -24,7 +24,8 @@ from api.query import arguments
 from api.questions import Question, name_of
 from api.reads import Page, Query, Reader, Reading
 from api.requestlog import RequestLog, Subject
-from api.routes import AT, ROUTES, WAITING, Meeting, Row
+from api.routes import ROUTES
+from api.row import AT, WAITING, Meeting, Row
 from api.socket import Socket
 from api.wait import Outcome, Poll, poll_of
 from eventstore.view import Change

@@ -7,7 +7,7 @@ from api.answer import Answer
 from api.errors import answer_to, refusal_of
 from api.limits import Counted
 from api.requestlog import NOTHING
-from api.routes import Row
+from api.row import Row
 from heroctl.domain.errors import Refusal
 
 

@@ -27,7 +27,8 @@ from api.limits import Limited, key_of, tier
 from api.parts import Parts
 from api.proxies import client_of
 from api.requestlog import NOTHING, RequestLog, Subject
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from api.socket import Socket
 from eventstore.internals import INTERNALS
 from eventstore.refusals import Refused

@@ -21,7 +21,7 @@ from heroctl.domain.events import Opaque
 
 if TYPE_CHECKING:
     from api.call import Call
-    from api.routes import Row
+    from api.row import Row
 
 _HEADER: Final = NAME.lower().encode()
 _SANE: Final = re.compile(rb"[^\x00-\x1f\x7f]{1,255}")

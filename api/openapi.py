@@ -15,7 +15,7 @@ from api import arguments
 from api.codes import known
 from api.contract import JSON
 from api.refusals import HEALTH, by_status, caches, codes_of, told, writes
-from api.routes import AT, Row
+from api.row import AT, Row
 from api.samples import Sampler
 from api.wire import Refused
 from heroctl.domain import jobschema

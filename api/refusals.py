@@ -9,7 +9,7 @@ from typing import Final
 
 from api.codes import CODES, known
 from api.contract import LINES, NOTHING, STREAM, Told, told_by
-from api.routes import AT, Row
+from api.row import AT, Row
 from heroctl.domain import spec
 
 HEALTH: Final = "/v1/health/"

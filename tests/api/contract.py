@@ -16,7 +16,8 @@ from litestar.utils import normalize_path
 from api.contract import told_by
 from api.openapi import document
 from api.refusals import OF_NO_ROUTE
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from api.wait import ClientLeft
 from heroctl.domain.shape import Schema
 from tests.growth import whole

@@ -27,7 +27,8 @@ from schemathesis.checks import (
 )
 
 from api.openapi import document
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from tests.api import contract
 
 CHECKS: Final = [

@@ -10,7 +10,8 @@ from typing import Any, Final
 import requests
 
 from api.refusals import caches
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from eventstore.cursors import PostgresCursors
 from eventstore.database import Database
 from eventstore.deliveries import CURSOR, Attempt, New, PostgresDeliveries

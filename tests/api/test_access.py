@@ -9,12 +9,13 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
-from api import access, app, front, routes
+from api import access, app, front, row
 from api.access import Principal, may
 from api.call import Call
 from api.jobs import listing
 from api.reads import Query, Reading
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from api.world import World
 from heroctl.domain import policy
 from heroctl.domain.policy import BUILT_IN, grants
@@ -114,10 +115,10 @@ async def test_the_matrix_finds_a_bug(
 
 
 def test_a_route_without_access_cannot_be_written() -> None:
-    for make in (routes.read, routes.do, Row):
+    for make in (row.read, row.do, Row):
         assert inspect.signature(make).parameters["access"].default is inspect.Parameter.empty
     with pytest.raises(ValueError, match="shared"):
-        routes.read("/v1/self", access.ANYONE, listing)
+        row.read("/v1/self", access.ANYONE, listing)
 
 
 async def test_a_read_for_which_nobody_asked_who_may_see_it_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:

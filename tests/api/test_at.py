@@ -9,7 +9,8 @@ import pytest
 
 from api.historian import READERS
 from api.questions import name_of
-from api.routes import AT, ROUTES
+from api.routes import ROUTES
+from api.row import AT
 from heroctl.domain.assignment import SyncRequest
 from heroctl.domain.events import JobDeleted, NodeEligibilitySet
 from heroctl.domain.sampling import Measured, SamplesRequest, Taken

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from api.refusals import told
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from tests.api.fuzz import filled
 from tests.api.rig import Rig
 from tests.api.specs import join

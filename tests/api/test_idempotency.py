@@ -17,7 +17,8 @@ from api.answer import answer
 from api.call import Call
 from api.idempotency import perform
 from api.marks import Marks
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from api.write import Writer
 from eventstore.appender import Answer, Appender
 from eventstore.codec import Sealed, seal

@@ -16,7 +16,8 @@ import yaml
 from api.codes import CODES, explained, known
 from api.contract import told_by
 from api.refusals import OF_NO_ROUTE, codes_of
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from heroctl.domain.errors import Refusal
 from heroctl.domain.shape import DIALECT
 from tests import house

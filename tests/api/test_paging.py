@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from api.marks import KEY_BYTES, Marks
 from api.paging import Asked, cursor_at, cut, place_of, wanted
 from api.reads import Pages, Reading
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from api.wire import encode
 from heroctl.domain.errors import Invalid
 from tests.api.rig import Reply, Rig

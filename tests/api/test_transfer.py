@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from eventstore.members import Present
 from heroctl.domain.events import CoordinatorElected, CoordinatorTransferred
 from heroctl.domain.records import Member

@@ -14,7 +14,8 @@ import pytest
 
 from api.codes import known
 from api.refusals import codes_of
-from api.routes import ROUTES, Row
+from api.routes import ROUTES
+from api.row import Row
 from tests import servers
 from tests.api import recipes
 from tests.api.fuzz import Fuzz, filled
