@@ -18,6 +18,7 @@ from api.world import World
 from heroctl.domain.duration import Duration
 from heroctl.domain.errors import Problem, not_found
 from heroctl.domain.events import TokenCreated, TokenKind
+from heroctl.domain.evolve.access import token_of
 from heroctl.domain.giving import end_of, refuse_longer, refuse_more_to
 from heroctl.domain.holders import Token
 from heroctl.domain.intents import access as intents
@@ -113,14 +114,14 @@ async def create(call: Call) -> Answer:
 
     def decide(state: State, credential: str) -> Change:
         change = intents.create_token(state, replace(event, credential=credential))
-        refuse_more_to(state, call.principal.grants, _token(event, 0))
+        refuse_more_to(state, call.principal.grants, token_of(event, 0))
         refuse_longer(state, call.principal.token, event.expires_at)
         return change
 
     decide(call.parts.view.state, "")  # what is refused anyway leaves no row
     credential = await call.parts.vault.put("token", tokens.hashed(secret))
     index = await call.write(claim_stream("token", identity), lambda state: decide(state, credential))
-    shown = _show(_token(event, call.parts.view.state.time), lambda _: None)
+    shown = _show(token_of(event, call.parts.view.state.time), lambda _: None)
     return answer(MadeToken(**structs.asdict(shown), secret=tokens.spell("ht", identity, secret)), 201, index=index)
 
 
@@ -152,21 +153,6 @@ def _of_maker(call: Call) -> tuple[tuple[str, ...], tuple[str, ...], int | None]
         mine = state.tokens[who.token]
         return mine.namespaces, mine.jobs, mine.expires_at
     return intents.find_user(state, who.user).namespaces, EVERYWHERE, end_of(state, who.token)
-
-
-def _token(event: TokenCreated, now: int) -> Token:
-    return Token(
-        event.id,
-        event.name,
-        event.user,
-        event.roles,
-        event.credential,
-        event.expires_at,
-        event.kind,
-        event.namespaces,
-        event.jobs,
-        created_at=now,
-    )
 
 
 def lifetime(text: str | None, problems: list[Problem]) -> float | None:

@@ -42,8 +42,9 @@ def _user_deleted(state: State, event: e.UserDeleted, touch: Touch) -> None:
     touch.add(ACL)
 
 
-def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
-    state.tokens[event.id] = Token(
+def token_of(event: e.TokenCreated, made: int) -> Token:
+    """Give the token that is made by this event at that moment, in ms."""
+    return Token(
         event.id,
         event.name,
         event.user,
@@ -53,8 +54,12 @@ def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
         event.kind,
         event.namespaces,
         event.jobs,
-        created_at=touch.time,
+        created_at=made,
     )
+
+
+def _token_created(state: State, event: e.TokenCreated, touch: Touch) -> None:
+    state.tokens[event.id] = token_of(event, touch.time)
     touch.add(ACL)
 
 
