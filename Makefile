@@ -90,8 +90,8 @@ bench: $(VENV)/.installed-test ## Measure the hot paths (ONLY=case, JSON=file)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
 
 .PHONY: torture
-torture: $(VENV)/.installed-test ## Break things on purpose, for an hour at most
-	@timeout --kill-after=30 3600 $(BIN)/pytest -p no:xdist tests/torture $(TESTS)
+torture: $(VENV)/.installed-test ## Break things on purpose, for two hours at most
+	@timeout --kill-after=30 7200 $(BIN)/pytest -p no:xdist tests/torture $(TESTS)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra dev --extra otlp --group build
