@@ -18,11 +18,12 @@ from tests.e2e.test_files_and_volumes import variables
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
+RESCHEDULE = {"delay": "1s"}
 UPDATE = {"min_healthy_time": "1s", "healthy_deadline": "20s", "progress_deadline": "1m"}
 
 
 def database(there: Cluster, release: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of a task
-    return served(there, "db", release, **{"count": 1, "update": UPDATE, **fields})
+    return served(there, "db", release, **{"count": 1, "update": UPDATE, "reschedule": RESCHEDULE, **fields})
 
 
 def user(there: Cluster) -> dict[str, Any]:
