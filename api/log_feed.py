@@ -30,7 +30,7 @@ from heroctl.domain.topics import ALLOCS
 
 RIGHT: Final = "log:read"
 TICK: Final = 0.1  # seconds between two reads
-CHUNK: Final = 256 << 10  # bytes that a reader gets at a time
+CHUNK: Final = 64 << 10  # bytes that a reader gets at a time
 EARLIER: Final = 5_000  # ms before it was heard of, of a new allocation's lines
 _RING: Final = 16 << 20
 _CHUNKS: Final = 64

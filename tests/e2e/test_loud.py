@@ -14,11 +14,13 @@ from tests.e2e.specs import job
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
+PATIENCE = 8  # seconds for which a reader may take nothing
+MOST = 40.0  # MiB: the lines that an api keeps for all who follow, and a few pieces for each
 
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Cluster]:
-    with cluster(Processes()) as made:
+    with cluster(Processes(), environ={"HEROCTL_STREAM_PATIENCE": str(PATIENCE)}) as made:
         yield made
 
 
@@ -34,6 +36,29 @@ def test_each_line_is_told_or_counted(alone: Cluster) -> None:
         assert ears.dropped > 0, "it wrote more than is kept of one"
     finally:
         ears.close()
+        alone.delete_all()
+
+
+def test_who_follows_and_reads_nothing_costs_no_memory_and_is_cut(alone: Cluster) -> None:
+    """Each of the twenty would be sent some MiB a second."""
+    alone.submit(loud.spec(alone, "loud", 14))
+    ears = loud.Ears(alone, "loud", None)
+    lazy = []
+    try:
+        until(lambda: ears.told, what="the first lines")
+        before = loud.sizes(alone)["api-1"]
+        lazy = [loud.deaf(alone, "loud") for _ in range(20)]
+        log = alone.parts["api-1"].log
+        until(lambda: log.read_text().count("slow_reader_cut") == len(lazy), timeout=60, what="their end")
+        grown = loud.sizes(alone)["api-1"] - before
+        assert grown < MOST, f"{grown:.0f} MiB more"
+        until(lambda: ears.total >= 0 or ears.faults, timeout=90, what="its last line")
+        assert ears.faults == []
+        assert ears.next == ears.total, "who reads was told all of it meanwhile"
+    finally:
+        ears.close()
+        for each in lazy:
+            each.close()
         alone.delete_all()
 
 
