@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +12,7 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.wire import whole_stamp
+from heroctl.domain.checks import NODE_NAME
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.events import NodeRegistered
 from heroctl.domain.intents import nodes as intents
@@ -21,7 +21,6 @@ from heroctl.domain.state import State
 
 USUAL_LIFE: Final = 3600.0  # seconds of a join token
 LONGEST_LIFE: Final = 7 * 24 * 3600.0
-_NODE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
 
 class NewJoinToken(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +76,7 @@ async def create_token(call: Call) -> Answer:
 async def join(call: Call) -> Answer:
     """Spend a join token for a node: 201 `{id, name, token, cluster}`."""
     wanted = await call.body(Join)
-    if _NODE_NAME.fullmatch(wanted.name) is None:
+    if NODE_NAME.fullmatch(wanted.name) is None:
         problem = Problem("name", "invalid_value", "a node's name is a host name: a-z, 0-9, '-' and '.', at most 63")
         raise Invalid("invalid_body", f"name: {problem.message}", details=(problem,))
     token = await call.parts.gate.join_token(wanted.token)

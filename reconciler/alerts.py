@@ -15,7 +15,7 @@ import structlog
 
 from eventstore.log import Append, Busy, Conflicted, Displaced, Fenced, Log, LogUnavailable
 from eventstore.samples import Samples, Wanted
-from eventstore.series import Point, parts_of, points, step_of
+from eventstore.series import Point, Run, parts_of, points, step_of
 from eventstore.view import View
 from heroctl.domain.alerts import Alert, judge
 from heroctl.domain.events import Meta
@@ -56,6 +56,8 @@ class Alerts:
             except LogUnavailable as error:
                 _log.info("alerts_not_judged", error=str(error))
                 return
+            except Exception:  # noqa: BLE001 - whatever is wrong with one alert, the others are judged
+                _log.exception("alert_failed", alert="/".join(key))
 
     async def _judge(self, alert: Alert) -> None:
         place, now = self._view.position, int(self._now())
@@ -95,7 +97,7 @@ class Alerts:
             return {}
         parts = parts_of(begin // step * step, now + 1, step, await samples.rolled())
         runs = await samples.read([each.id for each in found], said.metric, parts)
-        return {
-            each.name: points([run for run in runs if run.subject == each.id], begin, now + 1, step, "avg")
-            for each in found
-        }
+        own: dict[int, list[Run]] = {each.id: [] for each in found}
+        for run in runs:
+            own[run.subject].append(run)
+        return {each.name: points(own[each.id], begin, now + 1, step, "avg") for each in found}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
+from heroctl.domain.checks import NAME, NODE_NAME
 from heroctl.domain.errors import Invalid, NotFound, Problem, not_found
 from heroctl.domain.events.alerts import AlertFired, AlertResolved, AlertSet, Comparison
 from heroctl.domain.metrics import METRICS, STEP, Kind
@@ -88,9 +89,7 @@ def check(said: AlertSet) -> None:
 
 
 def _problems(said: AlertSet) -> Sequence[Problem]:
-    found = []
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", said.name) is None:
-        found.append(Problem("name", "invalid_name", "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"))
+    found = list(_misnamed(said))
     known = [metric.name for metric in METRICS if kind_of(said) in metric.of]
     if said.metric not in known:
         of = "an allocation" if kind_of(said) == "alloc" else "a node"
@@ -102,6 +101,16 @@ def _problems(said: AlertSet) -> Sequence[Problem]:
     if len(said.description) > 500:
         found.append(Problem("description", "out_of_range", "at most 500 characters"))
     return found
+
+
+def _misnamed(said: AlertSet) -> Iterator[Problem]:
+    """Name what nothing can be called: nobody is told of it, and a database may refuse to look for it."""
+    expected = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
+    for path, name in (("name", said.name), ("job", said.job), ("task", said.task)):
+        if (name or path == "name") and NAME.fullmatch(name) is None:
+            yield Problem(path, "invalid_name", expected)
+    if said.node and NODE_NAME.fullmatch(said.node) is None:
+        yield Problem("node", "invalid_name", "a node's name is a host name: a-z, 0-9, '-' and '.', at most 63")
 
 
 def absent(namespace: str, name: str) -> NotFound:

@@ -19,6 +19,7 @@ from heroctl.domain.scraping import Metrics
 from heroctl.domain.spec import DYNAMIC_PORTS, MAX_COUNT, MAX_ENV, Health, Job, Task
 
 NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+NODE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 ENV_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
 PORT_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
 HEADER: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from eventstore.samples import Subject, Wanted
 from reconciler.alerts import Alerts
 from tests.api.rig import Rig
 from tests.api.test_metrics import running
@@ -67,3 +70,24 @@ async def test_it_fires_and_is_over_once_each(api: Rig) -> None:
     api.clock.now += 300
     await watch.look()
     assert parts.view.index == fired + 1, "what is not measured fires for nothing"
+
+
+async def test_an_alert_that_cannot_be_judged_costs_no_other(api: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, alloc = await running(api)
+    await first.measured({"cpu_percent": 50.0}, alloc)
+    for name, job in (("a-poisoned", "poison"), ("hot", "web")):
+        await api.post("/v1/alerts", HOT | {"name": name, "job": job, "for": "0s"})
+    parts = api.parts
+    find = parts.usage.samples.find
+
+    async def finds(wanted: Wanted, since: int) -> list[Subject]:
+        if wanted.job == "poison":
+            raise RuntimeError("no database takes this")
+        return await find(wanted, since)
+
+    monkeypatch.setattr(parts.usage.samples, "find", finds)
+    await Alerts(parts.log, parts.view, parts.usage.samples, lambda: api.log.epoch, parts.usage.now).look()
+    assert {each["name"]: each["state"] for each in (await api.get("/v1/alerts")).body} == {
+        "a-poisoned": "ok",
+        "hot": "firing",
+    }

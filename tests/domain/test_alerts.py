@@ -81,6 +81,10 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
         (replace(SAID, metric="load"), "metric"),
         (replace(SAID, seconds=30_000), "for"),
         (replace(SAID, job="", task="app"), "job"),
+        (replace(SAID, job="a\0b"), "job"),
+        (replace(SAID, task="../app"), "task"),
+        (replace(SAID, job="", metric="cpu", node="n\0"), "node"),
+        (replace(SAID, job="", metric="cpu", node="n" * 64), "node"),
         (replace(SAID, description="x" * 501), "description"),
     ],
 )
