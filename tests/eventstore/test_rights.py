@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +206,34 @@ def test_what_a_later_release_adds_is_granted_without_naming_the_role(
         for table in ("later", "hidden"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 application.execute(f"DELETE FROM heroctl.{table}")
+
+
+async def test_who_comes_while_the_owner_is_at_it_waits_for_the_rights_too(
+    roles: Roles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go_on, given = threading.Event(), threading.Event(), rights.grant
+
+    def late(connection: psycopg.Connection, application: str = "") -> None:
+        held.set()
+        assert go_on.wait(30)
+        given(connection, application)
+
+    monkeypatch.setattr(rights, "grant", late)
+    owner = asyncio.create_task(asyncio.to_thread(migrate, roles.owning, application=roles.application))
+    assert await asyncio.to_thread(held.wait, 30)
+    comer = asyncio.create_task(asyncio.to_thread(migrate, roles.own))
+    with psycopg.connect(roles.dsn, autocommit=True) as admin:
+        waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await eventually(lambda: comer.done() or admin.execute(waits).fetchall())
+    assert not comer.done()
+    go_on.set()
+    await asyncio.gather(owner, comer)
+
+
+def test_who_was_given_nothing_is_told_whom_to_ask(roles: Roles) -> None:
+    migrate(roles.owning)
+    with pytest.raises(LogUnavailable, match="run `python -m eventstore migrate` as its owner"):
+        migrate(roles.own)
 
 
 def test_a_grant_too_many_is_taken_back(made: Roles) -> None:
