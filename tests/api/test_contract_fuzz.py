@@ -21,7 +21,7 @@ def fuzz(tmp_path: Path, postgres_dsn: str, redis_url: str) -> Iterator[Fuzz]:
         yield recipes.seeded(made, postgres_dsn)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_every_answer_is_documented(fuzz: Fuzz) -> None:
     recipes.each_once(fuzz)
     fuzz.all(examples=8)
