@@ -30,6 +30,7 @@ def served(there: Cluster, name: str, release: str, **fields: Any) -> dict[str, 
     known = {
         "count": COUNT,
         "script": _SERVE[there.runtime.name].format(release),
+        "resources": {"cpu": 0.2, "memory": "32MB", "disk": "1MB"},  # with less an interpreter begins for seconds
         "ports": {"http": 8080},
         "health": {"http": "/", "interval": "300ms", "timeout": "2s", "retries": 3, "start_period": "10s"},
         "update": UPDATE,
