@@ -32,8 +32,8 @@ _LONG: Final = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Take one worker more than there are cores: on average each of them waits half of the time."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Take two workers more than there are cores: on average each of them waits half of the time."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
