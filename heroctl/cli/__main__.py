@@ -5,17 +5,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from heroctl.cli import processes
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # of where the output goes
 
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
+    _open_what_is_closed()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Let there be all three streams: whoever started us may have closed some, as `<&-` does."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -33,9 +44,19 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.write("\n")
         return 130
     except BrokenPipeError:
-        # Whoever reads has gone, as `head` does. Nothing may be written while the interpreter ends, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nothing_more()  # whoever reads has gone, as `head` does
         return 141
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _write_nothing_more()
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+        return 1
+
+
+def _write_nothing_more() -> None:
+    """Let nothing be written to standard output, also while the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

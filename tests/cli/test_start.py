@@ -113,3 +113,26 @@ def test_a_reader_that_left_is_no_error(api: FakeApi) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)])
+def test_a_stream_that_is_closed_is_no_error(api: FakeApi, closed: str, code: int) -> None:
+    api.page("/v1/jobs", [samples.job()])
+    line = f'"{sys.executable}" -m heroctl.cli job list --address {api.address} {closed}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_command_without_standard_input_says_what_is_wrong_with_what_was_asked(api: FakeApi) -> None:
+    line = f'"{sys.executable}" -m heroctl.cli alloc exec a1b2 --address {api.address} <&-'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: "), done.stderr
+
+
+def test_a_full_disk_is_told_in_a_line(api: FakeApi) -> None:
+    api.page("/v1/jobs", [samples.job()])
+    command = [sys.executable, "-m", "heroctl.cli", "job", "list", "--address", api.address]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
