@@ -133,7 +133,7 @@ class Run:
         """End the launch if it is time, and tell whether it did."""
         spent = next(self._spent(), None)
         if spent is not None:
-            self._finish("failed", f"{spent.task}[{spent.slot}] {ended(spent).partition(chr(10))[0]}"[:_SAID])
+            self._finish("failed", f"{spent.task}[{spent.slot}] {ended(spent)}"[:_SAID])
             for alloc in self.newest.values():
                 if alloc.live:
                     self._draft.stop(alloc, "launch_failed")

@@ -97,5 +97,6 @@ def _by(alloc: Alloc) -> str:
 
 
 def _reason(alloc: Alloc) -> str:
-    said = alloc.message or alloc.reason
-    return f" ({said})" if said else ""
+    """Give the line that says what happened: those after it are what the workload wrote. Not the same code twice."""
+    said = alloc.message.partition("\n")[0] or alloc.reason
+    return f" ({said})" if said and said != f"exited with code {alloc.exit_code}" else ""
