@@ -28,6 +28,7 @@ from reconciler.planner.plan import MAX_EVALUATIONS, MAX_PLACEMENTS
 from reconciler.planner.rollout import decide
 from reconciler.planner.scene import Scene
 from reconciler.planner.slots import Slot
+from reconciler.planner.system import unseated
 from reconciler.planner.words import amount, ended, life, span
 
 Standing = Literal[
@@ -121,6 +122,8 @@ class _Explaining:
             return Case(f"{self._job.name} is stopped by a user{more}")
         spec = specs.decode(self._job.current.spec)
         every = [(task, slot) for task in spec.tasks for slot in self._draft.slots.get(task.name, ())]
+        if self._job.type == "system":
+            every += [(task, slot) for task in spec.tasks for slot in unseated(self._draft, task)]
         chosen = sorted(every, key=lambda each: self._is_plain(each[1]))[:MOST_SLOTS]  # stable
         slots = sorted((self._slot(task, slot) for task, slot in chosen), key=lambda case: case.well)
         if self._job.type == "batch":
@@ -296,6 +299,9 @@ class _Explaining:
     def _outdated(self, slot: Slot, old: Alloc) -> tuple[Standing, str, int | None]:
         """Tell why an outdated replica is still there, and nothing new beside it."""
         deployment, told = self._deployment, self._told(old)
+        node = self._state.nodes.get(old.node)
+        if self._job.type == "system" and (node is None or not node.eligible):
+            return "kept", f"{told} stays: its node takes nothing new", None
         if deployment is None or not deployment.active:
             return "kept", f"{told} stays: no deployment is under way", None
         if deployment.status == "paused":

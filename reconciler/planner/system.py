@@ -91,7 +91,7 @@ class SystemRollout(TaskRollout):
         if lacking:
             listed = ", ".join(f"{each} {reason}" for reason, each in counted(lacking).items())
             self.reasons[f"{len(lacking)} of {amount(len(self.slots), 'node')}: {listed}"] = None
-        if not self.slots:
+        if not self.slots and not any(slot.fresh for slot in unseated(self._draft, self.task)):
             rooms, shape = self._scene.fleet.rooms, self._scene.fleet.shape(self._ask)
             self.reasons[summed(filter(None, (shape.verdict(room).lack for room in rooms.values())))] = None
 
@@ -99,6 +99,19 @@ class SystemRollout(TaskRollout):
         """Say what a seat's node lacks for another replica, or None."""
         node = self._draft.seats[self.name, number]
         return self._draft.lacking(node, self._ask)
+
+
+def unseated(draft: Draft, task: specs.Task) -> list[Slot]:
+    """Give a slot each to those of a task that live on nodes without a seat, where they stay as they are."""
+    summary = draft.job.current.task(task.name)
+    kinds = Kinds(summary.content if summary is not None else "", draft.job.renewed, frozenset())
+    seated = {node for (name, _), node in draft.seats.items() if name == task.name}
+    found = []
+    for alloc in draft.scene.state.allocs_of(draft.job.uid):
+        if alloc.task == task.name and alloc.live and alloc.node not in seated:
+            found.append(slot := Slot(alloc.slot))
+            slot.enter(alloc, kinds, lambda alloc: alloc.n)
+    return found
 
 
 def _is_torn(node: Node, replicas: int) -> bool:

@@ -98,6 +98,25 @@ def test_nothing_is_deployed_that_fits_nowhere() -> None:
     assert made.state.deployments[job.deployment].active
 
 
+def test_what_stays_on_nodes_that_take_nothing_new_is_neither_missed_nor_left_out() -> None:
+    made = cluster(2)
+    job = watch(made)
+    made.settle()
+    for name in ("n0", "n1"):
+        made.set_eligible(name, eligible=False)
+    made.settle()
+    case = explain(made.state, made.state.jobs[job.uid], made.clock, Fleet())
+    assert made.state.jobs[job.uid].blocked == ()
+    assert case.summary == "watch: 2 of 2 replicas of version 1 are healthy"
+    assert [slot.standing for slot in case.slots] == ["healthy", "healthy"]
+    watch(made, "v2")
+    made.settle()
+    case = explain(made.state, made.state.jobs[job.uid], made.clock, Fleet())
+    assert made.state.jobs[job.uid].blocked == ("2 nodes: 2 not eligible",)
+    assert [slot.standing for slot in case.slots] == ["kept", "kept"]
+    assert all(slot.words.endswith("stays: its node takes nothing new") for slot in case.slots)
+
+
 def test_it_is_looked_at_when_nodes_change_and_not_with_their_use() -> None:
     made = cluster()
     job = watch(made)
