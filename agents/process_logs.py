@@ -44,7 +44,9 @@ def _read(path: Path, offset: int, now: int, output: Output, *, count: bool, end
         os.close(file)
     if count:
         end = raw.rfind(b"\n") + 1
-        return _Part([], raw.count(b"\n"), offset + (end or len(raw)))
+        if not end and len(raw) == SKIP:
+            end = SKIP  # no line is as long as that: what is left of it is told later
+        return _Part([], raw.count(b"\n"), offset + end)
     return _cut(raw, offset, now, output, ended=ended)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents.docker_logs import Frames, since
 from agents.log_lines import BEGINNING, Allowance, Place, Position, Said, Written, lines_of, tidy
 from agents.log_tail import QUEUE, Stream, Tail, Whose
-from agents.process_logs import read
+from agents.process_logs import SKIP, read
 from heroctl.domain.logs import LINE, Batch, Line
 
 WHOSE = Whose("a1", "default", "shop", "web", "c" * 64)
@@ -121,6 +121,17 @@ def test_lines_of_files_can_be_counted_only(tmp_path: Path) -> None:
     assert (said.written, said.dropped) == ([], 5_000)
     said = read(tmp_path, said.position, 0, count=False, ended=True)
     assert [line.raw for line in said.written] == [b"rest"]
+
+
+def test_of_a_line_that_is_not_at_its_end_nothing_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "stdout.log").write_bytes(b"half")
+    said = read(tmp_path, BEGINNING, 0, count=True, ended=False)
+    assert said == Said([], 0, BEGINNING)
+    (tmp_path / "stdout.log").write_bytes(b"x" * SKIP + b"tail\nnext\n")
+    said = read(tmp_path, BEGINNING, 0, count=True, ended=False)
+    assert (said.dropped, said.position.stdout.offset) == (0, SKIP)
+    said = read(tmp_path, said.position, 0, count=False, ended=False)
+    assert [line.raw for line in said.written] == [b"tail", b"next"]
 
 
 def test_a_file_that_began_anew_is_read_anew(tmp_path: Path) -> None:

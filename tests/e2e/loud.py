@@ -9,7 +9,7 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from redis import Redis
@@ -20,19 +20,20 @@ from tests.e2e.specs import job
 ROOM = {"cpu": 0.5, "memory": "64MB", "disk": "1MB"}
 
 
-def printing(seconds: int) -> str:
-    """Give a script that writes numbers for so long and, a moment later, how many; then nothing."""
-    return (
-        f"end=$(($(date +%s) + {seconds})); n=0; "
-        "while [ $(date +%s) -lt $end ]; do seq $n $((n + 19999)); n=$((n + 20000)); done; "
+_NUMBERS: Final = "seq $n $((n + 19999)); n=$((n + 20000))"
+_JUNK: Final = "printf '%s \\033[31m\\001\\377%s\\n' $n $long; n=$((n + 1))"
+KINDS: Final = {"numbers": _NUMBERS, "lines of a mebibyte of junk": _JUNK}
+
+
+def spec(there: Cluster, name: str, seconds: int, kind: str = "numbers") -> dict[str, Any]:
+    """Make a job that writes numbered lines for so long and, a moment later, how many; then nothing."""
+    script = (
+        f"long=$(head -c 1048576 /dev/zero | tr '\\0' x); end=$(($(date +%s) + {seconds})); n=0; "
+        f"while [ $(date +%s) -lt $end ]; do {KINDS[kind]}; done; "
         'sleep 5; echo "done $n"; '  # by then there is room for a line again
         "while :; do sleep 1; done"
     )
-
-
-def spec(there: Cluster, name: str, seconds: int) -> dict[str, Any]:
-    """Make a job of one such workload."""
-    return job(there.runtime, name, resources=ROOM, script=printing(seconds))
+    return job(there.runtime, name, resources=ROOM, script=script)
 
 
 class Ears:
@@ -47,6 +48,7 @@ class Ears:
         self.next = begin
         self.total = -1
         self.faults: list[str] = []
+        self._cut = False  # whether the last line goes on in the next
         self._url, self._token = f"{there.url()}/v1/logs?stream=true&job={name}&tail=10000", there.client.token
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -82,16 +84,17 @@ class Ears:
     def _enter(self, line: dict[str, Any]) -> None:
         if count := line.get("dropped", 0):
             if self.next is not None:
-                self.dropped += count
-                self.next += count
+                self.dropped += count - self._cut  # a line whose end is missing is told, and counted
+                self.next += count - self._cut
         elif line["line"].startswith("done "):
             self.total = int(line["line"].partition(" ")[2])
-        else:
-            number = int(line["line"])
+        elif not self._cut:
+            number = int(line["line"].partition(" ")[0])
             if self.next not in (None, number):
                 self.faults.append(f"{number} came where {self.next} was due")
             self.told += 1
             self.next = number + 1
+        self._cut = line.get("partial", False)
 
 
 def deaf(there: Cluster, name: str) -> socket.socket:

@@ -19,9 +19,11 @@ FLAT = {"api-1": 32.0, "agent-1": 12.0, "reconciler-1": 12.0, "redis": 12.0}  # 
 FEW = 5.0  # ms, below which twice as long is nothing
 
 
-def test_a_workload_at_full_speed_for_a_minute(witness: Witness, runtime: Runtime) -> None:
-    with cluster(runtime) as there, witness("a workload at full output speed, followed", runtime.name) as run:
-        there.submit(loud.spec(there, "loud", int(WARM + UNFOLLOWED + FOLLOWED) + 15))
+@pytest.mark.parametrize("kind", loud.KINDS)
+def test_a_workload_at_full_speed_for_a_minute(witness: Witness, runtime: Runtime, kind: str) -> None:
+    told = f"a workload at full output speed, followed: {kind}"
+    with cluster(runtime) as there, witness(told, runtime.name) as run:
+        there.submit(loud.spec(there, "loud", int(WARM + UNFOLLOWED + FOLLOWED) + 15, kind))
         loud.p99(there, WARM)
         before = loud.p99(there, UNFOLLOWED)
         ears = loud.Ears(there, "loud", None)
