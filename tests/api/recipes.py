@@ -53,14 +53,14 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     trial = fuzz.ask(
         "POST", "/v1/jobs", json=spec("trial", {"update": {"strategy": "canary"}, "image": "app:2"})
     ).json()
-    alloc, running = asyncio.run(_decide(dsn, identity))
+    alloc, *running = asyncio.run(_decide(dsn, identity))
     until(lambda: fuzz.ask("GET", "/v1/cluster/status").json()["coordinator"], what="a coordinator that the api knows")
     fuzz.live = {
         "jobs": ["web", "shop"],
         "nodes": [identity],
         "allocations": [alloc],
         "exec": ["0" * 32],  # nobody waits for it: that is told over a WebSocket only
-        "running": [running],
+        "running": running,
         "logs": [alloc],
         "log": ["1", "2"],
     }
@@ -74,8 +74,8 @@ def seeded(made: Api, dsn: str) -> Fuzz:
     return fuzz
 
 
-async def _decide(dsn: str, node: str) -> tuple[str, str]:
-    """Coordinate for as long as it lasts: place two replicas of a job, have one run, and let canaries stand."""
+async def _decide(dsn: str, node: str) -> list[str]:
+    """Coordinate for as long as it lasts: place replicas of a job, have all but the first run, let canaries stand."""
     async with Database(dsn) as database, open_log(database) as log:
         epoch = await PostgresLeases(database).take("nobody", 24 * 3600)
         view = View(log)
@@ -83,7 +83,7 @@ async def _decide(dsn: str, node: str) -> tuple[str, str]:
         job = view.state.job("default", "web")
         assert job is not None
         [task] = job.current.tasks
-        allocs = [allocation_id(view.state.incarnation, job.uid, n) for n in (1, 2)]
+        allocs = [allocation_id(view.state.incarnation, job.uid, n) for n in range(1, 6)]
         placed = [
             AllocPlaced(
                 id=alloc,
@@ -107,9 +107,9 @@ async def _decide(dsn: str, node: str) -> tuple[str, str]:
         assert trial is not None
         stands = DeploymentStepped(trial.deployment, trial.uid, "default", "trial", awaiting=True)
         await log.append(Append((*placed, stands), epoch=epoch))
-        runs = AllocReported(node, Report(allocs[1], attempt=1, phase="running"))
-        await log.append(Append((runs,)))
-    return allocs[0], allocs[1]
+        runs = (AllocReported(node, Report(alloc, attempt=1, phase="running")) for alloc in allocs[1:])
+        await log.append(Append(tuple(runs)))
+    return allocs
 
 
 async def _delivered(dsn: str, webhook: str) -> None:
@@ -154,7 +154,8 @@ def _path(fuzz: Fuzz, row: Row) -> str:
     if row.path in _LAUNCHED:
         return filled(row, _LAUNCHED[row.path])
     if row.path in _RUNNING:
-        return filled(row, fuzz.live["running"][0])
+        running = fuzz.live["running"]  # in turn: of one only so many signals wait
+        return filled(row, running[fuzz.asked % len(running)])
     noun = next(before for before, word in itertools.pairwise(row.words) if word.startswith("{"))
     goes = row.method == "DELETE" or (row.method == "PUT" and noun != "namespaces")
     word = _made(fuzz, noun) if goes or noun == "tokens" else fuzz.live[noun][0]

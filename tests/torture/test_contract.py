@@ -104,6 +104,8 @@ def reuse_keys(fuzz: Fuzz) -> None:
             sent = recipes.succeed(fuzz, row, headers=key).request
             token = str(sent.headers["Authorization"]).removeprefix("Bearer ")
             body = (sent.body.encode() if isinstance(sent.body, str) else sent.body or b"") + b" "
+            if b'"dry_run": true' in body:
+                continue  # it writes nothing, so that there is nothing to write once
             again = fuzz.ask(row.method, str(sent.path_url), headers=key, token=token, data=body)
             assert again.status_code in (401, 409), again.text
 
