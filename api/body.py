@@ -11,6 +11,8 @@ import re
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import inspect
+from msgspec.structs import replace
 
 from api.answer import Receive
 from heroctl.domain.errors import Invalid, Problem, Refusal, TooLarge
@@ -90,7 +92,16 @@ def typed(value: Any, kind: type[T]) -> T:  # noqa: ANN401 - JSON
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         problem = _problem(str(error))
+        if choices := _choices(kind, problem.path) if problem.message.startswith("Invalid enum value") else ():
+            problem = replace(problem, message=f"it is to be one of {', '.join(choices)}")
         raise Invalid("invalid_body", f"{problem.path or 'the body'}: {problem.message}", details=(problem,)) from None
+
+
+def _choices(kind: type, name: str) -> list[str]:
+    """Name what a field of a Struct may be, where that is told by its type."""
+    fields = [field for field in getattr(inspect.type_info(kind), "fields", ()) if field.encode_name == name]
+    types = [each for field in fields for each in getattr(field.type, "types", (field.type,))]
+    return [str(value) for each in types if isinstance(each, inspect.LiteralType) for value in each.values]
 
 
 def _problem(text: str) -> Problem:

@@ -45,8 +45,8 @@ class NewDrain(Struct, frozen=True, forbid_unknown_fields=True):
 class Leaving(Struct, frozen=True):
     """Replicas of a task that are to leave: to which nodes they go, and how many find no other place, and why.
 
-    `why`: `no_room`; `batch`: they may run to their end or the deadline; `system`: they have no other node, and are
-    stopped last; `not_looked_at`: there was too much to look at.
+    `why`: `no_room`; `volume`: what they write to is on this node; `batch`: they may run to their end or the deadline;
+    `system`: they have no other node, and are stopped last; `not_looked_at`: there was too much to look at.
     """
 
     job: str
@@ -141,6 +141,7 @@ def _doubts(node: Node, left: list[Departure], wanted: NewDrain) -> Iterable[Pro
 
 _SAID: Final = {
     "no_room": "fit{one} nowhere else: such stay {then}",
+    "volume": "write{one} to a volume of this node: such stay {then}",
     "batch": "of batch jobs may run to the end: such stay {then}",
     "not_looked_at": "could not be looked at: there is too much",
 }

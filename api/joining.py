@@ -59,11 +59,13 @@ async def create_token(call: Call) -> Answer:
     call.allow_everywhere()
     problems: list[Problem] = []
     life = lifetime((await call.body(NewJoinToken)).ttl, problems) or USUAL_LIFE
+    if life > LONGEST_LIFE:
+        problems.append(Problem("ttl", "invalid_value", f"at most {LONGEST_LIFE / 3600:.0f}h"))
     if problems:
         raise Invalid("invalid_body", f"ttl: {problems[0].message}", details=tuple(problems))
     identity, secret = tokens.new_id(), tokens.new_secret()
     credential = await call.parts.vault.put("join_token", tokens.hashed(secret))
-    expires = int(call.parts.clock() + min(life, LONGEST_LIFE))
+    expires = int(call.parts.clock() + life)
     index = await call.write(
         claim_stream("join_token", identity),
         lambda _: intents.create_join_token(identity, credential, expires * 1000, call.principal.actor),

@@ -107,7 +107,7 @@ def drain(
         else:
             _show(asked, dry_run=dry_run)
         if dry_run:
-            return BLOCKED if any(each.why == "no_room" for each in asked.jobs) else 0
+            return BLOCKED if any(each.why in ("no_room", "volume") for each in asked.jobs) else 0
         if detach:
             return 0
         try:

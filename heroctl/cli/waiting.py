@@ -210,7 +210,11 @@ def _with_reason(client: Client, wanted: Wanted, verdict: Verdict) -> Verdict:
 
 def _blocked(wanted: Wanted, reasons: tuple[str, ...]) -> Verdict:
     told = f"{wanted.name} version {wanted.version} is blocked: {'; '.join(reasons)}"
-    hints = ["it goes on by itself once there is room", "heroctl node list", f"heroctl job explain {wanted.name}"]
+    hints = [
+        "it goes on by itself once that has changed",
+        f"heroctl job explain {wanted.name}",
+        "heroctl node list",
+    ]
     if any(reason.startswith("quarantined") for reason in reasons):
         hints = ["the reconciler's log has the rest; the next submit is tried again", "heroctl doctor"]
     return Verdict(BLOCKED, told, hints=tuple(hints))

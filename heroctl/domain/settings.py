@@ -115,7 +115,11 @@ def begin(
     try:
         text = read(question.config) if question.config else ""
         settings = load(kind, argv, environ, text, section=section)
-    except (SettingsError, OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        return Ended(err=f"--config {question.config}: {error.strerror or error}\n", code=2)
+    except UnicodeDecodeError:
+        return Ended(err=f"--config {question.config}: it is no text in UTF-8\n", code=2)
+    except SettingsError as error:
         return Ended(err=f"{error}\n", code=2)
     return Ended(out=show(settings)) if question.show else settings
 

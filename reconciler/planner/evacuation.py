@@ -14,20 +14,21 @@ from msgspec import Struct
 
 from heroctl.domain.draining import leaving
 from heroctl.domain.events import Event
-from heroctl.domain.records import Job
+from heroctl.domain.records import Alloc, Job
 from heroctl.domain.state import State
 from reconciler.planner.dryrun import DryRun, Outlook, overlay
 from reconciler.planner.place import Fleet
 
-Why = Literal["", "no_room", "batch", "system", "not_looked_at"]
+Why = Literal["", "no_room", "volume", "batch", "system", "not_looked_at"]
 _STAYS: Final[dict[str, Why]] = {"batch": "batch", "system": "system"}
 
 
 class Departure(Struct, frozen=True):
     """Replicas of one task that are to leave: to which nodes (by id) they go, and how many find no other place.
 
-    `why` those stay: `no_room`, and then `reasons` say what is missing; `batch`: they may run to their end, or to the
-    deadline; `system`: they have no other node to go to, and are stopped last; `not_looked_at`: there was too much.
+    `why` those stay: `no_room`, and then `reasons` say what is missing; `volume`: what they write to is on this node;
+    `batch`: they may run to their end, or to the deadline; `system`: they have no other node to go to, and are stopped
+    last; `not_looked_at`: there was too much.
     """
 
     uid: int
@@ -63,7 +64,14 @@ def evacuation(
 
 
 def _departure(state: State, job: Job, node: str, task: str, replicas: int, *, outlook: Outlook) -> Departure:
-    left = sum(1 for alloc in state.allocs_on(node) if alloc.uid == job.uid and alloc.task == task and alloc.live)
+    left = [alloc for alloc in state.allocs_on(node) if alloc.uid == job.uid and alloc.task == task and alloc.live]
     nodes = outlook.tasks[task].nodes if task in outlook.tasks else {}
-    why: Why = "" if not left else "not_looked_at" if outlook.truncated or outlook.fault is not None else "no_room"
-    return Departure(job.uid, task, replicas, nodes, left, why, outlook.blocked if left else ())
+    return Departure(
+        job.uid, task, replicas, nodes, len(left), _why(left, outlook) if left else "", outlook.blocked if left else ()
+    )
+
+
+def _why(left: Sequence[Alloc], outlook: Outlook) -> Why:
+    if outlook.truncated or outlook.fault is not None:
+        return "not_looked_at"
+    return "volume" if not outlook.blocked and all(alloc.volumes for alloc in left) else "no_room"

@@ -219,6 +219,7 @@ async def test_a_signal_is_a_wish_and_each_is_one_of_its_own(api: Rig) -> None:
     assert [wish.number for wish in api.parts.view.state.allocs[alloc].signals] == [1, 2]
     refused = await api.post(f"/v1/allocations/{alloc}/signal", {"signal": "SIGSTOP"})
     assert (refused.status, refused.body["details"][0]["path"]) == (400, "signal")
+    assert "SIGUSR1, SIGUSR2" in refused.body["message"], "it is said what may be sent"
     assert (await api.post("/v1/allocations/zzzz/signal", {"signal": "SIGHUP"})).error == "allocation_not_found"
 
 

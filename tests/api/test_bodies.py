@@ -185,6 +185,7 @@ async def test_a_client_that_leaves_while_it_sends_does_no_harm(api: Rig) -> Non
         ("/v1/acl/tokens", {"name": "a", "roles": [], "ttl": "soon"}, "ttl"),
         ("/v1/acl/tokens", {"name": "a", "roles": [], "ttl": "0s"}, "ttl"),
         ("/v1/cluster/join-tokens", {"ttl": "-1s"}, "ttl"),
+        ("/v1/cluster/join-tokens", {"ttl": "169h"}, "ttl"),
         ("/v1/cluster/join-tokens", {"uses": 5}, "uses"),
         ("/v1/nodes/join", {"token": "x", "name": "Not A Name"}, "name"),
         ("/v1/nodes/join", {"token": "x"}, "name"),

@@ -70,6 +70,16 @@ def test_an_empty_node_and_one_whose_jobs_nobody_wants_have_nothing_to_tell() ->
     assert _ahead(cluster, "n1") == []
 
 
+def test_who_writes_to_a_volume_of_the_node_stays_for_that() -> None:
+    cluster = Cluster()
+    cluster.join("n1")
+    cluster.run("db", volumes=[{"source": "data", "target": "data"}])
+    cluster.settle()
+    cluster.join("n2")
+    [told] = _ahead(cluster, "n1")
+    assert (told.nodes, told.stays, told.why, told.reasons) == ({}, 1, "volume", ())
+
+
 @pytest.mark.parametrize("kind", ["batch", "system"])
 def test_jobs_of_other_types_are_counted_and_not_placed(kind: str) -> None:
     cluster = Cluster()
