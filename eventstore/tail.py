@@ -16,10 +16,11 @@ class Tail:
         self.position = position or Position()
         self._log = log
 
-    async def pages(self, until: int | None = None) -> AsyncIterator[list[Record]]:
+    async def pages(self, until: int | None = None, *, enough: int | None = None) -> AsyncIterator[list[Record]]:
         """Give what is new, in lists of whole appends, to the end of the log or of the append that holds `until`.
 
-        Raises OtherHistory on a wrong number or hash, Compacted where the log is not kept from its position on.
+        `enough`: once this index was given that is all, too: nobody asks whether there is more by now. Raises
+        OtherHistory on a wrong number or hash, Compacted where the log is not kept from its position on.
         """
         while until is None or self.position.index < until:
             rows = await self._log.page(self.position.index)
@@ -29,6 +30,8 @@ class Tail:
                 rows = _to(rows, until)
             self.position = codec.verify(rows, self.position)
             yield list(codec.records(rows))
+            if enough is not None and self.position.index >= enough:
+                return
 
     async def look(self) -> Head:
         """Compare the log's head with what was read. Raises OtherHistory if it is behind or differs; LogUnavailable."""

@@ -250,7 +250,7 @@ class View:
         if look:
             self._hear((await self._tail.look()).index)
         if not look or self._known > self.index:
-            async for records in self._tail.pages():
+            async for records in self._tail.pages(enough=self._known):
                 began = time.perf_counter()
                 topics, failed = fold(self.state, records)
                 INTERNALS.fold.observe(time.perf_counter() - began)
