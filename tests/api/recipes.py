@@ -340,7 +340,7 @@ def each_once(fuzz: Fuzz, times: int = 1) -> str:
     return removed
 
 
-# Path, what is sent, and the status that must come of it. `{new}` stands for a name that nothing has.
+# Path, what is sent, and the status that must come of it.
 _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("DELETE", "/v1/jobs/web?check_index=1", {}, 409),
     ("POST", "/v1/jobs/web/stop?check_index=1", {}, 409),
@@ -348,8 +348,12 @@ _CONFLICTS: Final[tuple[tuple[str, str, dict[str, Any], int], ...]] = (
     ("POST", "/v1/raft/transfer-leadership", {}, 409),
     ("POST", "/v1/raft/transfer-leadership", {"json": {"target": "nobody-there"}}, 404),
     ("POST", "/v1/jobs/web/rollback", {"json": {"version": 999}}, 404),
-    ("POST", "/v1/secrets?check_index=1", {"json": {"name": "{new}", "value": "x"}}, 409),
+    ("POST", "/v1/secrets?check_index=1", {"json": {"name": "unseen", "value": "x"}}, 409),
     ("POST", "/v1/secrets?namespace=nowhere", {"json": {"name": "x", "value": "x"}}, 404),
+    ("POST", "/v1/alerts?namespace=nowhere", {"json": _body("alerts", "x")}, 404),
+    ("POST", "/v1/webhooks?namespace=nowhere", {"json": _HOOK}, 404),
+    ("POST", "/v1/jobs/plan?check_index=0", {"json": spec("web")}, 409),
+    ("POST", "/v1/jobs/plan", {"json": spec("web", namespace="nowhere")}, 404),
     ("POST", "/v1/jobs/web/scale?check_index=1", {"json": {"count": 1}}, 409),
     ("POST", "/v1/jobs/web/restart", {}, 409),  # it is stopped
     ("POST", "/v1/jobs/web/dispatch", {}, 409),
@@ -385,6 +389,12 @@ def conflicts(fuzz: Fuzz, removed: str) -> None:
     _expect(fuzz.ask("POST", "/v1/auth/login", json={"acl_token": removed}, token=""), 410)
     _expect(fuzz.ask("POST", "/v1/auth/refresh", token=removed), 410)
     _expect(fuzz.ask("POST", "/v1/agent/sync", json={"session": 10**9, "seq": 1}, token=fuzz.node), 409)
+    key, (emptied, _) = {"Idempotency-Key": new("key")}, joined(fuzz)
+    for deadline, status in ((60, 200), (90, 409)):
+        body = {"deadline_seconds": deadline}
+        _expect(fuzz.ask("POST", f"/v1/nodes/{emptied}/drain", json=body, headers=key), status)
+    kept = _made(fuzz, "secrets")
+    _expect(fuzz.ask("DELETE", f"/v1/secrets/{kept}?check_index=1"), 409)
     name = new("twice")
     _expect(fuzz.ask("POST", "/v1/nodes/join", json={**_join(fuzz)["json"], "name": name}, token=""), 201)
     _expect(fuzz.ask("POST", "/v1/nodes/join", json={**_join(fuzz)["json"], "name": name}, token=""), 409)

@@ -23,7 +23,8 @@ def fuzz(tmp_path: Path, postgres_dsn: str, redis_url: str) -> Iterator[Fuzz]:
 
 @pytest.mark.timeout(300)
 def test_every_answer_is_documented(fuzz: Fuzz) -> None:
-    recipes.each_once(fuzz)
+    removed = recipes.each_once(fuzz)
     fuzz.all(examples=8)
+    recipes.conflicts(fuzz, removed)
     assert fuzz.asked >= 800
     assert sorted(label for label, count in fuzz.successes().items() if not count) == []

@@ -28,9 +28,10 @@ TINY: Final = [word for who in ("user", "service", "admin", "node", "address") f
 LONG: Final = {"X-Long": "x" * 33_000, "If-None-Match": '"none"'}  # so that no page that is ready answers first
 AHEAD: Final = {"X-HeroCtl-Index": str(10**15)}
 
-# What no request brings about: faults of the server, of the wire, and of an upgrade that goes on.
+# What no request brings about: faults of the server, of the wire, and of an upgrade that goes on; and two ids that
+# begin with the same four letters.
 UNASKED: Final = frozenset(
-    {"internal", "upgrade_incomplete", "body_cut_off", "draining", "starting", "outdated", "behind"}
+    {"internal", "upgrade_incomplete", "body_cut_off", "draining", "starting", "outdated", "behind", "ambiguous_id"}
 )
 
 # What needs another world, or another moment: tests of their own bring these about, or they are races.
@@ -38,14 +39,11 @@ ELSEWHERE: Final = frozenset(
     {
         "POST /v1/acl/keys/rotate: 409",  # where the keys are lines of a file
         "POST /v1/namespaces: 404",  # deleted while it is being made
-        "GET /v1/deployments/{id}: 409",  # two ids that begin with the same four letters
-        "GET /v1/allocations/{id}: 409",  # the same
-        "GET /v1/nodes/{id}: 409",  # the same
-        "DELETE /v1/nodes/{id}: 409",  # the same
+        "GET /v1/secrets/{name}: 409",  # sealed with a key that was lost
         "GET /v1/log/verify: 409",  # while the log is being checked
         "GET /v1/agent/exec/{id}: 404",  # over a WebSocket
         "POST /v1/agent/session: 404",  # a node that was never there, and yet has a token
-        "POST /v1/agent/sync: 404",  # the same
+        *(f"POST /v1/agent/{of}: 404" for of in ("sync", "secrets", "services", "samples", "logs")),  # the same
         "POST /v1/agent/session: 409",  # while another machine beats in its name
     }
 )
