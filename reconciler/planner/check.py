@@ -69,8 +69,8 @@ def check(state: State, job: Job, events: Sequence[Event], ledger: Ledger) -> No
     if others:
         _check_ends(state, job, others)
         _check_deployment(state, job, others, events[-1])
-    for broken in broken_victims(state, job, others, ledger.stopped):
-        raise BrokenPlanError(broken)
+        for broken in broken_victims(state, job, others, ledger.stopped):
+            raise BrokenPlanError(broken)
     for broken in broken_launches(state, job, events) if job.type == "batch" else ():
         raise BrokenPlanError(broken)
     for broken in broken_seats(state, job, events) if job.type == "system" else ():
@@ -184,8 +184,8 @@ def _check_trial(state: State, job: Job, others: Sequence[Event], placed: Sequen
     deployment = state.deployments.get(job.deployment)
     if deployment is None or not deployment.active:
         return
-    present = {task.name: task.content for task in job.current.tasks}
     if deployment.status == "paused":
+        present = {task.name: task.content for task in job.current.tasks}
         old = (alloc for alloc in state.allocs_of(job.uid) if alloc.live and alloc.create_index <= job.renewed)
         restarted = {alloc.task for alloc in old if alloc.content == present.get(alloc.task)}
         for event in placed:

@@ -106,7 +106,7 @@ class Draft:
     @property
     def closed(self) -> frozenset[str]:
         """The nodes that take nothing of this job, whatever room they have."""
-        return self.refused.union(self.barred)
+        return self.refused.union(self.barred) if self.barred else self.refused
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -178,6 +178,15 @@ class Draft:
         if not (self.seats or task.volumes):
             return ""
         return self.seats.get((task.name, slot)) or bound_to(self.scene.state, self.job, task, slot)
+
+    def proven(self, alloc: Alloc, task: specs.Task) -> bool:
+        """Tell whether a replica of a task has been healthy for long enough; if it is about to be, look again then."""
+        if not self.scene.healthy(alloc) or alloc.healthy_since is None:
+            return False
+        at = alloc.healthy_since + task.update.min_healthy_time.ms
+        if at > self.scene.now:
+            self.look_again(at)
+        return at <= self.scene.now
 
     def look_again(self, at: int) -> None:
         """Plan this job again at a moment (ms), if not before."""

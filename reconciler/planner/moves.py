@@ -8,7 +8,7 @@ before: the step of the update is its way off the node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -30,14 +30,12 @@ class Leaver(Struct, frozen=True, gc=False):
 class Moves:
     """Of one task in one pass. `rolls`: whether an update is under way that may take steps."""
 
-    def __init__(
-        self, draft: Draft, kinds: Kinds, needs: Needs, proven: Callable[[Alloc], bool], *, rolls: bool
-    ) -> None:
+    def __init__(self, draft: Draft, task: specs.Task, kinds: Kinds, needs: Needs, *, rolls: bool) -> None:
         self._draft = draft
+        self._task = task
         self._scene = draft.scene
         self._kinds = kinds
         self._needs = needs
-        self._proven = proven
         self._rolls = rolls
 
     def pairs(self, slot: Slot) -> Iterator[Move]:
@@ -58,7 +56,7 @@ class Moves:
     def over(self, slot: Slot) -> Iterator[tuple[Alloc, str]]:
         """Say who goes of those that move: the one before once the next is proven; the next if an update takes over."""
         for move in self.pairs(slot):
-            if self._proven(move.successor):
+            if self._draft.proven(move.successor, self._task):
                 yield move.source, MIGRATED
             elif self.is_updated(slot, move.source):
                 ahead = slot.old is move.successor  # as the one before is ill
@@ -81,7 +79,7 @@ class Moves:
             return True
         successor = next((holder for holder in slot.holders if holder.replaces == last.id), None)
         if successor is not None:
-            return not self._proven(successor)
+            return not self._draft.proven(successor, self._task)
         abreast = self._kinds.stands_abreast(last)
         return last.content not in slot.abreast if abreast else not slot.filled
 

@@ -34,7 +34,8 @@ class Fleet:
         self._taken: set[str] = set()  # rooms that differ from the state by what this pass decided
         self._kinds: dict[tuple[Any, ...], int] = {}
         self._shapes: dict[Ask, Shape] = {}  # least recently used first
-        self._journal: list[str] = []  # nodes, as they changed
+        self._changes = 0
+        self._journal: dict[str, int] = {}  # nodes, each with its last change; who changed last is the last one
         self._explained: dict[tuple[Ask, frozenset[str], frozenset[str], frozenset[str]], str] = {}
 
     # ── what there is ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -50,6 +51,7 @@ class Fleet:
         if rooms.keys() != nodes.keys():
             for gone in rooms.keys() - nodes.keys():
                 del rooms[gone]
+                self._journal.pop(gone, None)
                 self.renewed += 1
             self.reread(state, [node for node in nodes if node not in rooms])
         self._taken.update([room.id for room in rooms.values() if topics.get(room.topic, 0) != room.read])
@@ -96,10 +98,10 @@ class Fleet:
     def changed(self, nodes: Iterable[str]) -> None:
         """Note that nodes are not what they were: each shape learns of it when it is asked for."""
         self._explained.clear()
-        self._journal.extend(nodes)
-        if len(self._journal) > 4 * len(self.rooms) + 1024:
-            self._journal.clear()
-            self._shapes.clear()
+        self._changes += 1
+        for node in nodes:
+            self._journal.pop(node, None)
+            self._journal[node] = self._changes
 
     # ── shapes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,22 +113,23 @@ class Fleet:
             shape.make(self.rooms.values())
             if len(self._shapes) >= _KEPT_SHAPES:
                 del self._shapes[next(iter(self._shapes))]
-        elif shape.place < len(self._journal):
+        elif shape.seen < self._changes:
             self._bring_on(shape)
-        shape.place = len(self._journal)
+        shape.seen = self._changes
         self.count(shape)
         self._shapes[ask] = shape
         return shape
 
     def _bring_on(self, shape: Shape) -> None:
-        changed = dict.fromkeys(self._journal[shape.place :])
-        if 2 * len(changed) > len(self.rooms) or shape.crowded(len(self.rooms)):
-            shape.make(self.rooms.values())
-            return
-        for node in changed:
-            room = self.rooms.get(node)
-            if room is not None:
-                shape.enter(room)
+        rooms, changed = self.rooms, []
+        for node, change in reversed(self._journal.items()):
+            if change <= shape.seen:
+                break
+            changed.append(rooms[node])
+        if 2 * len(changed) > len(rooms) or shape.crowded(len(rooms)):
+            shape.make(rooms.values())
+        else:
+            shape.enter(changed)
 
     def count(self, shape: Shape) -> None:
         """Count what a shape has evaluated since."""

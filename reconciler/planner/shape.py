@@ -65,11 +65,11 @@ def liking(node: Node, ask: Ask) -> int:
 
 
 class Shape:
-    """One ask, and every node held against it. It follows `journal`, the nodes that changed, from `place` on."""
+    """One ask, and every node held against it. `seen`: the last change of a node that it knows of."""
 
     def __init__(self, ask: Ask, *, spreads: bool) -> None:
         self.ask = ask
-        self.place = 0
+        self.seen = 0
         self.heaps: dict[Group, list[Entry]] = {}
         self.evaluations = 0
         self._spreads = spreads  # the cluster is set so
@@ -122,13 +122,15 @@ class Shape:
         self.heaps = heaps
         self._entries = sum(map(len, heaps.values()))
 
-    def enter(self, room: Room) -> None:
-        """Enter one node anew."""
-        price = self.price(room)
-        if price is not None:
-            heap = self.heaps.setdefault(self.verdict(room).group if self.ask.over else (), [])
-            heappush(heap, (price, room.id, room.stamp))
-            self._entries += 1
+    def enter(self, rooms: Iterable[Room]) -> None:
+        """Enter nodes anew."""
+        over = bool(self.ask.over)
+        for room in rooms:
+            price = self.price(room)
+            if price is not None:
+                heap = self.heaps.setdefault(self.verdict(room).group if over else (), [])
+                heappush(heap, (price, room.id, room.stamp))
+                self._entries += 1
 
     def crowded(self, nodes: int) -> bool:
         """Tell whether most entries are stale."""

@@ -51,8 +51,10 @@ class Steps:
                 continue
             with self._picker(tasks[version], near) as picker:
                 self._place_needs(picker, mine)
-                self._take_moves(picker, leaving)
-                self._take_steps(picker, turns)
+                if leaving:
+                    self._take_moves(picker, leaving)
+                if turns:
+                    self._take_steps(picker, turns)
 
     def _withheld(self, version: int, needs: list[Need], steps: list[Slot], leavers: list[Leaver]) -> bool:
         """Tell whether replicas of a version would lack secrets, and why none is placed then."""
@@ -172,7 +174,7 @@ class Steps:
 
     def _take_moves(self, picker: Picker, leavers: list[Leaver]) -> None:
         migrate = self.task.migrate
-        spare = self._spare(migrate.max_parallel) if leavers else 0
+        spare = self._spare(migrate.max_parallel)
         for leaver in leavers:
             slot, source = leaver.slot, leaver.source
             if not self._may_go_on():

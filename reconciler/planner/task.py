@@ -39,7 +39,7 @@ class TaskRollout:
         self._base = self._find_base()
         self._set_stages()
         self._rolls = self._updating and not self._paused
-        self._moves = Moves(draft, self._kinds, self._needs, self._proven, rolls=self._rolls)
+        self._moves = Moves(draft, task, self._kinds, self._needs, rolls=self._rolls)
         self._take = Steps(draft, task, self.slots, self._kinds, self._needs)
 
     def arrange(self, allocs: Iterable[Alloc], kinds: Kinds, better: Better) -> list[Slot]:
@@ -82,13 +82,8 @@ class TaskRollout:
         return self._deployment is not None and self._deployment.status == "failed"
 
     def _proven(self, alloc: Alloc) -> bool:
-        """Tell whether a replica has been healthy for long enough; if it is about to be, look again then."""
-        if not self._scene.healthy(alloc) or alloc.healthy_since is None:
-            return False
-        at = alloc.healthy_since + self.task.update.min_healthy_time.ms
-        if at > self._scene.now:
-            self._draft.look_again(at)
-        return at <= self._scene.now
+        """Tell whether a replica has been healthy for long enough."""
+        return self._draft.proven(alloc, self.task)
 
     def _better(self, alloc: Alloc) -> Any:  # noqa: ANN401 - a key to sort by
         """Order two of a kind: the healthy one, then whose version was deployed, then the elder."""
