@@ -22,6 +22,9 @@ def main(terminal: str, groups: str, *command: str) -> int:
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return 127 if isinstance(error, FileNotFoundError) else 126
+    except ValueError:  # nothing is called so
+        sys.stderr.write("a command without a name cannot be run\n")
+        return 127
 
 
 if __name__ == "__main__":

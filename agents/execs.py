@@ -21,7 +21,7 @@ from agents.attached import Attached
 from agents.client import Client
 from agents.clock import Clock
 from agents.runtime import Gone, Runtime, RuntimeFault
-from heroctl.domain.assignment import Assigned, ExecWish
+from heroctl.domain.assignment import MOST_EXECS, Assigned, ExecWish
 from heroctl.domain.execs import (
     MOST,
     PART,
@@ -45,6 +45,7 @@ LOOK: Final = 0.5  # seconds between looks whether what it is run beside is stil
 AGAIN: Final = 0.25  # seconds between two attempts, at first
 PING: Final = 20.0  # seconds between signs of life, for whatever stands between
 _REMEMBERED: Final = 4096
+_LEFT: Final = Fault("exec_left", "who had it run has left")
 _log = structlog.get_logger("exec")
 
 Find = Callable[[str], tuple[Runtime, str] | None]
@@ -90,18 +91,33 @@ class Execs:
         self._clock = clock
         self._known: dict[str, None] = {}
         self._work: set[asyncio.Task[None]] = set()
+        self._named: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
     def want(self, assigned: Iterable[Assigned]) -> None:
-        """Come for each command that was not heard of before."""
+        """Come for each command that was not heard of before, and end those that are over for the control plane."""
         for one in assigned:
+            self._end_unnamed(one)
             for wish in one.execs:
                 if wish.id not in self._known:
                     self._known[wish.id] = None
                     task = asyncio.create_task(self._come(wish, one.id))
                     self._work.add(task)
+                    self._named[wish.id] = one.id, task
                     task.add_done_callback(self._work.discard)
         for old in list(self._known)[:-_REMEMBERED]:
             del self._known[old]
+
+    def _end_unnamed(self, one: Assigned) -> None:
+        """End what is named no more: a command that reads nothing hides behind its input that its caller was let go.
+
+        Only so many are named. What came before those may run on, and is not looked for here any more.
+        """
+        names = {wish.id for wish in one.execs}
+        for ticket, (alloc, task) in list(self._named.items()):
+            if task.done() or (alloc == one.id and ticket not in names):
+                del self._named[ticket]
+                if len(names) < MOST_EXECS:
+                    task.cancel()
 
     async def close(self) -> None:
         """End all that run."""
@@ -156,7 +172,7 @@ class Execs:
         try:
             async with runtime.attach(container, start) as command:
                 await peer.send(text(Started()))
-                work = (_given(peer, command), _written(peer, command), self._over(alloc, found))
+                work = (_given(peer, command), _written(peer, command), _left(peer), self._over(alloc, found))
                 return await _first(*work)
         except Gone as error:
             return Fault("allocation_not_running", str(error))
@@ -194,7 +210,13 @@ async def _given(peer: ClientConnection, command: Attached) -> Fault:
                 await command.end_input()
             case Start():
                 break
-    return Fault("exec_left", "who had it run has left")
+    return _LEFT
+
+
+async def _left(peer: ClientConnection) -> Fault:
+    """Say so when the connection is gone, also while the command does not read what came before."""
+    await peer.wait_closed()
+    return _LEFT
 
 
 async def _written(peer: ClientConnection, command: Attached) -> Exit:

@@ -19,7 +19,7 @@ from api.call import Call
 from api.contract import tells
 from api.errors import refusal_of
 from api.exec_desk import Visit
-from api.exec_relay import LEFT, LOST, Tally, relay
+from api.exec_relay import LEFT, LOST, Caller, Tally, heard, relay
 from api.gate import UNSEEN
 from api.socket import BROKEN, GOING, NORMAL, REFUSED, Gone, Socket
 from api.sse import End, admitted_again
@@ -146,7 +146,8 @@ async def _attended(call: Call, alloc: Alloc, start: Start, caller: Socket) -> E
         began, tally = loop.time(), Tally(loop.time())
         end: Exit | Fault = LEFT
         try:
-            end = await _bounded(call, _run(visit, start, caller, tally), tally)
+            async with heard(caller) as heeded:
+                end = await _bounded(call, _run(visit, start, heeded, tally), tally)
         finally:
             seconds = round(loop.time() - began, 3)
             ended = AllocExecEnded(*words, seconds, tally.received, tally.sent, *_told(end))
@@ -154,12 +155,18 @@ async def _attended(call: Call, alloc: Alloc, start: Start, caller: Socket) -> E
     return end
 
 
-async def _run(visit: Visit, start: Start, caller: Socket, tally: Tally) -> Exit | Fault:
+async def _run(visit: Visit, start: Start, caller: Caller, tally: Tally) -> Exit | Fault:
+    leaving = asyncio.create_task(caller.left.wait())
     try:
-        async with asyncio.timeout(COME):
-            agent = await visit.agent
-    except TimeoutError:
+        either: tuple[asyncio.Future[Any], ...] = (visit.agent, leaving)
+        await asyncio.wait(either, timeout=COME, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if caller.left.is_set():
+        return LEFT
+    if not visit.agent.done():
         return Fault("node_silent", f"the node's agent did not come for it within {COME:g} s: look whether it is up")
+    agent = visit.agent.result()
     try:
         await agent.put(text(start))
     except Gone:
@@ -242,4 +249,6 @@ async def deliver(call: Call, socket: Socket) -> None:
     if not visit.agent.done():
         visit.agent.set_result(socket)
         await visit.over.wait()
-    await socket.close(NORMAL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(call.parts.bounds.patience):  # who reads nothing is not waited for
+            await socket.close(NORMAL)

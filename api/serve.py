@@ -164,7 +164,10 @@ async def _running(settings: Settings, to: Target | None) -> AsyncIterator[tuple
             stack.callback(tasks.create_task(work).cancel)
         requests = RequestLog(to_stdout)
         stack.push_async_callback(parts.pulse.leave)
-        yield parts, build(parts, requests), requests
+        front = build(parts, requests)
+        said = "Requests that are being answered: long polls, streams and commands among them"
+        INTERNALS.gauge("heroctl_api_open_requests", said, lambda: front.open)
+        yield parts, front, requests
 
 
 async def _master(settings: Settings, vault: Vault) -> Master:

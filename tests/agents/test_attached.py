@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agents.attached import Attached
-from agents.runtime import Gone
+from agents.runtime import Gone, Unavailable
 from heroctl.domain.execs import PART, STDERR, STDOUT, Start
 from tests.agents.kits import Kit, opened
 from tests.needs import needs
@@ -75,6 +75,14 @@ async def test_what_cannot_be_begun_says_so(kit: Kit, container: str, program: s
         heard = await said(command)
         assert program.encode() in b"".join(heard.values())
         assert await command.wait() in (126, 127)
+
+
+async def test_a_command_without_a_name_is_refused_in_a_line(kit: Kit, container: str) -> None:
+    with contextlib.suppress(Gone, Unavailable):  # an engine may know better than to begin it
+        async with kit.runtime.attach(container, Start(("",))) as command:
+            heard = b"".join((await said(command)).values())
+            assert heard.count(b"\n") <= 1, heard
+            assert await command.wait() in (126, 127)
 
 
 async def test_megabytes_go_in_and_come_back_unharmed(kit: Kit, container: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.exec_desk import Desk
-from api.exec_relay import LEFT, LOST, Tally, relay
+from api.exec_relay import AHEAD, LEFT, LOST, Tally, heard, relay
 from api.socket import Socket
 from heroctl.domain.execs import STDIN, STDOUT, Eof, Exit, Fault, Start, Started, data, text
 from tests.eventstore.fastloop import elapse, run
@@ -41,7 +41,8 @@ class Peer:
 def joined(caller: Peer, agent: Peer) -> tuple[Exit | Fault, Tally]:
     async def main() -> tuple[Exit | Fault, Tally]:
         tally = Tally(0.0)
-        return await relay(caller.socket, agent.socket, tally), tally
+        async with heard(caller.socket) as heeded:
+            return await relay(heeded, agent.socket, tally), tally
 
     return run(main)
 
@@ -76,6 +77,23 @@ def test_who_reads_slowly_is_waited_for() -> None:
 )
 def test_an_end_is_told(caller: Peer, agent: Peer, end: Fault) -> None:
     assert joined(caller, agent)[0] == end
+
+
+def test_a_caller_who_leaves_is_missed_while_the_agent_takes_nothing() -> None:
+    caller = Peer(*(data(STDIN, b"%d" % number) for number in range(AHEAD)), stays=False)
+    assert joined(caller, Peer(slow=1e6))[0] == LEFT
+
+
+def test_what_nobody_takes_waits_at_the_callers() -> None:
+    caller = Peer(*(data(STDIN, b"%d" % number) for number in range(10 * AHEAD)))
+
+    async def main() -> None:
+        async with heard(caller.socket) as heeded, asyncio.timeout(60):
+            await relay(heeded, Peer(slow=1e6).socket, Tally(0.0))
+
+    with pytest.raises(TimeoutError):
+        run(main)
+    assert len(caller._says) >= 8 * AHEAD
 
 
 @pytest.mark.parametrize("said", [text(Start(("sh",))), "nonsense", data(STDOUT, b"x")])

@@ -11,7 +11,7 @@ import pytest
 from api.socket import BROKEN, NORMAL, REFUSED
 from eventstore import codec
 from heroctl.domain.events import AllocExecEnded, AllocExecRequested
-from heroctl.domain.execs import STDOUT, Exit, Fault, Start, Started, data, text
+from heroctl.domain.execs import STDIN, STDOUT, Eof, Exit, Fault, Start, Started, data, text
 from tests.api.rig import Rig
 from tests.api.specs import place, runs, submit
 from tests.api.test_agent import Agent, agent
@@ -116,6 +116,30 @@ async def test_a_node_that_does_not_come_is_told_of(api: Rig, alloc: str, monkey
     end = await caller.last()
     assert isinstance(end, Fault)
     assert (end.error, caller.code) == ("node_silent", REFUSED)
+
+
+async def test_a_caller_who_leaves_before_the_agent_comes_is_not_waited_for(api: Rig, node: Agent, alloc: str) -> None:
+    caller = begun(api, alloc)
+    ticket = await wished(api, alloc)
+    caller.say(text(Eof()))
+    caller.leave()
+    await asyncio.wait_for(caller.task, 10)
+    [ended] = await written(api, AllocExecEnded)
+    assert (ended.exec, ended.reason) == (ticket, "exec_left")
+    late = Peer(api, f"/v1/agent/exec/{ticket}", node.token)
+    await asyncio.wait_for(late.task, 10)
+    assert late.status == 404
+
+
+async def test_what_is_typed_before_the_agent_comes_is_passed_on(api: Rig, node: Agent, alloc: str) -> None:
+    caller = begun(api, alloc, "cat")
+    typed = [data(STDIN, b"%d" % number) for number in range(20)]
+    for each in typed:
+        caller.say(each)
+    runner = await come(api, alloc, node)
+    await eventually(lambda: runner.told == [text(Start(("cat",))), *typed], what="what was typed")
+    runner.say(text(Exit(0)))
+    assert await caller.last() == Exit(0)
 
 
 async def test_the_agent_of_another_node_and_one_that_is_late_find_nobody(

@@ -78,6 +78,7 @@ INTERNALS = (
     "heroctl_aside_queue",
     "heroctl_samples_queue",
     "heroctl_waiters",
+    "heroctl_api_open_requests",
     "heroctl_view_index",
     "heroctl_view_lag_events",
     "heroctl_view_behind_seconds",
