@@ -14,7 +14,7 @@ from agents.bridge import Bridge
 from agents.client import Client
 from agents.clock import Clock
 from agents.container import Container, Node
-from agents.desired import Desired, Heard, answered, forgotten, rung
+from agents.desired import Desired, Heard, Told, answered, forgotten, renewed, rung
 from agents.disk import Disk
 from agents.doorbell import Doorbell
 from agents.execs import Door, Execs
@@ -223,9 +223,9 @@ class Agent:
         self._execs.want(heard.desired.allocs[alloc] for alloc in heard.touched & heard.desired.allocs.keys())
         if heard.touched or self._services.busy:
             self._want_services()
-        if (before.incarnation, before.index) != self.held() or self._is_news(self._room.heard_at):
+        if renewed(before, heard.desired) or self._is_news(self._room.heard_at):
             self._heard_at_kept = self._room.heard_at
-            self._soon(self._journal.hold(*self.held(), self._room.heard_at))
+            self._soon(self._journal.hold(self.held(), self._room.heard_at))
 
     def _is_news(self, heard_at: float | None) -> bool:
         """Tell whether the next process of this agent should know that it was heard: it may have to stop something."""
@@ -338,7 +338,7 @@ class Agent:
         """Say all there is to say of the node, for a new session."""
         self._unknown_told = self._unknown()
         about = self._about
-        incarnation, index = self.held()
+        held = self.held()
         return SessionRequest(
             boot_id=about.boot_id,
             inventory=Inventory(self.reports(sorted(self.workers)), sorted(self._unknown_told)),
@@ -348,8 +348,9 @@ class Agent:
             version=about.version,
             labels=about.labels,
             attributes=about.attributes | ({DISK_LOW: "true"} if self._low else {}),
-            incarnation=incarnation,
-            index=index,
+            incarnation=held.incarnation,
+            index=held.index,
+            mark=held.mark,
         )
 
     def reports(self, allocs: Iterable[str]) -> list[Report]:
@@ -357,16 +358,15 @@ class Agent:
         workers = (self.workers[alloc] for alloc in allocs if alloc in self.workers)
         return [worker.report() for worker in workers if worker.record.phase != "pending"]
 
-    def held(self) -> tuple[str, int]:
-        """Return incarnation and index of the assignment held."""
-        return self._room.desired.incarnation, self._room.desired.index
+    def held(self) -> Told:
+        """Say which assignment is held."""
+        return self._room.desired.told
 
     def take(self, reply: SyncReply) -> bool:
         """Take in an assignment."""
         before = self._room.desired.incarnation
         self._room.heard_at = self.sync.answered_at
-        heard = answered(self._room.desired, reply, self._clock.now())
-        self._apply(heard)
+        self._apply(heard := answered(self._room.desired, reply, self._clock.now()))
         self._forget_finished()
         restored = before not in ("", self._room.desired.incarnation)
         if restored:  # what was told and let go of in another history is of no account in this one

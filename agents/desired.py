@@ -3,6 +3,7 @@
 - Older than what is held, of the same incarnation: ignored. Another incarnation is never older.
 - Only a complete assignment drops what it does not name, and then a grace runs; a named stop acts at once.
 - What an earlier incarnation named and the present one does not is kept, until the present one names it again.
+- The newest mark of a history is kept beside the index: by it the control plane tells that history from another one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from agents.step import Wish
-from heroctl.domain.assignment import Assigned, Ring, SyncReply
+from heroctl.domain.assignment import Assigned, Mark, Ring, SyncReply
 
 GRACE: Final = 300.0  # seconds between not being named any more and being stopped
 
@@ -26,6 +27,14 @@ class Dropped(Struct, frozen=True, gc=False):
     since: float
 
 
+class Told(Struct, frozen=True):
+    """Which assignment is held, and the newest mark of that history that was heard."""
+
+    incarnation: str = ""
+    index: int = 0
+    mark: Mark | None = None
+
+
 class Desired(Struct, frozen=True):
     """The assignment held. Times are of the machine's monotonic clock, in seconds."""
 
@@ -35,6 +44,17 @@ class Desired(Struct, frozen=True):
     kept: dict[str, Assigned] = field(default_factory=dict)  # named by an earlier incarnation only
     dropped: dict[str, Dropped] = field(default_factory=dict)
     complete_at: float | None = None  # when this process first heard a complete one of this incarnation
+    mark: Mark | None = None
+
+    @property
+    def told(self) -> Told:
+        """Which assignment this is."""
+        return Told(self.incarnation, self.index, self.mark)
+
+    @property
+    def marked(self) -> bool:
+        """Whether its mark covers all of it."""
+        return self.mark is not None and self.mark.index >= self.index
 
     def known(self, alloc: str) -> Assigned | None:
         """Return what was last said of an allocation, whether it still holds or not."""
@@ -56,10 +76,11 @@ def answered(desired: Desired, reply: SyncReply, now: float) -> Heard:
     if same and reply.index < desired.index:
         return Heard(desired, frozenset())
     if reply.complete is not None:
-        return _replaced(desired, reply.incarnation, reply.index, reply.complete, now)
+        replaced = _replaced(desired, reply.incarnation, reply.index, reply.complete, now)
+        return _marked(replaced, desired.mark if same else None, reply.mark)
     if not same:
         return Heard(desired, frozenset(), pull=True)
-    return _changed(desired, reply.index, reply.changed)
+    return _marked(_changed(desired, reply.index, reply.changed), desired.mark, reply.mark)
 
 
 def rung(desired: Desired, ring: Ring) -> Heard:
@@ -69,7 +90,15 @@ def rung(desired: Desired, ring: Ring) -> Heard:
     fits = ring.incarnation == desired.incarnation and ring.prev == desired.index and ring.changed is not None
     if not fits:
         return Heard(desired, frozenset(), pull=True)
-    return _changed(desired, ring.index, ring.changed or ())
+    return _marked(_changed(desired, ring.index, ring.changed or ()), desired.mark, ring.mark)
+
+
+def renewed(before: Desired, after: Desired) -> bool:
+    """Tell whether the next process must know another assignment than before.
+
+    Marks alone are no reason: they move with whatever happens in the cluster, and one that covers the index will do.
+    """
+    return (before.incarnation, before.index, before.marked) != (after.incarnation, after.index, after.marked)
 
 
 def wish(desired: Desired, alloc: str, *, origin: str, found_at: float, now: float) -> Wish:
@@ -99,6 +128,13 @@ def forgotten(desired: Desired, allocs: Collection[str]) -> Desired:
         kept={key: one for key, one in desired.kept.items() if key not in allocs},
         dropped={key: one for key, one in desired.dropped.items() if key not in allocs},
     )
+
+
+def _marked(heard: Heard, before: Mark | None, mark: Mark | None) -> Heard:
+    """Keep the newer of two marks of one history; releases before this one give none."""
+    if mark is None or (before is not None and before.index > mark.index):
+        mark = before
+    return heard._replace(desired=replace(heard.desired, mark=mark))
 
 
 def _changed(desired: Desired, index: int, changed: Iterable[Assigned]) -> Heard:

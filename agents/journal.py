@@ -20,11 +20,11 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
-from agents.desired import Desired, Dropped
+from agents.desired import Desired, Dropped, Told
 from agents.health import Pulse
 from agents.log_tail import Memory
 from agents.record import Record, restored
-from heroctl.domain.assignment import Assigned
+from heroctl.domain.assignment import Assigned, Mark
 from heroctl.domain.spec import decode_hook, encode_hook
 
 T = TypeVar("T")
@@ -53,6 +53,7 @@ class Held(Struct, frozen=True):
     index: int = 0
     boot: str = ""
     heard_at: float | None = None  # in that boot: when a beat was sent that was answered; seldom the last one
+    mark: Mark | None = None
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -141,7 +142,7 @@ class Journal:
     def load(self) -> Remembered:
         """Read everything back. Broken files are put aside."""
         held = self._read(self._folder / "assignment.json", _JSON.held) or Held()
-        desired = Desired(held.incarnation, held.index)
+        desired = Desired(held.incarnation, held.index, mark=held.mark)
         remembered = Remembered(desired, heard_at=held.heard_at if held.boot == self._boot else None)
         for path in sorted(self._allocs.glob("*.json")):
             entry = self._read(path, _JSON.entry)
@@ -192,9 +193,9 @@ class Journal:
         async with self._turn(path):
             await self._do(lambda: path.unlink(missing_ok=True))
 
-    async def hold(self, incarnation: str, index: int, heard_at: float | None = None) -> None:
+    async def hold(self, told: Told, heard_at: float | None = None) -> None:
         """Keep which assignment is held, and when a beat was sent that was answered."""
-        held = Held(incarnation, index, self._boot, heard_at)
+        held = Held(told.incarnation, told.index, self._boot, heard_at, told.mark)
         await self._write(self._folder / "assignment.json", _JSON.encoder.encode(held))
 
     def services(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ import structlog
 
 from agents.client import Away, Client, Refused
 from agents.clock import Clock
+from agents.desired import Told
 from agents.doorbell import Doorbell
 from heroctl import logs
 from heroctl.domain.assignment import Outcome, Report, SessionReply, SessionRequest, SyncReply, SyncRequest
@@ -53,8 +54,8 @@ class Side(Protocol):
         """Report on these allocations, as of now; those that are forgotten are left out."""
         ...
 
-    def held(self) -> tuple[str, int]:
-        """Return incarnation and index of the assignment held."""
+    def held(self) -> Told:
+        """Say which assignment is held."""
         ...
 
     def take(self, reply: SyncReply) -> bool:
@@ -204,7 +205,7 @@ class Sync:
         self._passing.clear()
         self._pull = False
         self._seq += 1
-        incarnation, index = self._side.held()
+        held = self._side.held()
         sent = list(self._dirty)[: self._batch]
         reports = self._side.reports(sent)
         for alloc in sent:
@@ -215,9 +216,10 @@ class Sync:
         return SyncRequest(
             session=self._session,
             seq=self._seq,
-            incarnation="" if self._full else incarnation,
-            index=0 if self._full else index,
-            state_index=max(self._client.index, index),  # a ring may know more than any api has answered
+            incarnation=held.incarnation,
+            index=0 if self._full else held.index,
+            mark=held.mark,
+            state_index=max(self._client.index, held.index),  # a ring may know more than any api has answered
             reports=reports,
             doorbell=self._doorbell.position,
             need_redis=self._needs_redis(),

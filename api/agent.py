@@ -14,8 +14,9 @@ from api.call import Call
 from api.contract import tells
 from api.parts import Parts, not_ready
 from api.wait import LONGEST, Poll
+from eventstore.log import Position
 from heroctl.domain import assign
-from heroctl.domain.assignment import Outcome, SessionReply, SessionRequest, SyncReply, SyncRequest
+from heroctl.domain.assignment import Mark, Outcome, SessionReply, SessionRequest, SyncReply, SyncRequest
 from heroctl.domain.cluster_settings import cluster_settings
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.intents import nodes as intents
@@ -41,7 +42,7 @@ async def session(call: Call) -> Answer:
     parts, node = call.parts, call.principal.node
     caught_up(parts)
     request = await decoded(call, _SESSION)
-    await _hear_witness(parts, node, request.incarnation, request.index)
+    await _hear_witness(parts, node, request, request.index)
     change = NOTHING
 
     def decide(state: State) -> Change:
@@ -77,18 +78,24 @@ def caught_up(parts: Parts) -> None:
         raise not_ready("starting", "this process has not read the log yet")
 
 
-async def _hear_witness(parts: Parts, node: str, incarnation: str, index: int) -> None:
-    """Believe an agent that was told more of this history than there is.
+async def _hear_witness(parts: Parts, node: str, request: SessionRequest | SyncRequest, index: int) -> None:
+    """Believe an agent that was told of this history what is not in it.
 
     Where every api and reconciler began anew on an older copy, nobody else remembers: under the old name the agent
-    would take what it hears for late, and later take what it does not hear for gone.
+    would take what it hears for late, and later take what it does not hear for gone. A copy that has gone on since is
+    told by the agent's mark; an agent of a release without marks knows only how far that history went.
     """
-    view = parts.view
-    if incarnation != view.state.incarnation or index <= view.index:
+    view, incarnation, mark = parts.view, request.incarnation, request.mark
+    if incarnation != view.state.incarnation:
         return
-    head = await view.head()
-    if incarnation == head.incarnation and index > head.index:
-        await view.disown(f"the log ends at {head.index}, and node {node} was told of {index}")
+    if mark is not None and not await view.passed(Position(mark.index, mark.chain)):
+        why = f"node {node} was told of another event {mark.index}"
+    elif index > view.index and index > (head := await view.head()).index and incarnation == head.incarnation:
+        why = f"the log ends at {head.index}, and node {node} was told of {index}"
+    else:
+        return
+    if incarnation == view.state.incarnation:  # nobody else was sooner
+        await view.disown(why)
 
 
 def _every(state: State) -> float:
@@ -111,7 +118,7 @@ async def sync(call: Call) -> Answer:
     caught_up(parts)
     request = await decoded(call, _SYNC)
     await parts.abreast(request.state_index)
-    await _hear_witness(parts, node, request.incarnation, max(request.index, request.session))
+    await _hear_witness(parts, node, request, max(request.index, request.session))
     results, appended = await _report(call, node, request)
     written = parts.pulse.beat(node, request)
     if not appended:
@@ -152,7 +159,7 @@ async def _newer(call: Call, node: str, request: SyncRequest) -> None:
 async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Outcome]) -> Answer:
     doorbell = await parts.streams.newest(node) if parts.streams and request.doorbell else ""
     redis = await parts.streams.access(node) if parts.streams and request.need_redis else None
-    state = parts.view.state
+    state, here = parts.view.state, parts.view.position
     known = intents.find_node(state, node)
     intents.check_session(known, request.session)
     same = request.incarnation == state.incarnation and request.index > 0
@@ -168,6 +175,7 @@ async def _reply(parts: Parts, node: str, request: SyncRequest, results: list[Ou
         doorbell=doorbell,
         redis=redis,
         time=parts.pulse.time(parts.clock()),
+        mark=Mark(here.index, here.chain),
         log_level=cluster_settings(state).level_of("agent"),
     )
     return Answer(_ENCODER.encode(reply), index=state.index)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from typing import Final
 
 from eventstore import codec
 from eventstore.log import Compacted, Head, Log, OtherHistory, Position, Row
 from heroctl.domain.events import Record
+
+_ENDS: Final = 4096  # appends that were read last, and whose ends are remembered
 
 
 class Tail:
@@ -15,6 +19,7 @@ class Tail:
     def __init__(self, log: Log, position: Position | None = None) -> None:
         self.position = position or Position()
         self._log = log
+        self._ends: dict[int, bytes] = {}  # index and chain
 
     async def pages(self, until: int | None = None, *, enough: int | None = None) -> AsyncIterator[list[Record]]:
         """Give what is new, in lists of whole appends, to the end of the log or of the append that holds `until`.
@@ -29,6 +34,7 @@ class Tail:
             if until is not None:
                 rows = _to(rows, until)
             self.position = codec.verify(rows, self.position)
+            self._remember(rows)
             yield list(codec.records(rows))
             if enough is not None and self.position.index >= enough:
                 return
@@ -43,14 +49,37 @@ class Tail:
             raise OtherHistory(f"the log ends at {head.index} with another chain")
         return head
 
+    async def passed(self, position: Position) -> bool:
+        """Tell whether the log came by a position; what it does not keep any more is believed. Raises LogUnavailable.
+
+        It is asked only about what was not read lately.
+        """
+        here, chain = self.position, self._ends.get(position.index)
+        if chain is not None or position.index == here.index:
+            return position.chain == (chain or here.chain)
+        try:
+            return await _ended(self._log, position)
+        except Compacted:
+            return True
+
+    def _remember(self, rows: Sequence[Row]) -> None:
+        ends = [(row[0], row[7]) for row in rows[-_ENDS:] if row[7] is not None]
+        self._ends.update(ends)
+        for index in list(islice(self._ends, max(0, len(self._ends) - _ENDS))):
+            del self._ends[index]
+
 
 async def continues(log: Log, position: Position) -> bool:
     """Tell whether a log goes on from a position: an append of this very history ended there. Raises LogUnavailable."""
     try:
-        rows = await log.page(position.index - 1)
-        return bool(rows) and (rows[0][0], rows[0][7]) == (position.index, position.chain)
+        return await _ended(log, position)
     except Compacted:
         return await _follows(log, position)
+
+
+async def _ended(log: Log, position: Position) -> bool:
+    rows = await log.page(position.index - 1, 1)
+    return bool(rows) and (rows[0][0], rows[0][7]) == (position.index, position.chain)
 
 
 async def _follows(log: Log, position: Position) -> bool:

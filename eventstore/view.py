@@ -159,8 +159,12 @@ class View:
         """Compare with the log, which is said never to have been where the view stands. Raises LogUnavailable."""
         await self._ask(look=True)
 
+    async def passed(self, position: Position) -> bool:
+        """Tell whether the log came by a position that somebody was told of; see Tail. Raises LogUnavailable."""
+        return await self._tail.passed(position)
+
     async def disown(self, why: str) -> None:
-        """Give the log another name: somebody was told more of it than there is. Raises LogUnavailable."""
+        """Give the log another name: somebody was told of it what it does not hold. Raises LogUnavailable."""
         _log.error("other_history", reason=why, index=self.index, incarnation=self.state.incarnation)
         await self._log.redraw(self.state.incarnation, why)
         await self.catch_up()

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from eventstore.view import Change, View
 from heroctl.domain.assign import assignment_index, changed
-from heroctl.domain.assignment import Ring, ring_stream
+from heroctl.domain.assignment import Mark, Ring, ring_stream
 from heroctl.domain.spec import encode_hook
 from heroctl.domain.topics import assignment_topic
 
@@ -125,11 +125,12 @@ class Doorbell:
 
     def _entry(self, node: str, before: int) -> bytes | None:
         """Write what a node is told; None: the node is no more."""
-        state = self._view.state
+        state, here = self._view.state, self._view.position
         known = state.nodes.get(node)
         if known is None:
             return None
-        ring = Ring(state.incarnation, assignment_index(state, node), before)
+        mark = Mark(here.index, here.chain)
+        ring = Ring(state.incarnation, assignment_index(state, node), before, mark=mark)
         news = changed(state, known, before) if before else []
         if not news or len(news) > _MOST:
             return _ENCODER.encode(ring)

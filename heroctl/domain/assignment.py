@@ -23,6 +23,13 @@ MOST_SIGNALS: Final = 8  # of one allocation that nothing was heard of yet
 MOST_EXECS: Final = 16  # commands of one allocation that are named to its agent: the newest
 
 
+class Mark(Struct, frozen=True, gc=False):
+    """A place that the log came by, and the hash over everything up to it: no other history has that one."""
+
+    index: Annotated[int, Meta(ge=1, le=2**62)]
+    chain: Annotated[bytes, Meta(max_length=64)]
+
+
 class Driver(Struct, frozen=True, gc=False):
     """A runtime that a node offers: whether it answers now, and its version."""
 
@@ -105,6 +112,7 @@ class SessionRequest(Struct, frozen=True):
     attributes: dict[str, str] = field(default_factory=dict)
     incarnation: str = ""
     index: int = 0  # of the assignment the agent holds; 0: none
+    mark: Mark | None = None  # the newest that it was told, or that was when it was told that assignment
 
 
 class RedisAccess(Struct, frozen=True):
@@ -169,7 +177,8 @@ class SyncRequest(Struct, frozen=True):
     session: int
     seq: int
     incarnation: str = ""
-    index: int = 0  # of the assignment the agent holds; 0: none
+    index: int = 0  # of the assignment the agent holds; 0: none, or it asks for all of it
+    mark: Mark | None = None  # as in a session's
     state_index: int = 0  # the newest log index the agent has seen
     applied: int | None = None  # ingress nodes: the routes document served
     reports: list[Report] = field(default_factory=list)
@@ -196,6 +205,7 @@ class SyncReply(Struct, frozen=True):
     redis: RedisAccess | None = None
     release: list[str] = field(default_factory=list)  # containers that it told to be unknown, and may stop
     time: int = 0  # ms since the epoch, by the database's clock; 0: the api does not know it yet
+    mark: Mark | None = None  # where the log stood
     log_level: str = ""  # from which the agent is to write lines; "": as it was told at its start
 
 
@@ -227,6 +237,7 @@ class Ring(Struct, frozen=True):
     index: int
     prev: int
     changed: list[Assigned] | None = None
+    mark: Mark | None = None  # where the log stood
 
 
 def ring_stream(node: str) -> str:

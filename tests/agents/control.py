@@ -14,6 +14,7 @@ import msgspec
 from agents.clock import Clock
 from heroctl.domain.assignment import (
     Assigned,
+    Mark,
     Outcome,
     RedisAccess,
     Report,
@@ -53,6 +54,8 @@ class ControlPlane:
     cluster: str = "test"
     every: float = 2.0
     incarnation: str = "i1"
+    marks: bool = True  # whether it gives any
+    beyond: int = 0  # events that are no concern of this node
     index: int = 0
     session: int = 0
     wanted: dict[str, Assigned] = field(default_factory=dict)
@@ -83,6 +86,12 @@ class ControlPlane:
     again: float = 5.0  # seconds to the next sample, less each node's own offset
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> Mark | None:
+        """Where its log stands."""
+        place = f"{self.incarnation} {self.index + self.beyond}"
+        return Mark(1000 + self.index + self.beyond, place.encode()) if self.marks else None
 
     def want(self, *assigned: Assigned) -> None:
         """Name allocations, as changed now."""
@@ -210,6 +219,7 @@ class ControlPlane:
             complete=None if same else list(self.wanted.values()),
             results=results,
             release=self.release,
+            mark=self.mark,
             doorbell=self.doorbell if request.doorbell else "",
             redis=self.redis if request.need_redis else None,
             time=self.time(),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agents.desired import GRACE, Desired, answered, forgotten, rung, wish
-from heroctl.domain.assignment import Assigned, Ring, SyncReply
+from heroctl.domain.assignment import Assigned, Mark, Ring, SyncReply
 from tests.agents.world import assigned
 
 
@@ -140,3 +140,27 @@ def test_the_index_never_falls_within_an_incarnation_and_nothing_unnamed_is_stop
             assert asked.wanted == "keep" or alloc in desired.allocs
             if asked != wish(before, alloc, origin=before.incarnation, found_at=0.0, now=now):
                 assert alloc in heard.touched or before.complete_at != desired.complete_at
+
+
+def marked(message: SyncReply | Ring, beyond: int | None) -> SyncReply | Ring:
+    """Let it say where that history's log stood: so many events after the index; None: it is of an earlier release."""
+    at = message.index + (beyond or 0)
+    return message if beyond is None else replace(message, mark=Mark(at + 1, f"{message.incarnation} {at}".encode()))
+
+
+@given(st.lists(st.builds(marked, Messages, st.none() | st.integers(0, 3)), max_size=20))
+def test_the_mark_is_the_newest_that_was_told_of_the_history_that_is_held(messages: list[SyncReply | Ring]) -> None:
+    desired = Desired()
+    for now, message in enumerate(messages):
+        before = desired
+        heard = rung(desired, message) if isinstance(message, Ring) else answered(desired, message, float(now))
+        desired = heard.desired
+        same = desired.incarnation == before.incarnation
+        if desired.mark is not None:
+            assert desired.mark.chain.startswith(desired.incarnation.encode()), "never of another history"
+            assert desired.mark in ((before.mark, message.mark) if same else (message.mark,))
+        if same and before.mark is not None:
+            assert desired.mark is not None
+            assert desired.mark.index >= before.mark.index
+        if message.mark is not None and desired.index > before.index:
+            assert desired.marked, "what was told with a mark is covered by one"

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from agents import journal
-from agents.desired import Desired, Dropped
+from agents.desired import Desired, Dropped, Told
 from agents.health import Pulse
 from agents.journal import Identity, Journal, Unreadable
 from agents.record import Record
+from heroctl.domain.assignment import Mark
 from tests.agents.rig import alloc
 
 WHO = Identity("n1", "alpha", "hn_secret", "test")
@@ -57,19 +58,25 @@ async def test_everything_comes_back(disk: Disk) -> None:
     pulse = Pulse("c1", 1, "healthy", 95.0)
     disk.journal.join(WHO)
     await disk.save("a", held("a"), record, pulse)
-    await disk.journal.hold("i1", 7)
+    told = Told("i1", 7, Mark(9, bytes(range(32))))
+    await disk.journal.hold(told)
     again = disk.again()
     remembered = again.load()
     assert again.identity() == WHO
-    assert (remembered.desired.incarnation, remembered.desired.index) == ("i1", 7)
+    assert remembered.desired.told == told
     assert remembered.desired.allocs == {"a": alloc("a")}
     assert (remembered.records, remembered.pulses) == ({"a": record}, {"a": pulse})
+
+
+async def test_what_a_release_without_marks_wrote_is_read(disk: Disk) -> None:
+    (disk.folder / "assignment.json").write_bytes(b'{"incarnation":"i1","index":7,"boot":"b","heard_at":1.5}')
+    assert disk.again().load().desired.told == Told("i1", 7)
 
 
 async def test_after_a_reboot_times_are_of_this_boot_and_health_is_not_known(disk: Disk) -> None:
     record = Record("a", attempt=2, phase="ended", begun=(90.0,), not_before=110.0)
     await disk.save("a", held("a"), record, Pulse("c1", 1, "healthy", 95.0))
-    await disk.journal.hold("i1", 7)
+    await disk.journal.hold(Told("i1", 7))
     remembered = disk.again("boot2", 5.0).load()
     assert remembered.records["a"].begun == (-5.0,)
     assert remembered.records["a"].not_before == 15.0
@@ -79,7 +86,7 @@ async def test_after_a_reboot_times_are_of_this_boot_and_health_is_not_known(dis
 async def test_a_broken_file_is_put_aside_and_costs_only_itself(disk: Disk) -> None:
     for name in ("a", "b"):
         await disk.save(name, held("a", "b"))
-    await disk.journal.hold("i1", 7)
+    await disk.journal.hold(Told("i1", 7))
     (disk.folder / "allocs" / "a.json").write_bytes(b'{"boot": 1')
     remembered = disk.again().load()
     assert list(remembered.desired.allocs) == ["b"]
@@ -88,7 +95,7 @@ async def test_a_broken_file_is_put_aside_and_costs_only_itself(disk: Disk) -> N
 
 async def test_without_the_index_nothing_is_known_to_be_wanted(disk: Disk) -> None:
     await disk.save("a", held("a"))
-    await disk.journal.hold("i1", 7)
+    await disk.journal.hold(Told("i1", 7))
     (disk.folder / "assignment.json").write_bytes(b"\xff")
     desired = disk.again().load().desired
     assert (desired.incarnation, desired.index, desired.allocs) == ("", 0, {})
@@ -99,7 +106,7 @@ async def test_what_was_dropped_or_of_an_older_incarnation_stays_so(disk: Disk) 
     desired = Desired("i2", 3, {"a": alloc("a")}, {"b": alloc("b")}, {"c": Dropped(alloc("c"), 90.0)})
     for name in ("a", "b", "c"):
         await disk.save(name, desired)
-    await disk.journal.hold("i2", 3)
+    await disk.journal.hold(Told("i2", 3))
     again = disk.again().load().desired
     assert (list(again.allocs), list(again.kept), list(again.dropped)) == (["a"], ["b"], ["c"])
 
@@ -117,7 +124,7 @@ async def test_what_is_written_at_a_time_stands_as_it_was_asked_for_last(
         real(path, content, *rest)
 
     monkeypatch.setattr(journal, "written", slow_at_first)
-    await asyncio.gather(*(disk.journal.hold("i1", index) for index in range(1, 30)))
+    await asyncio.gather(*(disk.journal.hold(Told("i1", index)) for index in range(1, 30)))
     assert disk.again().load().desired.index == 29
 
 

@@ -10,7 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from agents.client import Client
+from agents.desired import Told
 from agents.fake_runtime import Script
+from agents.journal import Journal
 from agents.sync import PASSING
 from heroctl.domain.assignment import Ring, SyncRequest
 from tests.agents.control import refusal
@@ -63,14 +65,55 @@ async def test_it_tells_how_far_its_clock_is_ahead_of_what_it_heard(node: Rig) -
 async def test_the_first_sync_of_a_session_asks_for_everything_and_the_next_for_what_changed(node: Rig) -> None:
     await started(node, "a")
     first = node.control.syncs[0]
-    assert (first.index, first.incarnation) == (0, "")
+    assert (first.index, first.incarnation, first.mark) == (0, "", None)
     await node.pass_time(4)
     assert (node.control.syncs[-1].index, node.control.syncs[-1].incarnation) == (1, "i1")
     await node.kill()
     node.control.syncs.clear()
     node.start()
     await node.until(lambda: node.control.syncs, what="a sync of the next agent")
-    assert (node.control.syncs[0].index, node.control.syncs[0].incarnation) == (0, "")
+    assert (node.control.syncs[0].index, node.control.syncs[0].incarnation) == (0, "i1")
+
+
+async def test_it_says_by_its_newest_mark_which_history_it_was_told(node: Rig) -> None:
+    await started(node, "a")
+    await node.pass_time(4)
+    assert node.control.syncs[-1].mark == node.control.mark
+    node.control.beyond = 7
+    await node.pass_time(4)
+    assert node.control.syncs[-1].mark == node.control.mark, "though nothing changed for this node"
+    node.control.want(alloc("b"))
+    await node.until(lambda: "b" in node.states(), what="the next one")
+    told, node.control.beyond = node.control.mark, 9
+    await node.pass_time(4)
+    await node.kill()
+    node.control.syncs.clear()
+    node.start()
+    await node.until(lambda: node.control.syncs, what="a sync of the next agent")
+    for said in (node.control.sessions[-1], node.control.syncs[0]):
+        assert (said.incarnation, said.mark) == ("i1", told), "what it was told with the assignment is on its disk"
+
+
+async def test_a_mark_that_moves_alone_is_not_written(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so with every event of the cluster, and each write waits for the disk."""
+    node.control.marks = False
+    await started(node, "a")
+    await node.pass_time(4)
+    written: list[Told] = []
+    hold = Journal.hold
+
+    async def seen(journal: Journal, told: Told, heard_at: float | None = None) -> None:
+        written.append(told)
+        await hold(journal, told, heard_at)
+
+    monkeypatch.setattr(Journal, "hold", seen)
+    node.control.marks = True
+    await node.pass_time(4)
+    assert [told.mark for told in written] == [node.control.mark], "the first of an api that gives any"
+    for beyond in range(1, 9):
+        node.control.beyond = beyond
+        await node.pass_time(4)
+    assert len(written) == 1
 
 
 async def test_a_lost_answer_makes_it_ask_the_same_again(node: Rig) -> None:
@@ -164,9 +207,9 @@ async def test_a_ring_acts_before_the_next_beat_and_one_that_does_not_fit_pulls(
     node.control.index += 1
     new = msgspec.structs.replace(alloc("b"), index=node.control.index)
     node.control.wanted["b"] = new
-    agent._rang(Ring("i1", node.control.index, node.control.index - 1, [new]))
+    agent._rang(Ring("i1", node.control.index, node.control.index - 1, [new], node.control.mark))
+    assert agent.held() == Told("i1", node.control.index, node.control.mark)
     await node.until(lambda: "b" in node.states(), step=0.0, what="what was rung for")
-    assert agent.held() == ("i1", node.control.index)
     node.control.index += 5
     third = msgspec.structs.replace(alloc("c"), index=node.control.index)
     node.control.wanted["c"] = third

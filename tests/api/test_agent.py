@@ -203,23 +203,6 @@ async def test_another_incarnation_gets_it_all(api: Rig) -> None:
     assert (await first.sync(index=index, incarnation="another")).body["complete"] == []
 
 
-@pytest.mark.parametrize("anew", [True, False])
-async def test_an_agent_that_was_told_more_than_there_is_bears_witness(api: Rig, anew: bool) -> None:  # noqa: FBT001 - both ways
-    """The log is an older copy, and every process began on it: it gets another name, once, and agents all of it."""
-    first, second = await agent(api), await agent(api, "node-2")
-    before, more = api.parts.view.state.incarnation, api.parts.view.index + 40
-    if anew:
-        assert (await open_session(api, first.token, incarnation=before, index=more)).status == 200
-    else:
-        reply = await first.sync(index=more)
-        assert reply.body["incarnation"] != before
-        assert reply.body["complete"] == []
-    after = api.parts.view.state.incarnation
-    assert after != before
-    assert (await second.sync(index=more)).body["incarnation"] == after
-    assert (await second.sync(index=more, incarnation="another")).body["incarnation"] == after
-
-
 async def test_reports_become_events_and_each_has_its_outcome(api: Rig) -> None:
     first = await agent(api)
     second = await agent(api, "node-2")

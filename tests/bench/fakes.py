@@ -23,7 +23,7 @@ import uvloop
 from agents.client import Away, Client
 from agents.clock import RealClock
 from agents.counters import Counters
-from agents.desired import Desired, Heard, answered, forgotten, rung
+from agents.desired import Desired, Heard, Told, answered, forgotten, rung
 from agents.doorbell import Doorbell
 from agents.fake_runtime import FakeRuntime
 from agents.journal import Identity
@@ -112,7 +112,7 @@ class Fake:
 
     def introduce(self) -> SessionRequest:
         """Say what the node is and runs."""
-        incarnation, index = self.held()
+        held = self.held()
         drivers = {"docker": Driver(healthy=True, version="1")}
         inventory = Inventory(self.reports(self._phases))
         return SessionRequest(
@@ -121,8 +121,9 @@ class Fake:
             self._capacity,
             drivers,
             address=f"10.1.{self._number // 250}.{self._number % 250 + 1}",
-            incarnation=incarnation,
-            index=index,
+            incarnation=held.incarnation,
+            index=held.index,
+            mark=held.mark,
         )
 
     def reports(self, allocs: Iterable[str]) -> list[Report]:
@@ -136,9 +137,9 @@ class Fake:
         ran = round(self._clock.now() - self._since[alloc], 3)
         return Report(alloc, 1, phase, "healthy", running_for=ran, healthy_for=ran, container=alloc[:12])
 
-    def held(self) -> tuple[str, int]:
+    def held(self) -> Told:
         """Say which assignment is held."""
-        return self._desired.incarnation, self._desired.index
+        return self._desired.told
 
     def take(self, reply: SyncReply) -> bool:
         """Do what is asked."""

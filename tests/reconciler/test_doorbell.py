@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from eventstore.log import Append
+from eventstore.log import Append, Position
 from eventstore.memory import MemoryLog
+from eventstore.tail import continues
 from eventstore.view import View
 from heroctl.domain.assign import assignment_index
 from heroctl.domain.assignment import Ring, ring_stream
@@ -32,7 +33,7 @@ class Street:
         self.redis = redis
         self.view = view
         self.doorbell = doorbell
-        self._log = log
+        self.log = log
         self._told = 1
 
     async def tell(self) -> None:
@@ -40,7 +41,7 @@ class Street:
         events: list[Event] = [record.event for record in self.cluster.records[self._told :]]
         self._told = len(self.cluster.records)
         for event in events:
-            await self._log.append(Append((event,), epoch=0))
+            await self.log.append(Append((event,), epoch=0))
         await self.view.reached(self.cluster.state.index)
 
     async def rings(self, name: str) -> list[Ring]:
@@ -92,6 +93,8 @@ async def test_a_node_is_told_what_changed_since_when(redis_url: str) -> None:
         await it.tell()
         [ring] = await it.rung("n1", it.index("n1"))
         assert (ring.incarnation, ring.prev, ring.index) == ("inc1", before, it.index("n1"))
+        assert ring.mark is not None
+        assert await continues(it.log, Position(ring.mark.index, ring.mark.chain))
         assert ring.changed is not None
         assert [(one.slot, one.wanted, one.spec.name) for one in ring.changed] == [(0, "run", "main")]
         cluster.delete("web")

@@ -14,7 +14,7 @@ _take = Agent.take
 
 def take(self: Agent, reply: SyncReply) -> bool:
     """Take the first assignment and no other."""
-    return _take(self, reply) if not self.held()[1] else False
+    return _take(self, reply) if not self.held().index else False
 
 
 if __name__ == "__main__":
