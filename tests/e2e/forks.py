@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psycopg
 
@@ -27,6 +27,9 @@ FAR: Final = 40  # events
 SOON: Final = 30.0  # seconds from the switch until everybody has noticed
 
 Fork = Callable[[Cluster, Address], servers.Postgres]
+# Who remembers what was lost; everybody else is ended before the database is exchanged, and begins anew on the other.
+# Agents that are frozen, or that left only their disks, are heard again when that one has outgrown what they were told.
+Memory = Literal["all", "agents", "frozen agents", "disks"]
 
 
 @dataclass(slots=True)
@@ -36,7 +39,7 @@ class Story:
     there: Cluster
     address: Address
     fork: Fork
-    cold: bool = False  # everything but the agents is away while the database is exchanged
+    who: Memory = "all"
 
     def run(self) -> None:
         """Tell it from begin to end."""
@@ -45,7 +48,8 @@ class Story:
         known = self.there.wait_running(KEPT, 2)
         self.there.wait_quiet(still=0.5)
         other = self.fork(self.there, self.address)
-        self._go_far()
+        if not self._silent:
+            self._go_far()
         self.there.submit(job(self.there.runtime, KEPT, count=3))
         self.there.submit(job(self.there.runtime, LOST, count=2))
         self.there.wait_healthy(KEPT, 3)
@@ -53,10 +57,12 @@ class Story:
         running = self.there.wait_running(KEPT, 3) + self.there.wait_running(LOST, 2)
         head = self.there.wait_quiet(still=1)
         incarnation = self._incarnation()
-        if self.cold:
-            self._exchange_cold(other)
-        else:
+        if self.who == "all":
             self._exchange_under_polls(other, head)
+        elif self._silent:
+            self._exchange_unheard(other, head)
+        else:
+            self._exchange_cold(other)
         self._noticed(incarnation)
         self._answers_large_indexes(head)
         self._nothing_stopped(running, known)
@@ -66,7 +72,10 @@ class Story:
     def _go_far(self) -> None:
         """Write so much that the other log is not as long before agents tell of this one, however busy the machine."""
         for number in range(FAR):
-            self.there.client.post("/v1/nodes/node-1/eligibility", {"eligible": number % 2 == 1})
+            self._write(number)
+
+    def _write(self, number: int) -> None:
+        self.there.client.post("/v1/nodes/node-1/eligibility", {"eligible": number % 2 == 1})
 
     # ── the exchange ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,6 +104,23 @@ class Story:
         for part in away:
             part.start()
         until(self.there.client.ready, timeout=SOON, what="the apis")
+
+    @property
+    def _silent(self) -> bool:
+        return self.who not in ("all", "agents")
+
+    def _exchange_unheard(self, other: servers.Postgres, head: int) -> None:
+        """Let the agents speak only when the other log is longer than the one that they were told of."""
+        agents = [part for name, part in self.there.parts.items() if name.startswith("agent")]
+        for agent in agents:
+            agent.kill9() if self.who == "disks" else agent.sigstop()
+        self._exchange_cold(other)
+        number = 0
+        while history.head(other.dsn()) <= head + FAR or number % 2:
+            self._write(number)
+            number += 1
+        for agent in agents:
+            agent.start() if self.who == "disks" else agent.sigcont()
 
     def _poll(self, url: str, index: int) -> Answer:
         client = Client([url], self.there.client.token)

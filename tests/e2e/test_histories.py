@@ -16,9 +16,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @contextmanager
-def told() -> Iterator[tuple[Cluster, Address]]:
+def told(apis: int = 2) -> Iterator[tuple[Cluster, Address]]:
     """Run a cluster behind an address. What its log does not know any more runs on, whatever is deleted."""
-    with address() as front, cluster(Processes(), Size(2, 2, 2), address=front, tidy=False) as there:
+    with address() as front, cluster(Processes(), Size(apis, apis, 2), address=front, tidy=False) as there:
         yield there, front
 
 
@@ -31,4 +31,10 @@ def test_a_standby_that_lacks_the_end() -> None:
 def test_an_older_copy_that_no_process_remembers() -> None:
     """Every api and reconciler is new: only the agents have seen what the log lost."""
     with told() as (there, front):
-        Story(there, front, restored, cold=True).run()
+        Story(there, front, restored, "agents").run()
+
+
+def test_an_older_copy_that_has_outgrown_what_anybody_remembers() -> None:
+    """The agents' processes are new, too: what they keep on disk, of a log that was shorter, is all there is."""
+    with told(apis=1) as (there, front):
+        Story(there, front, restored, "disks").run()

@@ -12,7 +12,7 @@ from eventstore.migrate import migrate
 from tests.e2e.address import address
 from tests.e2e.cluster import Cluster, Size, cluster
 from tests.e2e.crashes import Crash, apis, endure, forget_to_flush, killed_apis, killed_postgres, lost_answers
-from tests.e2e.forks import Fork, Story, dumped, failed_over, restored
+from tests.e2e.forks import Fork, Memory, Story, dumped, failed_over, restored
 from tests.e2e.runtimes import Processes, Runtime
 from tests.torture.conftest import Witness
 from tests.torture.gaps import follow_log, follow_sequence
@@ -86,22 +86,24 @@ def test_carelessness_is_caught(module: str, fault: Fault, what: str, witness: W
 
 
 @pytest.mark.parametrize(
-    ("fork", "cold", "what"),
+    ("fork", "who", "what"),
     [
-        (failed_over, False, "a lossy fail-over"),
-        (restored, False, "an older copy of the database"),
-        (restored, True, "an older copy, and everything but agents is new"),
-        (dumped, False, "a dump in another server"),
+        (failed_over, "all", "a lossy fail-over"),
+        (restored, "all", "an older copy of the database"),
+        (restored, "agents", "an older copy, and everything but agents is new"),
+        (restored, "frozen agents", "an older copy that outgrows what frozen agents were told, everything else new"),
+        (restored, "disks", "an older copy that outgrows what agents were told, and every process is new"),
+        (dumped, "all", "a dump in another server"),
     ],
 )
-def test_other_histories(runtime: Runtime, fork: Fork, cold: bool, what: str, witness: Witness) -> None:  # noqa: FBT001 - a row
+def test_other_histories(runtime: Runtime, fork: Fork, who: Memory, what: str, witness: Witness) -> None:
     with (
         address() as front,
         cluster(runtime, Size(2, 2, 2), address=front, tidy=False) as there,  # what nobody knows any more runs on
         witness(what, runtime.name) as run,
         run.round(),
     ):
-        Story(there, front, fork, cold).run()
+        Story(there, front, fork, who).run()
 
 
 def test_an_agent_that_obeys_every_history_is_caught(witness: Witness) -> None:
@@ -113,4 +115,16 @@ def test_an_agent_that_obeys_every_history_is_caught(witness: Witness) -> None:
     ):
         with run.round(), pytest.raises(AssertionError, match="not all of it runs on") as noticed:
             Story(there, front, restored).run()
+        run.outcome = f"caught: {str(noticed.value).splitlines()[0]}"
+
+
+def test_agents_that_know_only_how_far_a_history_went_are_caught(witness: Witness) -> None:
+    modules = {"agents": f"{BROKEN}.unmarked_agent"}
+    with (
+        address() as front,
+        cluster(Processes(), Size(2, 2, 2), modules, address=front, tidy=False) as there,
+        witness("control: an older copy that outgrows what agents were told, and they keep no mark", "process") as run,
+    ):
+        with run.round(), pytest.raises(AssertionError, match="another incarnation") as noticed:
+            Story(there, front, restored, "disks").run()
         run.outcome = f"caught: {str(noticed.value).splitlines()[0]}"
