@@ -35,7 +35,7 @@ EARLIER: Final = 5_000  # ms before it was heard of, of a new allocation's lines
 _RING: Final = 16 << 20
 _CHUNKS: Final = 64
 _LINGER: Final = 30.0  # seconds for which one that nobody knows any more is still read
-_OVERHEAD: Final = 400
+_OVERHEAD: Final = 340  # of a line: what holds its text and its frame
 _NEWS: Final = "lines"
 _log: Final = structlog.get_logger(__name__)
 
@@ -114,6 +114,11 @@ class Sieve:
 class _Kept(NamedTuple):
     told: Told
     frame: bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.frame) + self.told.line.size + _OVERHEAD
 
 
 class _Stream:
@@ -275,10 +280,10 @@ class LogFeed:
         for told in stream.seen.fresh(entry):
             kept = _Kept(told, framed(told))
             self._ring.append(kept)
-            self._bytes += len(kept.frame) + _OVERHEAD
+            self._bytes += kept.size
             self.end += 1
         while self._bytes > self._most and self._ring:
-            self._bytes -= len(self._ring.popleft().frame) + _OVERHEAD
+            self._bytes -= self._ring.popleft().size
 
 
 def framed(told: Told) -> bytes:

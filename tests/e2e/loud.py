@@ -45,6 +45,7 @@ class Ears:
     def __init__(self, there: Cluster, name: str, begin: int | None = 0) -> None:
         self.told = 0
         self.dropped = 0
+        self.lost = 0  # neither told nor counted
         self.next = begin
         self.total = -1
         self.faults: list[str] = []
@@ -90,7 +91,9 @@ class Ears:
             self.total = int(line["line"].partition(" ")[2])
         elif not self._cut:
             number = int(line["line"].partition(" ")[0])
-            if self.next not in (None, number):
+            if self.next is not None and number > self.next:
+                self.lost += number - self.next
+            elif self.next not in (None, number):
                 self.faults.append(f"{number} came where {self.next} was due")
             self.told += 1
             self.next = number + 1
