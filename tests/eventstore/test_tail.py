@@ -15,6 +15,8 @@ from eventstore.postgres import PostgresLog
 from eventstore.tail import Tail, continues
 from heroctl.domain.events import JobStopped
 from tests.eventstore.samples import intent, verified
+from tests.eventstore.test_view import following, joined
+from tests.waiting import eventually
 
 _LARGE = 16 << 20  # bytes of a page
 
@@ -151,3 +153,22 @@ async def test_large_events_come_in_short_pages(postgres: PostgresLog) -> None:
     assert len(pages) == 3
     assert all(_LARGE <= page < _LARGE + (2 << 20) for page in pages[:-1])
     await verified(postgres)
+
+
+async def test_what_rings_once_is_read_once() -> None:
+    class Counted(MemoryLog):
+        reads = 0
+
+        async def page(self, after: int, events: int = PAGE) -> list[Row]:
+            self.reads += 1
+            return await super().page(after, events)
+
+    log = Counted()
+    async with following(log) as view:
+        await eventually(lambda: view.started)
+        before = log.reads
+        for n in range(3):
+            place = await log.append(joined(f"m{n}"))
+            assert await view.reached(place.last)
+        await asyncio.sleep(0)
+        assert log.reads == before + 3, "nobody asks again whether there is more"

@@ -52,25 +52,6 @@ async def test_follows_the_log() -> None:
         assert view.started
 
 
-async def test_what_rings_once_is_read_once() -> None:
-    class Counted(MemoryLog):
-        reads = 0
-
-        async def page(self, after: int, events: int = PAGE) -> list[Row]:
-            self.reads += 1
-            return await super().page(after, events)
-
-    log = Counted()
-    async with following(log) as view:
-        await eventually(lambda: view.started)
-        before = log.reads
-        for n in range(3):
-            place = await log.append(joined(f"m{n}"))
-            assert await view.reached(place.last)
-        await asyncio.sleep(0)
-        assert log.reads == before + 3, "nobody asks again whether there is more"
-
-
 async def test_reached_gives_up_in_time() -> None:
     async with following(MemoryLog()) as view:
         assert await view.reached(1, 0)
