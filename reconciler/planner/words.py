@@ -10,6 +10,7 @@ from heroctl.domain.records import Alloc
 from reconciler.planner.slots import cause
 
 WAITING: Final = "waiting_for_secrets"  # an agent's word: nothing has ended
+_WROTE: Final = 160  # characters of a line that a workload wrote
 Life = Literal["healthy", "starting", "unhealthy", "restarting"]
 
 
@@ -97,6 +98,11 @@ def _by(alloc: Alloc) -> str:
 
 
 def _reason(alloc: Alloc) -> str:
-    """Give the line that says what happened: those after it are what the workload wrote. Not the same code twice."""
-    said = alloc.message.partition("\n")[0] or alloc.reason
-    return f" ({said})" if said and said != f"exited with code {alloc.exit_code}" else ""
+    """Give the line that says what happened, and the last of those after it, which the workload wrote.
+
+    Not the same code twice, nor more than fits into a sentence.
+    """
+    what, *wrote = alloc.message.splitlines() or [alloc.reason]
+    said = [] if what == f"exited with code {alloc.exit_code}" else [what]
+    said += [line.strip()[:_WROTE] for line in wrote if line.strip()][-1:]
+    return f" ({': '.join(said)})" if any(said) else ""

@@ -69,7 +69,7 @@ def test_a_service_is_found_where_it_is_and_those_who_use_it_never_restart(there
     until(is_new, timeout=60, what="the new version")
     there.wait_deployed("db", 2, timeout=60)
     answers += [fetched(there, web) for _ in range(10)]
-    assert set(answers) == {"one", "two"}, "never without an answer"
+    assert set(answers) <= {"one", "two"}, "never without an answer"
 
     [lost] = there.wait_running("db", 1)
     there.runtime.crash(lost)

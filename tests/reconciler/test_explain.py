@@ -177,17 +177,18 @@ def test_a_crash_loop_says_how_it_ended_and_when_it_starts_again() -> None:
     assert slot.retry_at == there.clock + 10_000
 
 
-def test_what_a_replica_wrote_before_it_failed_is_no_part_of_the_sentence() -> None:
+def test_of_what_a_replica_wrote_before_it_failed_the_last_line_is_told() -> None:
     there = begun(restart={"delay": "15s"})
     said = {
         "failed_attempt": 1,
         "reason": "exited",
         "exit_code": 3,
-        "message": "exited with code 3\nTraceback:\nKeyError",
+        "message": "exited with code 3\nTraceback:\nKeyError: 'port'\n",
     }
     report(there, alone(there), attempt=1, phase="ended", restarts=1, **said)
     there.wait(5_000)
-    assert only(case_of(there)).words == "main[0]: attempt 1 failed with exit code 3 on n0; it starts again in 10s"
+    told = "main[0]: attempt 1 failed with exit code 3 (KeyError: 'port') on n0; it starts again in 10s"
+    assert only(case_of(there)).words == told
 
 
 def test_what_failed_for_good_is_placed_again_when_reschedule_says() -> None:
