@@ -89,7 +89,7 @@ class Ears:
                 self.next += count - self._cut
         elif line["line"].startswith("done "):
             self.total = int(line["line"].partition(" ")[2])
-        elif not self._cut:
+        elif not self._cut and (self.next is not None or line["line"][:1].isdigit()):  # the first may be a line's rest
             number = int(line["line"].partition(" ")[0])
             if self.next is not None and number > self.next:
                 self.lost += number - self.next
