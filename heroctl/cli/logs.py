@@ -27,15 +27,17 @@ _ENDED: Final = frozenset({"complete", "failed", "lost"})
 Text = str | None
 
 
-class Line(Struct, frozen=True):
-    """A line, as the API tells it."""
+class Line(Struct, frozen=True, omit_defaults=True):
+    """A line, as the API tells it: all of it, as one that follows with `-o json` is given it on."""
 
     alloc: str
     line: str
-    stream: str = "stdout"
-    time: str = ""
-    task: str = ""
+    stream: str
+    time: str
+    job: str
+    task: str
     partial: bool = False
+    dropped: int = 0
 
 
 class Message(Struct):

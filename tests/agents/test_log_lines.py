@@ -83,6 +83,45 @@ def test_a_line_of_a_mebibyte_comes_in_parts_that_say_so() -> None:
     assert sum(len(line.text) for line in whole) == 1 << 20
 
 
+def long(line: int, parts: int, kind: int = 1) -> list[bytes]:
+    middle = [frame(line * 100 + number, b"x" * LINE, kind) for number in range(1, parts)]
+    return [
+        frame(line * 100, b"%d " % line + b"x" * (LINE - 2), kind),
+        *middle,
+        frame(line * 100 + parts, b"x\n", kind),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([1, 2])), max_size=6),
+    st.lists(st.integers(0)),
+    st.lists(st.booleans(), min_size=1),
+)
+def test_a_long_line_is_told_from_its_beginning_or_counted_once(
+    said: list[tuple[int, int]], cuts: list[int], takes: list[bool]
+) -> None:
+    raw = b"".join(part for line, (parts, kind) in enumerate(said) for part in long(line, parts, kind))
+    frames, count, told = Frames(), 0, list[Written]()
+    for number, part in enumerate(pieces(raw, cuts)):
+        if takes[number % len(takes)]:
+            told += frames.take(part)
+        else:
+            count += frames.skip(part)
+    assert sum(not line.partial for line in told) + count == len(said), "one that was cut is told, and counted"
+    whole = [line for line in told if line.raw[:1].isdigit()]
+    assert len(whole) >= sum(not line.partial for line in told), "no end without its beginning"
+
+
+def test_of_a_long_line_that_is_passed_by_the_rest_is_no_line() -> None:
+    frames, line = Frames(), long(0, 4)
+    assert frames.skip(b"".join(line[:2])) == 1
+    assert [said.raw for said in frames.take(b"".join([*line[2:], frame(900, b"next\n")]))] == [b"next"]
+    frames = Frames()
+    assert len(frames.take(b"".join(line[:2]))) == 2
+    assert sum(frames.skip(part) for part in line[2:]) == 1
+    assert Frames().skip(b"".join(part for number in range(3) for part in long(number, 60))) == 3
+
+
 def test_what_steers_a_terminal_is_taken_out_and_what_is_no_text_marked() -> None:
     assert tidy(b"\x1b[31mred\x1b[0m\ttab \x1b]0;title\x07end\r") == "red\ttab end"
     assert tidy(b"a\x00b\xffc\x9bd") == "a\ufffdb\ufffdc\ufffdd"

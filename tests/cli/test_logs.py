@@ -6,9 +6,11 @@ import contextlib
 import json
 from typing import Any
 
+import msgspec
+
 from heroctl.cli.client import Client
 from heroctl.cli.faults import Caller
-from heroctl.cli.logs import Message, _messages, _stream
+from heroctl.cli.logs import Line, Message, _messages, _stream
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeApi, Reply
 
@@ -56,6 +58,11 @@ def test_messages_are_put_together_and_beats_passed_by() -> None:
     found = [(m.event, m.id, m.data) for m in _messages(each.encode() for each in raw)]
     assert found == [("log", "1", '{"a": 1}'), ("gap", "", "{}")]
     assert Message().data == ""
+
+
+def test_who_follows_in_json_is_told_all_that_the_api_tells() -> None:
+    told = [*LINES, {**LINES[0], "partial": True}, {**LINES[0], "stream": "system", "dropped": 12}]
+    assert [json.loads(msgspec.json.encode(msgspec.convert(line, Line))) for line in told] == told
 
 
 def test_a_stream_is_taken_up_again_after_the_last_line_that_was_seen(monkeypatch: Any) -> None:  # noqa: ANN401 - pytest's

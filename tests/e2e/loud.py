@@ -63,7 +63,7 @@ class Ears:
     def _run(self) -> None:
         try:
             self._follow()
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, ValueError) as error:
             if not self._over.is_set():
                 self.faults.append(str(error))
 

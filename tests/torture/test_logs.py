@@ -38,6 +38,7 @@ def test_a_workload_at_full_speed_for_a_minute(witness: Witness, runtime: Runtim
                 until(lambda: ears.total >= 0 or ears.faults, timeout=90, what="its last line")
         finally:
             ears.close()
+        assert ears.told > 0, str(ears.faults)
         if counts:  # an engine that rotates its files at this pace leaves lines out and tells others again
             assert (ears.faults, ears.lost) == ([], 0)
             assert ears.next == ears.total, "each line was told or counted"
