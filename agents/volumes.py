@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from agents.runtime import VolumeUnusable
-from heroctl.domain.checks import NAME
 from heroctl.domain.mounts import VOLUME_NAME
+from heroctl.domain.names import NAME
 
 _NEW: Final = 0o1700
 _GIVEN: Final = 0o755

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,12 +21,12 @@ from heroctl.domain.giving import refuse_more_by
 from heroctl.domain.holders import Policy, Role
 from heroctl.domain.intents import access as intents
 from heroctl.domain.intents.change import Change, claim_stream
+from heroctl.domain.names import misnamed
 from heroctl.domain.policy import BUILT_IN, Rule, problems
 from heroctl.domain.state import State
 from heroctl.domain.topics import ACL
 
 MOST_RULES: Final = 200
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LONGEST: Final = 500
 
 
@@ -229,10 +228,7 @@ async def delete_policy(call: Call) -> Answer:
 
 
 def _named(name: str, description: str) -> list[Problem]:
-    found = []
-    if _NAME.fullmatch(name) is None:
-        message = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
-        found.append(Problem("name", "invalid_name", message))
+    found = misnamed(name)
     if len(description) > _LONGEST:
         found.append(Problem("description", "out_of_range", f"at most {_LONGEST} characters"))
     return found

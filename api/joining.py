@@ -12,11 +12,11 @@ from api.answer import Answer, answer
 from api.call import Call
 from api.contract import tells
 from api.wire import whole_stamp
-from heroctl.domain.checks import NODE_NAME
 from heroctl.domain.errors import Invalid, Problem
 from heroctl.domain.events import NodeRegistered
 from heroctl.domain.intents import nodes as intents
 from heroctl.domain.intents.change import Change, claim_stream
+from heroctl.domain.names import misnamed_node
 from heroctl.domain.state import State
 
 USUAL_LIFE: Final = 3600.0  # seconds of a join token
@@ -78,9 +78,8 @@ async def create_token(call: Call) -> Answer:
 async def join(call: Call) -> Answer:
     """Spend a join token for a node: 201 `{id, name, token, cluster}`."""
     wanted = await call.body(Join)
-    if NODE_NAME.fullmatch(wanted.name) is None:
-        problem = Problem("name", "invalid_value", "a node's name is a host name: a-z, 0-9, '-' and '.', at most 63")
-        raise Invalid("invalid_body", f"name: {problem.message}", details=(problem,))
+    if problems := misnamed_node(wanted.name):
+        raise Invalid("invalid_body", f"name: {problems[0].message}", details=tuple(problems))
     token = await call.parts.gate.join_token(wanted.token)
     secret = tokens.new_secret()
     credential = await call.parts.vault.put("node", tokens.hashed(secret))

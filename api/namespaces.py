@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from msgspec import Struct
@@ -19,9 +18,9 @@ from heroctl.domain.errors import Problem, not_found
 from heroctl.domain.holders import Namespace
 from heroctl.domain.intents import namespaces as intents
 from heroctl.domain.intents.change import claim_stream
+from heroctl.domain.names import misnamed
 from heroctl.domain.topics import NAMESPACES
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LONGEST: Final = 500
 
 
@@ -128,10 +127,7 @@ def _written(call: Call, done: Done, name: str) -> Answer:
 
 
 def _problems(name: str, description: str) -> list[Problem]:
-    found = []
-    if _NAME.fullmatch(name) is None:
-        message = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
-        found.append(Problem("name", "invalid_name", message))
+    found = misnamed(name)
     if len(description) > _LONGEST:
         found.append(Problem("description", "out_of_range", f"at most {_LONGEST} characters"))
     return found

@@ -170,16 +170,7 @@ async def _running(settings: Settings, to: Target | None) -> AsyncIterator[Proce
         )
         post = _post(settings, PostgresVault(apart))
         stack.push_async_callback(post.close)
-        webhooks = Webhooks(
-            log=log,
-            view=view,
-            cursors=PostgresCursors(apart),
-            deliveries=PostgresDeliveries(apart),
-            post=post,
-            mandate=lambda: keeper.epoch() if coordinator.coordinates else None,
-            now=keeper.now,
-            clock=time.monotonic,
-        )
+        webhooks = _webhooks(log, view, apart, post=post, keeper=keeper, coordinator=coordinator)
         works = [view.run, keeper.run, presence.run, coordinator.run, snapshotter.run, retention.run, sweep.run]
         works += [webhooks.run, *_measuring(log, view, keeper, coordinator)]
         for work in works if doorbell is None else [*works, doorbell.run]:
@@ -207,6 +198,21 @@ def _measuring(
     told = functools.partial(tell, samples, keeper.holder, lambda: now() if keeper.knows_time else None)
     rollup = Rollup(samples, lambda: coordinator.coordinates, now)
     return [told, rollup.run, Alerts(log, view, samples, epoch, now).run]
+
+
+def _webhooks(
+    log: PostgresLog, view: View, apart: Database, *, post: Post, keeper: Keeper, coordinator: Coordinator
+) -> Webhooks:
+    return Webhooks(
+        log=log,
+        view=view,
+        cursors=PostgresCursors(apart),
+        deliveries=PostgresDeliveries(apart),
+        post=post,
+        mandate=lambda: keeper.epoch() if coordinator.coordinates else None,
+        now=keeper.now,
+        clock=time.monotonic,
+    )
 
 
 def _post(settings: Settings, vault: Vault) -> Post:

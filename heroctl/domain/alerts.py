@@ -9,10 +9,10 @@ from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
-from heroctl.domain.checks import NAME, NODE_NAME
 from heroctl.domain.errors import Invalid, NotFound, Problem, not_found
 from heroctl.domain.events.alerts import AlertFired, AlertResolved, AlertSet, Comparison
 from heroctl.domain.metrics import METRICS, STEP, Kind
+from heroctl.domain.names import misnamed, misnamed_node
 
 MOST: Final = 200  # in one namespace
 LONGEST: Final = 6 * 3_600  # seconds that a condition may have to hold
@@ -105,12 +105,10 @@ def _problems(said: AlertSet) -> Sequence[Problem]:
 
 def _misnamed(said: AlertSet) -> Iterator[Problem]:
     """Name what nothing can be called: nobody is told of it, and a database may refuse to look for it."""
-    expected = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
-    for path, name in (("name", said.name), ("job", said.job), ("task", said.task)):
-        if (name or path == "name") and NAME.fullmatch(name) is None:
-            yield Problem(path, "invalid_name", expected)
-    if said.node and NODE_NAME.fullmatch(said.node) is None:
-        yield Problem("node", "invalid_name", "a node's name is a host name: a-z, 0-9, '-' and '.', at most 63")
+    yield from misnamed(said.name)
+    for path, name in (("job", said.job), ("task", said.task)):
+        yield from misnamed(name, path) if name else ()
+    yield from misnamed_node(said.node, "node") if said.node else ()
 
 
 def absent(namespace: str, name: str) -> NotFound:

@@ -15,11 +15,10 @@ from heroctl.domain.disconnect import disconnect
 from heroctl.domain.errors import Problem
 from heroctl.domain.isolation import isolation
 from heroctl.domain.mounts import mounts
+from heroctl.domain.names import misnamed
 from heroctl.domain.scraping import Metrics
 from heroctl.domain.spec import DYNAMIC_PORTS, MAX_COUNT, MAX_ENV, Health, Job, Task
 
-NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-NODE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 ENV_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
 PORT_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
 HEADER: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
@@ -30,8 +29,8 @@ SIGNALS: Final = frozenset(
 
 def check_job(job: Job, problems: list[Problem]) -> None:
     """Check a whole spec."""
-    _name(job.name, "job", problems)
-    _name(job.namespace, "namespace", problems)
+    problems += misnamed(job.name, "job")
+    problems += misnamed(job.namespace, "namespace")
     check_launches(job, problems)
     seen: set[str] = set()
     hosts: dict[int, str] = {}
@@ -69,15 +68,8 @@ def port_of(task: Task, metrics: Metrics) -> str:
     return next((name for name, port in sorted(task.ports.items()) if wanted in (name, port.container)), "")
 
 
-def _name(name: str, path: str, problems: list[Problem]) -> None:
-    if not NAME.fullmatch(name):
-        problems.append(
-            Problem(path, "invalid_name", f"{name!r}: use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit")
-        )
-
-
 def _check_task(task: Task, path: str, problems: list[Problem]) -> None:
-    _name(task.name, f"{path}.name", problems)
+    problems += misnamed(task.name, f"{path}.name")
     if task.driver == "docker" and not task.image:
         problems.append(Problem(f"{path}.image", "required", "driver docker needs an image"))
     _check_image(task, f"{path}.image", problems)

@@ -10,10 +10,11 @@ from typing import Any, Final
 from heroctl.domain import checks, checks_placement, constraint, mounts, validate
 from heroctl.domain import spec as specs
 from heroctl.domain.isolation import CAPABILITIES, MOST
+from heroctl.domain.names import NAME
 from heroctl.domain.shape import DIALECT, Schema, Shapes
 
 _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
-_LABEL: Final = {"type": "string", "pattern": checks.NAME.pattern}
+_LABEL: Final = {"type": "string", "pattern": NAME.pattern}
 _PORT: Final = {"type": "string", "pattern": checks.PORT_NAME.pattern}
 _PATH: Final = {"pattern": r"^(?!.*/\.\.?(/|$))/([^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*)?$", "maxLength": 4095}
 _PLACE: Final = {"pattern": r"^(?!(.*/)?\.\.?(/|$))/?[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*$", "maxLength": 4095}

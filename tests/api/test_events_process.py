@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from eventstore.log import Append
 from eventstore.postgres import open_log
 from heroctl.domain.events import NamespaceUpdated
 from tests.api.process import Api, api
+from tests.deaf import deaf
 from tests.waiting import eventually, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -105,7 +105,7 @@ async def test_whoever_reads_nothing_is_cut_and_holds_nothing_up(tmp_path: Path,
             for _ in range(12):
                 await log.append(Append((NamespaceUpdated("default", "x" * 2_000),) * 500))
             head = (await log.head()).index
-        lazy = [_asking(made) for _ in range(3)]
+        lazy = [deaf(f"{made.url}/v1/events?stream=true&index=1", made.token) for _ in range(3)]
         reader = Reader()
         await asyncio.to_thread(reader.read, made, head - 1)
         assert reader.seen == list(range(2, head + 1))
@@ -114,13 +114,3 @@ async def test_whoever_reads_nothing_is_cut_and_holds_nothing_up(tmp_path: Path,
         assert made.ask("GET", "/v1/namespaces")
         for each in lazy:
             each.close()
-
-
-def _asking(made: Api) -> socket.socket:
-    """Ask for everything, with little room for it, and read nothing."""
-    asking = socket.socket()
-    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    asking.connect(("127.0.0.1", made.port))
-    lines = ["GET /v1/events?stream=true&index=1 HTTP/1.1", "Host: x", f"Authorization: Bearer {made.token}", "", ""]
-    asking.sendall("\r\n".join(lines).encode())
-    return asking

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -98,17 +96,6 @@ class Ears:
             self.told += 1
             self.next = number + 1
         self._cut = line.get("partial", False)
-
-
-def deaf(there: Cluster, name: str) -> socket.socket:
-    """Follow a job's lines with little room for them, and read none."""
-    asking = socket.socket()
-    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    place = urllib.parse.urlsplit(there.url())
-    asking.connect((place.hostname, place.port))
-    head = (f"GET /v1/logs?stream=true&job={name} HTTP/1.1", "Host: x", f"Authorization: Bearer {there.client.token}")
-    asking.sendall("\r\n".join((*head, "", "")).encode())
-    return asking
 
 
 def p99(there: Cluster, seconds: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from tests.deaf import deaf
 from tests.e2e import loud
 from tests.e2e.cluster import Cluster, cluster
 from tests.e2e.runtimes import Processes
@@ -49,7 +50,8 @@ def test_who_follows_and_reads_nothing_costs_no_memory_and_is_cut(alone: Cluster
     try:
         until(lambda: ears.told, what="the first lines")
         before = loud.sizes(alone)["api-1"]
-        lazy = [loud.deaf(alone, "followed") for _ in range(20)]
+        url = f"{alone.url()}/v1/logs?stream=true&job=followed"
+        lazy = [deaf(url, alone.client.token) for _ in range(20)]
         log = alone.parts["api-1"].log
         until(lambda: log.read_text().count("slow_reader_cut") == len(lazy), timeout=60, what="their end")
         grown = loud.sizes(alone)["api-1"] - before

@@ -106,25 +106,25 @@ def test_other_histories(runtime: Runtime, fork: Fork, who: Memory, what: str, w
         Story(there, front, fork, who).run()
 
 
-def test_an_agent_that_obeys_every_history_is_caught(witness: Witness) -> None:
-    modules = {"agents": f"{BROKEN}.obedient_agent"}
+@pytest.mark.parametrize(
+    ("agent", "who", "found", "what"),
+    [
+        ("obedient", "all", "not all of it runs on", "an older copy, with agents that obey it"),
+        (
+            "unmarked", "disks", "another incarnation",
+            "an older copy that outgrows what agents were told, and they keep no mark",
+        ),
+    ],
+)  # fmt: skip
+def test_agents_that_do_not_hold_to_their_history_are_caught(
+    agent: str, who: Memory, found: str, what: str, witness: Witness
+) -> None:
+    modules = {"agents": f"{BROKEN}.{agent}_agent"}
     with (
         address() as front,
         cluster(Processes(), Size(2, 2, 2), modules, address=front, tidy=False) as there,
-        witness("control: an older copy, with agents that obey it", "process") as run,
+        witness(f"control: {what}", "process") as run,
     ):
-        with run.round(), pytest.raises(AssertionError, match="not all of it runs on") as noticed:
-            Story(there, front, restored).run()
-        run.outcome = f"caught: {str(noticed.value).splitlines()[0]}"
-
-
-def test_agents_that_know_only_how_far_a_history_went_are_caught(witness: Witness) -> None:
-    modules = {"agents": f"{BROKEN}.unmarked_agent"}
-    with (
-        address() as front,
-        cluster(Processes(), Size(2, 2, 2), modules, address=front, tidy=False) as there,
-        witness("control: an older copy that outgrows what agents were told, and they keep no mark", "process") as run,
-    ):
-        with run.round(), pytest.raises(AssertionError, match="another incarnation") as noticed:
-            Story(there, front, restored, "disks").run()
+        with run.round(), pytest.raises(AssertionError, match=found) as noticed:
+            Story(there, front, restored, who).run()
         run.outcome = f"caught: {str(noticed.value).splitlines()[0]}"
